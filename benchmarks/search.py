@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks import machine
 from kerasptb.data.sources.sample import read_sample
 from kerasptb.data.tokenizers.tokenizer import EOS
-from kerasptb.data.tokenizers.written_text import begins_paragraph, is_of_word
+from kerasptb.data.tokenizers.written_text import comes_unspaced, is_of_word
 from kerasptb.reading import pieces_of, run_search, search_words
 from kerasptb.serving.server import load_reader
 
@@ -138,7 +138,7 @@ def measure(reader, places):
     """Yields of each search k, whether it missed a word, its rows, its rounds and its milliseconds."""
     pieces = pieces_of(reader.tokenizer)
     for text, word in places:
-        context, begins = reader.read_typed(text), begins_paragraph(reader.tokenizer, text)
+        context, begins = reader.read_typed(text), comes_unspaced(text, reader.tokenizer.first)
         for letters in range(_LETTERS + 1):
             prefix = ("" if begins else " ") + word[:letters] if letters else ""
             words = Exhaustive(reader, context, prefix, begins, max(_KEYS)).words()

@@ -12,7 +12,7 @@ def main(arguments=None):
 
     0 is success, 1 that the work failed, 2 wrong arguments, 130 interrupted, 143 ended by SIGTERM.
     """
-    parser = _make_parser()
+    parser = make_parser()
     try:
         options = parser.parse_args(arguments)
     except SystemExit as error:
@@ -30,7 +30,8 @@ class _Command(argparse.ArgumentParser):
         return options, unknown
 
 
-def _make_parser():
+def make_parser():
+    """Returns the parser of all commands; tools of shells make their completion from it (docs/training.md)."""
     parser = argparse.ArgumentParser(
         prog="kerasptb",
         description="Train, evaluate and use LSTM language models, on the Penn Treebank or a text of your own.",

@@ -23,7 +23,7 @@ _NOTICE = re.compile(
 def import_keras(prefer_tensorflow=False, joins=False):
     """Imports Keras and its backend and finds the devices, without TensorFlow's notices on standard error.
 
-    If `TF_CPP_MIN_LOG_LEVEL` is set, it alone decides what TensorFlow writes. Keras runs on TensorFlow, if that is
+    With `TF_CPP_MIN_LOG_LEVEL` below 2 in the environment they are all shown. Keras runs on TensorFlow, if that is
     preferred and installed; with `joins` the process may train with others (`peers.join`).
     """
     if prefer_tensorflow and find_spec("tensorflow"):
@@ -37,7 +37,7 @@ def import_keras(prefer_tensorflow=False, joins=False):
             f"Received: KERAS_BACKEND={backend}"
         )
     unseen = sys.stderr is None  # the descriptor was closed before Python began
-    with contextlib.nullcontext() if unseen or _LEVEL in os.environ else without_notices():
+    with contextlib.nullcontext() if unseen or os.environ.get(_LEVEL) in ("0", "1") else without_notices():
         os.environ.setdefault(_LEVEL, "2")
         from kerasptb.ops.platform import visible_gpus
         from kerasptb.utils import peers

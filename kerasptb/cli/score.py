@@ -39,7 +39,7 @@ def add_parser(commands):
     command.add_argument(
         "--tune",
         metavar="FILE",
-        help="with --nbest: find weight and bonus with the fewest word errors against these references, ID<TAB>text",
+        help="with --nbest: find weight and bonus with few word errors against these references, ID<TAB>text",
     )
     arguments.add_backend(command)
     arguments.add_shared(command, "--json")

@@ -12,6 +12,7 @@ import numpy as np
 from kerasptb.data.counts import TextCounts, count_text
 from kerasptb.data.encoding import encode_paragraphs, encode_words
 from kerasptb.data.errors import DataError
+from kerasptb.data.signs import absent_signs
 from kerasptb.data.sources.files import SPLITS
 from kerasptb.data.sources.raw_corpus import RawCorpus, TextSource, default_cache, find_corpus
 from kerasptb.data.stored import StoredTexts, digest_of
@@ -56,9 +57,10 @@ class Corpus:
 
     @property
     def text_format(self) -> TextFormat:
-        """The `TextFormat` of a model of the text: the tokenizer, and how lines are read."""
-        lines = {name: getattr(self.format, name) for name in ("keep_lines", "of_words")}
-        return TextFormat(tokenizer=self.vocabulary, **lines)
+        """The `TextFormat` of a model of the text: the tokenizer, and how lines and signs are read."""
+        return dataclasses.replace(
+            self.format, tokens=None, tokenizer=self.vocabulary, vocabulary_size=None, wrapped=None
+        )
 
     @functools.cached_property
     def digest(self) -> str:
@@ -134,9 +136,10 @@ def load_corpus(
             `kerasptb` in `XDG_CACHE_HOME`.
 
     Returns:
-        The corpus. Of words, a word outside the vocabulary becomes `<unk>`; if the other texts have words that the
-        training text lacks, and nothing in it is `<unk>`, then its words that occur once are. The ids of a text of
-        64 MiB or more are mapped from the cache folder, read-only, and found there the next time.
+        The corpus. A sign that the training text writes in another way, as `'` and never `’`, is read so in all three.
+        Of words, a word outside the vocabulary becomes `<unk>`; if the other texts have words that the training text
+        lacks, and nothing in it is `<unk>`, then its words that occur once are. The ids of a text of 64 MiB or more are
+        mapped from the cache folder, read-only, and found there the next time.
 
     Raises:
         DataError: a file is empty, has no text that is known how to read, or holds a word outside a vocabulary that has
@@ -167,6 +170,8 @@ def read_corpus(text: Corpus | RawCorpus, format: TextFormat, cache_dir: Path | 
             raise DataError(f"A Corpus keeps its {kept}. Received: {format.named}")
         return text
     format = format.of_text(text)
+    if format.absent_signs is None:
+        format = dataclasses.replace(format, absent_signs=absent_signs(text.files["train"].text()))
     if text.location is None or sum(file.size for file in text.files.values()) < STORED_BYTES:
         return _encoded(text, format)
     stored = StoredTexts(cache_dir or default_cache())
@@ -188,15 +193,17 @@ def _stored(raw, format, texts):
     files = [[str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns] for path in raw.paths]
     lines = {"keep_lines": format.keep_lines, "of_words": format.of_words, "wrapped": format.wrapped}
     text = {"location": raw.location, "files": files, **lines}
+    signs = list(format.absent_signs)
     made_with = [format.tokens, format.vocabulary_size] if format.tokenizer is None else []
-    if found := texts.find(text, made_with, format.tokenizer):
+    if found := texts.find(text, made_with, format.tokenizer, signs):
         description, ids, tokenizer = found
         counts = {split: TextCounts(**sizes) for split, sizes in description["counts"].items()}
         return _corpus(raw, format, ids, tokenizer, counts, description["digest"])
     with texts.new_entry() as folder:
         corpus = _encoded(raw, format, Path(folder))
         counts = {split: dataclasses.asdict(corpus.count(split)) for split in SPLITS}
-        description = {"text": text, "made_with": made_with, "counts": counts, "digest": corpus.digest}
+        made = {"made_with": made_with, "absent_signs": signs}
+        description = {"text": text, **made, "counts": counts, "digest": corpus.digest}
         ids = texts.add(folder, corpus.vocabulary, description)
         return _corpus(raw, format, ids, corpus.vocabulary, corpus.counts, corpus.digest)
 

@@ -16,7 +16,7 @@ import numpy as np
 from kerasptb.data.counts import TextCounts, count_text
 from kerasptb.data.errors import DataError, UnknownWordError
 from kerasptb.data.scripts import count_unspaced
-from kerasptb.data.sources.files import SPLITS, SplitFile, SplitFiles
+from kerasptb.data.sources.files import SPLITS, SplitFile, SplitFiles, check_no_binary
 from kerasptb.data.sources.paragraphs import Paragraphs, iter_lines
 from kerasptb.data.text_format import USUAL, TextFormat
 from kerasptb.data.tokenizers.subwords import Subwords
@@ -53,14 +53,15 @@ def encode_words(
                 "the training text, or let no text have any."
             )
     occurrences = {split: _counts(ids[split], len(numbers)) for split in SPLITS}
+    read = list(map(format.signs.read, numbers))
     if vocabulary is None:
-        counts = dict(zip(numbers, occurrences["train"][:num_known].tolist(), strict=False))
-        if len(numbers) > num_known and UNK not in counts:
+        counts = dict(zip(read, occurrences["train"][:num_known].tolist(), strict=False))
+        if UNK not in counts and not counts.keys() >= set(read):
             once = {word for word, count in counts.items() if count == 1} - {EOS}
             counts = {word: count for word, count in counts.items() if word not in once} | {UNK: len(once)}
         vocabulary = Vocabulary.from_counts(counts, format.vocabulary_size)
     unk_id = -1 if vocabulary.unk_id is None else vocabulary.unk_id
-    new = np.array([vocabulary.word_to_id.get(word, unk_id) for word in numbers], "<i4")
+    new = np.array([vocabulary.word_to_id.get(word, unk_id) for word in read], "<i4")
     sizes = np.array([_sizes_of_word(word) for word in numbers])
     counted = {}
     for split, occurs in occurrences.items():
@@ -100,7 +101,8 @@ def encode_paragraphs(
     for split in SPLITS:
         paragraphs, texts = _paragraphs(files[split], format)
         counter = _Counter(texts, files[split].path)
-        faithful = _faithful(counter, tokenizer) if split == "train" else counter
+        read = map(format.signs.read, counter)
+        faithful = _faithful(read, tokenizer) if split == "train" else read
         ids[split] = _collect(tokenizer.encode_paragraphs(faithful), _path(folder, split))
         # A tokenizer of pieces without bytes for the rest may not know a letter of the other texts.
         unknown = 0 if tokenizer.unk_id is None else int((ids[split] == tokenizer.unk_id).sum())
@@ -167,6 +169,7 @@ def _numbered(file: SplitFile, numbers: dict[str, int]) -> Iterator[np.ndarray]:
         ids = np.fromiter(map(find, words), "<i4", len(words))
         has_words = has_words or bool((ids != numbers.get(EOS, -1)).any())
         yield ids
+    check_no_binary("".join(numbers), file.path)
     if not has_words:
         raise _empty(file.path)
 

@@ -7,6 +7,21 @@ class DataError(ValueError):
     """The data cannot be used as asked; the message is one line that says why and what to do."""
 
 
+def check_text(text: str) -> str:
+    """Returns a text; raises a DataError for what is none, or has half a character."""
+    if not isinstance(text, str):
+        hint = ": decode bytes first, such as with .decode()" if isinstance(text, bytes) else ""
+        raise DataError(f"Expected a text, a str. Received: {type(text).__name__}{hint}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            "Expected whole characters, such as those of bytes in UTF-8. "
+            f"Received: {text[error.start]!r}, at place {error.start} of the text"
+        ) from None
+    return text
+
+
 class UnreadError(DataError):
     """A file is not read, for a reason, the attribute `reason`, that stands beside its name where others were read."""
 

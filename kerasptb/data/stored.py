@@ -36,14 +36,18 @@ class StoredTexts:
         self.folder = cache_dir / "texts"
 
     def find(
-        self, text: dict[str, Any], made_with: list[Any], vocabulary: Tokenizer | None
+        self, text: dict[str, Any], made_with: list[Any], vocabulary: Tokenizer | None, signs: list[str]
     ) -> tuple[dict[str, Any], dict[str, np.ndarray], Tokenizer] | None:
-        """Returns the description, ids and tokenizer of a text's entry, with this tokenizer or one made so, or None."""
-        key, value = ("made_with", made_with) if vocabulary is None else ("words", vocabulary.digest)
+        """Returns the description, ids and tokenizer of a text's entry, or None.
+
+        It was read without these signs, and has this tokenizer, or one made so.
+        """
+        wanted = {"text": text, "absent_signs": signs}
+        wanted |= {"made_with": made_with} if vocabulary is None else {"words": vocabulary.digest}
         for folder in self.folder.glob("*"):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # being removed, or damaged
                 description = json.loads((folder / _DESCRIPTION).read_text())
-                if description["text"] == text and description[key] == value:
+                if wanted == {name: description[name] for name in wanted}:
                     found = vocabulary or load_tokenizer(folder)
                     return description, _checked(folder, found, description), found
         return None
@@ -63,7 +67,7 @@ class StoredTexts:
         vocabulary.save(folder / vocabulary.FILE)
         (folder / _DESCRIPTION).write_text(json.dumps(description))
         self._remove_older(description["text"])
-        content = json.dumps([description["text"], description["made_with"], description["words"]])
+        content = json.dumps([description[name] for name in ("text", "absent_signs", "made_with", "words")])
         entry = self.folder / hashlib.sha256(content.encode()).hexdigest()[:32]
         try:
             folder.rename(entry)

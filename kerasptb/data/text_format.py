@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self, cast, get_args
 
+from kerasptb.data.batching import check_sizes
 from kerasptb.data.errors import DataError
+from kerasptb.data.signs import Signs
 from kerasptb.data.sources.raw_corpus import RawCorpus
 from kerasptb.data.tokenizers.subwords import Subwords
-from kerasptb.data.tokenizers.tokenizer import Tokenizer
+from kerasptb.data.tokenizers.tokenizer import Tokenizer, Unit
 from kerasptb.data.tokenizers.vocabulary import Vocabulary
 from kerasptb.utils.files import write_json
 from kerasptb.utils.types import Tokens
@@ -30,6 +33,24 @@ class TextFormat:
     # Whether its lines are of words, and read as subwords or characters with one space between two words.
     of_words: bool | None = None
     wrapped: bool | None = None  # whether it was found to be wrapped prose, of which lines are joined
+    # The signs that its training text lacks, which are read as others, see `Signs`.
+    absent_signs: tuple[str, ...] | None = None
+
+    @functools.cached_property
+    def signs(self) -> Signs:
+        """What reads the signs of any text as its own; without `absent_signs` as they are."""
+        return Signs(self.absent_signs or ())
+
+    def units_typed(self, text: str) -> list[Unit]:
+        """Returns the `Unit`s of a text, with offsets in it as it was typed."""
+        units = cast(Tokenizer, self.tokenizer).units_typed(self.signs.read(text))
+        places = self.signs.places(text)
+        return [dataclasses.replace(unit, start=places[unit.start], end=places[unit.end]) for unit in units]
+
+    def end_typed(self, text: str, size: int) -> str:
+        """Returns the end of a text's last word as it was typed, of which so many characters are read."""
+        word = (text.rsplit(None, 1) or [""])[-1]
+        return word[self.signs.places(word)[-1 - size] :]
 
     @property
     def named(self) -> dict[str, Any]:
@@ -51,6 +72,8 @@ class TextFormat:
         """Raises a `DataError` if a text cannot be read so."""
         if self.tokens not in (None, *get_args(Tokens)):
             raise DataError(f"Expected tokens that are {', '.join(get_args(Tokens))}. Received: tokens={self.tokens!r}")
+        if self.vocabulary_size is not None:
+            check_sizes(vocabulary_size=self.vocabulary_size)
         if self.tokenizer is not None and (self.tokens is not None or self.vocabulary_size is not None):
             raise DataError(f"Expected a vocabulary, or what to make one of. Received: {self.named}")
         if self.tokens == "characters" and self.vocabulary_size is not None:
@@ -86,16 +109,20 @@ class TextFormat:
         if self.tokenizer is None:
             return []
         self.tokenizer.save(folder / self.tokenizer.FILE)
-        lines = {name: True for name in ("keep_lines", "of_words") if getattr(self, name)}
-        if lines:
-            write_json(folder / _LINES, lines)
-        return [folder / name for name in (self.tokenizer.FILE, *([_LINES] if lines else []))]
+        names = ("keep_lines", "of_words", "absent_signs")
+        unusual = {name: value for name in names if (value := getattr(self, name))}
+        if unusual:
+            write_json(folder / _LINES, unusual)
+        return [folder / name for name in (self.tokenizer.FILE, *([_LINES] if unusual else []))]
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Reads what `save` wrote; raises as `load_tokenizer`."""
         tokenizer, path = load_tokenizer(folder), folder / _LINES
-        return cls(tokenizer=tokenizer, **(json.loads(path.read_text()) if path.exists() else {}))
+        unusual = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if "absent_signs" in unusual:
+            unusual["absent_signs"] = tuple(unusual["absent_signs"])
+        return cls(tokenizer=tokenizer, **unusual)
 
 
 USUAL = TextFormat()

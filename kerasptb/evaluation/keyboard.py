@@ -32,8 +32,9 @@ import numpy as np
 
 from kerasptb.data import EOS, UNK, DataError, Tokenizer, Vocabulary
 from kerasptb.data.batching import check_sizes
+from kerasptb.data.errors import check_text
 from kerasptb.data.tokenizers.tokenizer import TypedWord
-from kerasptb.data.tokenizers.written_text import is_of_word
+from kerasptb.data.tokenizers.written_text import is_of_word, is_unspaced
 from kerasptb.evaluation.continuous_cache import Cache, CacheSettings
 from kerasptb.evaluation.perplexity import checked_text
 from kerasptb.evaluation.reading import read_blocks
@@ -204,7 +205,8 @@ def evaluate_keyboard_on_text(
         learn: as in `evaluate_keyboard`. Words that the vocabulary lacks are shown once they were typed before.
     """
     reader = open_reader(model)
-    parts = reader.tokenizer.typed_parts(text, reader.text_format.keep_lines)
+    format = reader.text_format
+    parts = reader.tokenizer.typed_parts(format.signs.read(check_text(text)), format.keep_lines)
     return _type(reader, *parts, keys, None, learn)
 
 
@@ -249,7 +251,14 @@ def _searched(writer, parts, learn):
             if word is not None and word.context and (letters := _letters(writer, part, i, memory)):
                 yield word, letters, memory
             if memory is not None and (word is None or word.word is not None):
-                memory = memory.extended([EOS if word is None else word.word])
+                memory = memory.extended(_remembered(writer, word))
+
+
+def _remembered(writer, word):
+    """Returns the words that a memory has of what was typed, as the server finds them in a text."""
+    if word is None:
+        return [EOS]
+    return [word.word] if writer.pieces.are_words else writer.tokenizer.words_typed(word.word)
 
 
 def _letters(writer, part, i, memory):
@@ -261,7 +270,9 @@ def _letters(writer, part, i, memory):
     by_itself = is_of_word(word.text[0]) or not word.shown_from
     if word.word is None or not word.is_named or not by_itself or not writer.can_show(_forms(word), memory):
         return []
-    before, letters = "".join(each.text for each in part[:i]), range(word.shown_from, len(word.text))
+    before = "".join(each.text for each in part[:i])
+    # Without spaces the keys show what follows the letters, not a word that begins with them.
+    letters = range(word.shown_from, 1 if is_unspaced(word.text[0]) else len(word.text))
     return [n for n in letters if not i or writer.split(before + word.text[:n], memory=memory).whole == before]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from kerasptb.data import DataError
 from kerasptb.data.counts import count_text, has_words
+from kerasptb.data.errors import check_text
 from kerasptb.models import LanguageModel
 from kerasptb.reading import Reader, open_reader
 
@@ -67,7 +68,7 @@ def perplexity_of(log10_probability: float, num_words: int) -> float:
         return math.inf
 
 
-def score_sentences(model: LanguageModel | Reader, sentences: Iterable[str]) -> Iterator[SentenceScore]:
+def score_sentences(model: LanguageModel | Reader, sentences: str | Iterable[str]) -> Iterator[SentenceScore]:
     """Yields what a model says of sentences, in their order.
 
     Each is read as a line of the training text is, after the end of another, from a zero state. They are read in
@@ -75,7 +76,7 @@ def score_sentences(model: LanguageModel | Reader, sentences: Iterable[str]) -> 
 
     Args:
         model: a `LanguageModel` that knows its tokenizer; it need not be compiled. Or what `load_saved_model` returns.
-        sentences: texts without line ends; read in blocks of some thousand.
+        sentences: texts without line ends, or one; read in blocks of some thousand.
 
     Yields:
         `SentenceScore`s.
@@ -89,7 +90,7 @@ def score_sentences(model: LanguageModel | Reader, sentences: Iterable[str]) -> 
     tokenizer = reader.tokenizer
     if tokenizer.eos_id is None:
         raise DataError("Expected a model of a text of lines: the vocabulary has no <eos>, so no sentence begins.")
-    sentences = iter(sentences)
+    sentences = iter([sentences] if isinstance(sentences, str) else sentences)
     while block := list(itertools.islice(sentences, _BLOCK)):
         rows = [np.append(_encoded(reader.text_format, sentence), tokenizer.eos_id) for sentence in block]
         for sentence, ids, values in zip(block, rows, _log_probabilities(reader, rows, tokenizer.eos_id), strict=True):
@@ -103,10 +104,10 @@ def score_sentences(model: LanguageModel | Reader, sentences: Iterable[str]) -> 
 
 
 def _encoded(text_format, sentence):
-    if "\n" in sentence:
+    if "\n" in check_text(sentence):
         raise DataError(f"Expected sentences without line ends. Received: {sentence[:60]!r}")
     line = " ".join(sentence.split()) if text_format.of_words else sentence.rstrip()  # as lines are read
-    return text_format.tokenizer.encode(line)
+    return text_format.tokenizer.encode(text_format.signs.read(line))
 
 
 def _log_probabilities(reader, rows, eos_id):

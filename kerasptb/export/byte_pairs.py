@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from kerasptb.export.text import SPACE_CODES, checked
+from kerasptb.export.text import SPACE_CODES, checked, with_known_signs
 
 # A byte that is in no UTF-8, so that no class of characters holds it.
 _CUT = b"\xff"
@@ -19,10 +19,14 @@ _WORD = rf"('s|'t|'re|'ve|'m|'ll|'d| ?\pL+| ?\pN+| ?[^{_SPACE}\n\pL\pN]+|[{_SPAC
 
 
 class BytePairs(tf.Module):
-    """The subwords or characters that `Subwords`, saved as tokenizer.json, makes of a text, in the graph."""
+    """The subwords or characters that `Subwords`, saved as tokenizer.json, makes of a text, in the graph.
 
-    def __init__(self, vocabulary, path):
+    Signs are read by the `readings` of `Signs`.
+    """
+
+    def __init__(self, vocabulary, path, readings=()):
         super().__init__(name="byte_pairs")
+        self._readings = dict(readings)
         size, pieces = len(vocabulary), vocabulary.pieces
         self._first = vocabulary.first
         ids = {piece: index for index, piece in enumerate(pieces)}
@@ -72,7 +76,7 @@ class BytePairs(tf.Module):
         """
         with checked(tf.size(text) > 0, "Expected at least one text", tf.size(text)):
             text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
-        text = tf.strings.regex_replace(text, r"^\n+", "")
+        text = tf.strings.regex_replace(with_known_signs(text, self._readings), r"^\n+", "")
         text = tf.strings.regex_replace(tf.strings.join(["\n", text]), r"\n+", "\n")
         if self._first:
             text = tf.strings.regex_replace(text, r"\n([^\n])", f"\n{self._first}\\1")

@@ -13,13 +13,13 @@ class IdReader(tf.Module):
     prompt = tf.TensorSpec([None, None], tf.int32, name="prompt")
     written, padding = "tokens", -1
 
-    def __init__(self, vocabulary, path):
+    def __init__(self, vocabulary, path, readings=()):
         super().__init__(name="id_reader")
         self.unk_id = -1 if vocabulary.unk_id is None else vocabulary.unk_id
         self._size = len(vocabulary)
         self._file = tf.saved_model.Asset(str(path))
         # The rules of other tokenizers have no equal among TensorFlow's operations.
-        self._pairs = BytePairs(vocabulary, path) if BytePairs.can_read(vocabulary, path) else None
+        self._pairs = BytePairs(vocabulary, path, readings) if BytePairs.can_read(vocabulary, path) else None
 
     def signatures(self):
         """Returns a dict from the name of each signature between texts and ids to its function and its input's spec."""

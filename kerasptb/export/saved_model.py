@@ -6,6 +6,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from kerasptb.data.text_format import USUAL
 from kerasptb.export.destination import atomic_folder
 from kerasptb.export.servable import Servable
 from kerasptb.export.source import resolve
@@ -72,7 +73,9 @@ def export_saved_model(
     with atomic_folder(folder) as temporary:
         model, tokenizer = resolve(run_or_model)
         with tempfile.TemporaryDirectory() as assets:
-            files = model.text_format.save(Path(assets)) if model.text_format else []
-            servable = Servable(PortableNetwork(model), tokenizer, *files)
+            format = model.text_format or USUAL
+            servable = Servable(
+                PortableNetwork(model), tokenizer, *format.save(Path(assets)), readings=format.signs.readings
+            )
             tf.saved_model.save(servable, str(temporary), signatures=servable.signatures)
     return Path(folder)

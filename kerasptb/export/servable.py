@@ -19,13 +19,18 @@ _SCORED_TOGETHER = 512
 class Servable(tf.Module):
     """A `PortableNetwork` and its tokenizer as stateless TensorFlow functions, which `export_saved_model` describes.
 
+    Texts are read with the `readings` of `Signs`.
+
     The files, the tokenizer's and others that are saved with it, must exist until the model is saved.
     """
 
-    def __init__(self, network, tokenizer, path, *others):
+    def __init__(self, network, tokenizer, path, *others, readings=()):
         super().__init__(name="language_model")
         reader = TextReader if TextReader.can_read(tokenizer) else IdReader
-        self.reader, self.others = reader(tokenizer, path), [tf.saved_model.Asset(str(each)) for each in others]
+        self.reader, self.others = (
+            reader(tokenizer, path, readings),
+            [tf.saved_model.Asset(str(each)) for each in others],
+        )
         # The graph needs the variables only: without Keras installed their layers could not be loaded.
         self.weights = [variable.value for variable in network.weights]
         self._network = Untracked(network)

@@ -1,5 +1,7 @@
 """Text to word ids and back with TensorFlow's string operations, as `Vocabulary.encode_typed` does it in Python."""
 
+import re
+
 import tensorflow as tf
 
 from kerasptb.data import EOS, UNK, Vocabulary
@@ -24,6 +26,8 @@ _TOKEN = rf"({CLITICS}){_MARK}|([{_LETTERS}]+(?:{_MARK}?[.-][{_LETTERS}]+)*|[PUN
 # Punctuation before and after a word. The second pattern leaves a full stop with the word. It is tried last, and its
 # result takes precedence.
 _PUNCTUATION_AROUND = [rf"^([^{_LETTERS}'’]*)((?s:.*?))([^{_LETTERS}'’{stop}]*)$" for stop in ("", ".")]
+# What `signs.begins_word` looks for before a sign.
+_BEGINS_WORD = rf"((?:^|[\s{SPACE_CODES}\p{{Ps}}¿¡])[\"'“”‟‘’‛«»‹›]*)"
 _NUMERAL = r"\p{Nd}+(?:[.-]\p{Nd}+)*"
 # tf.strings.lower follows the locale of its process. In Turkish and Lithuanian these have other lower-case letters.
 _OF_LOCALES = "IJ\u00cc\u00cd\u0128\u012e\u0130"
@@ -35,15 +39,17 @@ class TextReader(tf.Module):
     Words are found as in `Vocabulary.encode_typed`: if the vocabulary holds a word as it is written, or in lower case,
     that entry is taken. Other words are split as in the Penn Treebank, and their parts are looked up likewise. Unknown
     numbers become `N`, other unknown words `<unk>`. Each text begins with `<eos>`, as if a sentence had ended before
-    it, and each line's end is `<eos>`. Bytes that are not UTF-8 are read as U+FFFD.
+    it, and each line's end is `<eos>`. Bytes that are not UTF-8 are read as U+FFFD. Signs are read by the `readings` of
+    `Signs`.
     """
 
     text = tf.TensorSpec([None], tf.string, name="text")
     prompt = tf.TensorSpec([None], tf.string, name="prompt")
     written, padding = "words", ""
 
-    def __init__(self, vocabulary, path):
+    def __init__(self, vocabulary, path, readings=()):
         super().__init__(name="text_reader")
+        self._readings = dict(readings)
         if odd := [word for word in vocabulary.words if "\0" in word or _MARK in word]:
             raise ExportError(
                 f"Words with the characters 0 or 2 cannot be found in text by an export. Received: the word {odd[0]!r}"
@@ -76,6 +82,7 @@ class TextReader(tf.Module):
         with checked(tf.size(text) > 0, "Expected at least one text", tf.size(text)):
             text = tf.identity(text)
         text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
+        text = with_known_signs(text, self._readings)
         # tf.strings.lower would end a text at a NUL. NUL and the mark become U+FFFD, which is part of no word either.
         text = tf.strings.regex_replace(text, rf"[\x{{0}}{_MARK}]", "\ufffd")
         text = tf.strings.regex_replace(text, _LINE_END, f" {EOS} " if self.has_eos else " ")
@@ -117,6 +124,15 @@ class TextReader(tf.Module):
     def decode(self, tokens):
         """Returns the words of ids, string of the same shape."""
         return self._words.lookup(tf.cast(tokens, tf.int64))
+
+
+def with_known_signs(text, readings):
+    """Returns texts, string [B], read as `Signs` with these `readings` does."""
+    for sign, (at_beginning, elsewhere) in sorted(readings.items(), key=lambda item: -len(item[0])):
+        if at_beginning != elsewhere:
+            text = tf.strings.regex_replace(text, _BEGINS_WORD + re.escape(sign), rf"\1{at_beginning}")
+        text = tf.strings.regex_replace(text, re.escape(sign), elsewhere)
+    return text
 
 
 def checked(condition, message, received):

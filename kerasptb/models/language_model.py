@@ -29,9 +29,11 @@ from kerasptb.ops.tensors import do_not_convert
 from kerasptb.optimizers import ClippedSGD
 from kerasptb.trainers import Trainer
 from kerasptb.trainers.interface import StatefulLayer
+from kerasptb.utils.children import check_not_forked
 from kerasptb.utils.types import Backend, Precision, Tensor
 
 _ON_JAX = keras.backend.backend() == "jax"
+_DIGEST = "tokenizer.sha256"  # in a .keras file, that of its tokenizer
 # The arguments that Keras' models do not have.
 _OWN_ARGUMENTS = tuple(name for name in ModelArguments.fields() if name not in ("name", "dtype"))
 
@@ -146,6 +148,7 @@ class LanguageModel(Trainer):
         tokenizer: Tokenizer | TextFormat | None = None,
     ) -> None:
         values = locals()
+        check_not_forked()
         if keras.backend.backend() not in ("tensorflow", "jax"):
             raise ValueError(
                 "A LanguageModel needs KERAS_BACKEND=tensorflow or KERAS_BACKEND=jax, set before Keras is imported. "
@@ -175,13 +178,18 @@ class LanguageModel(Trainer):
 
     def save_assets(self, dir_path: str) -> None:
         """Writes the tokenizer into a .keras file; Keras calls this."""
-        if self.text_format is not None:
+        if self.text_format is not None and self.tokenizer is not None:
             self.text_format.save(Path(dir_path))
+            Path(dir_path, _DIGEST).write_text(self.tokenizer.digest)
 
     def load_assets(self, dir_path: str) -> None:
         """Reads the tokenizer from a .keras file; Keras calls this."""
         with contextlib.suppress(FileNotFoundError):
             self.tokenizer = TextFormat.load(Path(dir_path))
+            if self.tokenizer is not None and Path(dir_path, _DIGEST).read_text() != self.tokenizer.digest:
+                raise ValueError(
+                    "Expected the tokenizer that the model was saved with. Received: another, in its place"
+                )
 
     @classmethod
     @showing_overrides
@@ -339,7 +347,8 @@ class LanguageModel(Trainer):
         return keras.ops.convert_to_numpy(keras.ops.softmax(keras.ops.cast(logits[:, 0, :], "float32"))), state
 
     def check_can_be_asked(self) -> None:
-        """Raises a RuntimeError while another thread trains the model with JAX."""
+        """Raises a RuntimeError while another thread trains the model with JAX, or if the process is a fork."""
+        check_not_forked()
         if _ON_JAX and not getattr(self, "_jax_state_synced", True):
             # Keras' trainer has taken the values out of the variables. A callback's `self.model` puts them back.
             raise RuntimeError(

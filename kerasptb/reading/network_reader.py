@@ -15,6 +15,7 @@ from kerasptb.data import Tokenizer
 from kerasptb.data.text_format import TextFormat
 from kerasptb.models.portable import ExportError, PortableNetwork
 from kerasptb.reading.reader import Reader
+from kerasptb.utils.children import check_not_forked
 
 
 class NetworkReader(Reader):
@@ -26,6 +27,7 @@ class NetworkReader(Reader):
     """
 
     def __init__(self, network: PortableNetwork, text_format: TextFormat) -> None:
+        check_not_forked()
         sizes = network.state_sizes
         dense = [(layer.kernel.numpy(), layer.bias.numpy()) for layer in network.dense]
         output = list(sizes).index(network.cell.output_state(sizes))
@@ -47,6 +49,7 @@ class NetworkReader(Reader):
 
     def encode(self, tokens: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns what `Reader.encode` says."""
+        check_not_forked()
         if tokens.shape[1] == 1:
             hidden, states = self._step(tokens[:, 0], states)
             return hidden.numpy()[:, np.newaxis], states.numpy()
@@ -57,6 +60,7 @@ class NetworkReader(Reader):
         self, tokens: np.ndarray, targets: np.ndarray, states: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns what `Reader.log_likelihoods` says."""
+        check_not_forked()
         values, states = self._score(tokens, targets, states)
         return values.numpy(), states.numpy()
 

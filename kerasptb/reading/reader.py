@@ -106,7 +106,8 @@ class Reader(abc.ABC):
             UnknownWordError: a word is unknown, and there is no `unk_id`.
             DataError: nothing can be read from the text, and the tokenizer has no `eos_id`.
         """
-        return self.read(Context(np.zeros(self.state_size, "float32"), None), self.tokenizer.encode_typed(text))
+        ids = self.tokenizer.encode_typed(self.text_format.signs.read(text))
+        return self.read(Context(np.zeros(self.state_size, "float32"), None), ids)
 
     def extend(self, contexts: Sequence[Context], tokens: Sequence[int]) -> list[Context]:
         """Returns the `Context`s after one more token each, read together."""
@@ -225,9 +226,16 @@ def open_reader(model: LanguageModel | Reader) -> Reader:
     """Returns what reads with a model: a `Reader` as it is.
 
     Raises:
-        ValueError: if the model does not know its tokenizer.
+        ValueError: if it is none of these, or the model does not know its tokenizer.
     """
-    return model if isinstance(model, Reader) else ModelReader(model)
+    if isinstance(model, LanguageModel):
+        return ModelReader(model)
+    if not isinstance(model, Reader):
+        raise ValueError(
+            "Expected a LanguageModel, what `load_saved_model` returns, or a `kerasptb.reading.Reader` for a model of "
+            f"your own (docs/layers.md). Received: {type(model).__name__}"
+        )
+    return model
 
 
 def _dense(model):

@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
+from kerasptb.arguments import Argument, Whole
 from kerasptb.data import UNK, DataError
+from kerasptb.data.errors import check_text
 from kerasptb.models import LanguageModel
 from kerasptb.reading.reader import Reader, open_reader
 from kerasptb.reading.words import run_search
 from kerasptb.reading.writer import Writer
+
+_K = Argument("k", Whole(), "number of words")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +22,7 @@ class Suggestion:
 
     Attributes:
         word: the word.
-        probability: the model's probability of it, in [0, 1].
+        probability: the model's probability of it, in [0, 1]; with `complete` given the letters that it begins with.
     """
 
     word: str
@@ -52,9 +56,10 @@ def suggest(
     most = writer.most_words
     if most == 0:
         raise DataError(f"Every word of the vocabulary is left out. Received: exclude={reader.tokenizer.tokens}")
-    if not 1 <= k <= most:
+    if _K.read(k) > most:
         raise ValueError(f"`k` must be from 1 to {most}. Received: k={k}")
-    typed = writer.split(text, complete)
+    typed = writer.split(reader.text_format.signs.read(check_text(text)), complete)
     context = reader.read_typed(typed.whole)
     found = run_search(writer.keys(context, typed.prefix, k, typed.begins), reader.after)
-    return [Suggestion(word, probability) for word, probability in found.words]
+    given = found.prefix_probability if typed.prefix.strip() else 1.0
+    return [Suggestion(word, min(probability / given, 1.0)) for word, probability in found.words]

@@ -169,7 +169,7 @@ def search_words(
             anything may come. The probabilities are those given that it has ended, and that the space comes.
         k: number of words.
         exclude: words that are left out.
-        begins: whether a word comes without a space before it, see `begins_paragraph`.
+        begins: whether a word comes without a space before it, see `comes_unspaced`.
         at_least: the least probability of a word that is looked for.
         left_out: ids of words of a vocabulary that are left out too, int [M]: the caller knows them.
         beside: words that do not count towards k, and are returned too if the search meets them.

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from kerasptb.data import EOS, UNK, Tokenizer
-from kerasptb.data.tokenizers.written_text import begins_paragraph
+from kerasptb.data.tokenizers.written_text import comes_unspaced
 from kerasptb.reading.context import Context
 from kerasptb.reading.memory import WINDOW, Memory
 from kerasptb.reading.words import NextWords, pieces_of, search_words
@@ -31,7 +31,7 @@ class Typed:
     Attributes:
         whole: the text up to the last whole word.
         prefix: the beginning of the word that is being typed, with the space before it; "" if anything may come.
-        begins: whether that word comes without a space before it, as a paragraph's first does in some tokenizers.
+        begins: whether that word comes without a space before it, see `comes_unspaced`.
     """
 
     whole: str
@@ -73,7 +73,7 @@ class Writer:
 
     def typed(self, whole: str, prefix: str) -> Typed:
         """Returns a text whose whole words and the beginning after them are known as `Typed`."""
-        return Typed(whole, prefix, begins_paragraph(self.tokenizer, whole))
+        return Typed(whole, prefix, prefix[:1] != " " and comes_unspaced(whole, self.tokenizer.first))
 
     def remember(self, text: str, memory: Memory | None = None) -> Memory:
         """Returns the `Memory` after more text, whose last word is whole; before the first a line has ended."""

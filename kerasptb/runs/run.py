@@ -60,8 +60,8 @@ class Run:
     @property
     def text_format(self) -> TextFormat:
         """How its text was read: a `TextFormat` with the tokenizer."""
-        text = self.settings.data
-        return TextFormat(tokenizer=self.vocabulary, keep_lines=text.keep_lines, of_words=text.of_words)
+        format = self.settings.data.format
+        return dataclasses.replace(format, tokens=None, tokenizer=self.vocabulary, vocabulary_size=None, wrapped=None)
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -109,7 +109,9 @@ class Run:
         return self._read(data)
 
     def _read(self, data, wrapped=None):
-        format = TextFormat(tokenizer=self.vocabulary, keep_lines=self.settings.data.keep_lines, wrapped=wrapped)
+        text = self.settings.data
+        signs = text.absent_signs or ()
+        format = TextFormat(tokenizer=self.vocabulary, keep_lines=text.keep_lines, wrapped=wrapped, absent_signs=signs)
         return read_corpus(open_text(data, format), format)
 
     def _load_own_corpus(self):
@@ -189,19 +191,18 @@ class Run:
         k = min(5, len(set(self.vocabulary.tokens) - {UNK})) if k is None else k
         return kerasptb.suggest(self.model, text, k, **settings)
 
-    def generate(self, prompt: str = "", num_words: int = 50, **settings: Any) -> str:
+    def generate(self, prompt: str = "", words: int = 50, **settings: Any) -> str:
         """Returns a text that goes on with words sampled from the model.
 
         Args:
             prompt: its beginning.
-            num_words: number of words after that.
+            words: number of words after that.
             **settings: further arguments of `reading.generate_text`, such as `temperature=0.8`.
         """
-        return kerasptb.reading.generate_text(self.model, prompt, num_words, **settings)
+        return kerasptb.reading.generate_text(self.model, prompt, words, **settings)
 
     def score(self, sentences: str | Iterable[str]) -> list[kerasptb.evaluation.SentenceScore]:
         """Returns what the model says of sentences, or of one, as `evaluation.score_sentences`."""
-        sentences = [sentences] if isinstance(sentences, str) else sentences
         return list(kerasptb.evaluation.score_sentences(self.model, sentences))
 
     def evaluate(

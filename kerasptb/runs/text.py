@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Self, cast, get_args
 
-from kerasptb.arguments import Arguments, Choice, Flag, Text, Whole, argument
+from kerasptb.arguments import Arguments, Choice, Flag, Several, Text, Whole, argument
 from kerasptb.data import Corpus
 from kerasptb.data.text_format import TextFormat
 from kerasptb.utils.types import Tokens
@@ -25,6 +25,7 @@ class TextRecord(Arguments):
     keep_lines: bool | None = argument(Flag(), "whether each of its lines is a paragraph, if that was said", None)
     wrapped: bool | None = argument(Flag(), "whether it was found to be wrapped prose, of which lines are joined", None)
     of_words: bool = argument(Flag(), "whether it was read with one space between two words", False)
+    absent_signs: tuple[str, ...] | None = argument(Several(Text()), "signs that it lacks, read as others", None)
     is_sample: bool = argument(Flag(), "whether it is the built-in sample", False)
     location: str | None = argument(Text(), "what reads it again", None)
 
@@ -40,10 +41,12 @@ class TextRecord(Arguments):
             keep_lines=corpus.format.keep_lines,
             wrapped=corpus.format.wrapped,
             of_words=bool(corpus.format.of_words),
+            absent_signs=corpus.format.absent_signs or None,
         )
 
     @property
     def format(self) -> TextFormat:
         """How it is read, but for the tokenizer; the text may have fewer tokens than were asked for."""
         limit = self.vocabulary_limit or self.vocabulary_size
-        return TextFormat(cast(Tokens, self.tokens), None, limit, self.keep_lines, self.of_words, self.wrapped)
+        tokens, signs = cast(Tokens, self.tokens), self.absent_signs or ()
+        return TextFormat(tokens, None, limit, self.keep_lines, self.of_words, self.wrapped, signs)

@@ -47,7 +47,7 @@ _PROBLEMS = {
 def create_app(reader, name="", rate=DEFAULT_RATE, allowed_hosts=None):
     """Returns the ASGI application that serves a `NetworkReader`: the page at `/`, the API below `/v1/`.
 
-    The name is "english" for the model of the package, the rate that of requests a second from one address, and allowed
+    The name is that of the run's folder, the rate that of requests a second from one address, and allowed
     hosts are names that the header Host may have beside this machine's own; `None` for any. Its description is at
     `/openapi.json`; there is no interactive page for it, because the usual pages load scripts from other servers.
     """
@@ -104,7 +104,7 @@ def _add_routes(app):
         found = await engine.keys(await engine.context(typed.whole), typed, request.k, memory)
         return schemas.SuggestResponse(
             suggestions=_suggested(found),
-            prefix=typed.prefix.removeprefix(" "),
+            prefix=engine.text_format.end_typed(request.text, len(typed.prefix.removeprefix(" "))),
             prefix_probability=found.prefix_probability,
         )
 
@@ -115,17 +115,20 @@ def _add_routes(app):
         The answer's `state` goes into the next request, with `learn` the last words typed in it.
         """
         engine = app.state.engine
-        before, memory, begins = engine.initial, None, True
+        before, memory, end = engine.initial, None, "\n"
         if request.state is not None:
-            before, memory, begins = decode_state(request.state, engine.fingerprint, engine.state_size)
-        context = await engine.extend(before, request.text, begins)
-        memory = await engine.remember(request.text, memory) if request.learn else None
-        typed = engine.typed_after(request.text.rstrip(" ") or ("\n" if begins else " "), request.prefix)
+            before, memory, end = decode_state(request.state, engine.fingerprint, engine.state_size)
+        read = engine.text_format.signs.read
+        text = read(request.text, end)
+        context = await engine.extend(before, text, end)
+        memory = await engine.remember(text, memory) if request.learn else None
+        whole = end + text.rstrip(" ")
+        typed = engine.typed_after(whole, read(request.prefix, whole))
         found = await engine.keys(context, typed, request.k, memory)
         return schemas.StreamResponse(
             suggestions=_suggested(found),
             prefix_probability=found.prefix_probability,
-            state=encode_state(context.state, engine.fingerprint, memory, typed.whole.endswith("\n")),
+            state=encode_state(context.state, engine.fingerprint, memory, whole),
         )
 
     @app.post("/v1/score", responses=problems, tags=["API"], summary="Score each word of a text")

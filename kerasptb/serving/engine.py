@@ -27,6 +27,7 @@ class SuggestionEngine:
 
     def __init__(self, reader, max_contexts=None):
         self.tokenizer, self.state_size, self.fingerprint = reader.tokenizer, reader.state_size, reader.fingerprint
+        self.text_format = reader.text_format
         self._writer, self._reader = Writer(reader.tokenizer), BatchedReader(reader)
         self._remembering = RememberingReader(self._reader, max_contexts)
         self._texts = Batcher(_one_by_one, 1, _MAX_LONG_WAITING)
@@ -52,12 +53,12 @@ class SuggestionEngine:
         """Returns the `Context` after a text whose last word is whole."""
         return await self._remembering.context(await self._in_thread_if_long(self._encode, text))
 
-    async def extend(self, context, text, begins=False):
+    async def extend(self, context, text, before="\n"):
         """Returns the `Context` after one, or its state, and more text of whole words, without remembering it.
 
-        `begins` says whether the text begins a paragraph.
+        `before` is how the text before ends: in a line's end, an opening sign, or a letter.
         """
-        encode = self._encode if begins else self.tokenizer.encode_further
+        encode = self._encode if before == "\n" else functools.partial(self.tokenizer.encode_further, before=before)
         ids = await self._in_thread_if_long(encode, text.rstrip(" "))
         if isinstance(context, np.ndarray):
             context = await self._reader.resume(context)
@@ -69,7 +70,7 @@ class SuggestionEngine:
         That is None for the first one if nothing comes before it. Spaces at the text's end are left out. Raises a
         `BadRequestError` for more than `MAX_SCORED` tokens.
         """
-        units = await self._texts.submit((self.tokenizer.units_typed, text.rstrip(" ")))
+        units = await self._texts.submit((self.text_format.units_typed, text.rstrip(" ")))
         if not units:
             return units, []
         num_tokens = sum(len(unit.tokens) for unit in units)
@@ -86,6 +87,7 @@ class SuggestionEngine:
 
         `complete` says whether its last word is unfinished, unless something else than a letter follows it.
         """
+        text = self.text_format.signs.read(text)
         unfinished = text.rsplit(None, 1)[-1] if complete and text and not text[-1].isspace() else ""
         whole = len(text) - len(unfinished)
         memory = await self.remember(text[:whole]) if learn else None
@@ -97,7 +99,7 @@ class SuggestionEngine:
     def typed_after(self, whole, prefix):
         """Returns what is typed where the beginning of a word follows a text, as `Typed`."""
         begins = whole.endswith("\n")
-        spaced = self.tokenizer.first + prefix if begins and prefix else self.tokenizer.typed_after(prefix)
+        spaced = self.tokenizer.first + prefix if begins and prefix else self.tokenizer.typed_after(prefix, whole)
         return self._writer.typed(whole, spaced)
 
     async def remember(self, text, memory=None):

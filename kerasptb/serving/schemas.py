@@ -166,7 +166,7 @@ class Version(BaseModel):
     kerasptb: str
     tensorflow: str
     model: str = Field(description="Fingerprint of the weights and the tokenizer.")
-    name: str = Field(description="«english» if it is the model that comes with kerasptb, else empty.")
+    name: str = Field(description="Name of the run's folder; «english» for the model that comes with kerasptb.")
     tokens: str = Field(description="What it reads: words, subwords or characters.")
     vocabulary_size: int = Field(description="How many different ones there are.")
     max_characters: int = MAX_CHARACTERS

@@ -80,7 +80,7 @@ def serve(
     with _listen(host, port) as listening, _hangups() as hangups:
         rate = DEFAULT_RATE if rate is None else rate or None
         is_own = ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
-        name = ENGLISH if is_in_the_package(folder) else ""
+        name = ENGLISH if is_in_the_package(folder) else Path(folder).resolve().name
         app = create_app(load_reader(folder), name, rate, allowed_hosts if is_own or allowed_hosts else None)
         config = uvicorn.Config(
             app,

@@ -1,10 +1,11 @@
 """A recurrent state as text, which a client passes from one request to the next.
 
 A token is the base64 form of a byte of flags, the fingerprint of the model, the state as little-endian float32, and a
-digest of these. The first flag says that a paragraph begins after it. With the second the last words that were typed
-(see `Memory`) follow the state, compressed, one a line. The digest detects a damaged token. It is not a signature: a
-client that invents a state gets the predictions of that state, and no other client is affected. So any server of the
-same model accepts it, also after a restart. Nor is it a secret: whoever has a token can read these words in it.
+digest of these. The first flag says that a paragraph begins after it, the third that a quote or bracket was opened.
+With the second the last words that were typed (see `Memory`) follow the state, compressed, one a line. The digest
+detects a damaged token. It is not a signature: a client that invents a state gets the predictions of that state, and no
+other client is affected. So any server of the same model accepts it, also after a restart. Nor is it a secret: whoever
+has a token can read these words in it.
 """
 
 import base64
@@ -14,10 +15,13 @@ import zlib
 
 import numpy as np
 
+from kerasptb.data.tokenizers.written_text import comes_unspaced
 from kerasptb.reading.memory import MAX_CHARACTERS, WINDOW, Memory
 from kerasptb.serving.errors import StateError
 
-_BEGINS, _WITH_WORDS = 1, 2
+_WITH_WORDS = 2
+# How the text before a state ends: in a line's end, an opening sign, or anything else.
+_ENDS = {"\n": 1, "(": 4, "a": 0}
 _DIGEST_SIZE = 8
 # A cell's state grows by at most 1 per word. Far larger numbers would give NaN in place of probabilities.
 _LARGEST = 1e6
@@ -26,12 +30,13 @@ _MAX_WORD_BYTES = 32_000
 _AGAIN = "Begin again without a state."
 
 
-def encode_state(state, fingerprint, memory=None, begins=False):
+def encode_state(state, fingerprint, memory=None, whole="a"):
     """Returns a state as a token, of letters, digits, `-` and `_`.
 
-    `memory` is that of the words typed before, and `begins` says whether a paragraph begins after it.
+    `memory` is that of the words typed before, `whole` the text, or as much of its end as tells how it ends.
     """
-    flags = (_BEGINS if begins else 0) | (0 if memory is None else _WITH_WORDS)
+    end = "\n" if whole.endswith("\n") else "(" if comes_unspaced(whole, " ") else "a"
+    flags = _ENDS[end] | (0 if memory is None else _WITH_WORDS)
     content = bytes([flags]) + bytes.fromhex(fingerprint) + np.asarray(state, "<f4").tobytes()
     if memory is not None:
         content += zlib.compress(_newest("\n".join(memory.words).encode()), 1)
@@ -39,7 +44,7 @@ def encode_state(state, fingerprint, memory=None, begins=False):
 
 
 def decode_state(token, fingerprint, state_size):
-    """Returns the state in a token, float32 [S], the `Memory` or `None`, and whether a paragraph begins.
+    """Returns the state in a token, float32 [S], the `Memory` or `None`, and how the text ends: in a key of `_ENDS`.
 
     Raises a `StateError` if it is not a token, is damaged, or belongs to another model.
     """
@@ -48,7 +53,7 @@ def decode_state(token, fingerprint, state_size):
     except (binascii.Error, ValueError):
         content = b""
     content, digest = content[:-_DIGEST_SIZE], content[-_DIGEST_SIZE:]
-    if not content or content[0] > _BEGINS | _WITH_WORDS or digest != _digest(content):
+    if not content or content[0] & ~_WITH_WORDS not in _ENDS.values() or digest != _digest(content):
         raise StateError(f"`state` is not what an earlier answer gave, whole and unchanged. {_AGAIN}")
     model = bytes.fromhex(fingerprint)
     if not content.startswith(model, 1):
@@ -61,7 +66,8 @@ def decode_state(token, fingerprint, state_size):
     if not whole or not (np.abs(np.frombuffer(state, "<f4")) <= _LARGEST).all():
         raise StateError(f"`state` does not hold {state_size} numbers such as a model's state has. {_AGAIN}")
     memory = _decode_words(words) if with_words else None
-    return np.frombuffer(state, "<f4").astype(np.float32), memory, bool(content[0] & _BEGINS)
+    end = next(end for end, flag in _ENDS.items() if flag == content[0] & ~_WITH_WORDS)
+    return np.frombuffer(state, "<f4").astype(np.float32), memory, end
 
 
 def largest_token(state_size):

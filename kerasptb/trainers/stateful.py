@@ -16,6 +16,7 @@ from kerasptb.layers.evaluation_states import EvaluationStates
 from kerasptb.losses import LOSSES_OF_FACTORS
 from kerasptb.trainers.interface import StatefulLayer
 from kerasptb.trainers.step_bar import with_step_bar
+from kerasptb.utils.children import check_not_forked
 from kerasptb.utils.types import Tensor
 
 
@@ -75,6 +76,7 @@ class StatefulTrainer(keras.Model):
                 (from a `tf.data.Dataset` an `InvalidArgumentError`), before a step is given them; for class weights,
                 which Keras applies to rows with one class each.
         """
+        check_not_forked()
         _refuse_class_weights(kwargs.get("class_weight"))
         if shuffle:
             warnings.warn(
@@ -115,6 +117,7 @@ class StatefulTrainer(keras.Model):
         Raises:
             ValueError: if arrays do not divide into whole batches; for word ids out of range, as in `fit`.
         """
+        check_not_forked()
         with self._evaluation.alone():
             self._evaluation.reset()
             x = self._checked("test_step", x, y, kwargs.get("sample_weight"))
@@ -132,6 +135,7 @@ class StatefulTrainer(keras.Model):
         Raises:
             ValueError: if arrays do not divide into batches of the given size; for word ids out of range, as in `fit`.
         """
+        check_not_forked()
         with self._prediction.alone():
             self._prediction.reset()
             x = self._checked("predict_step", x)

@@ -8,6 +8,18 @@ import sys
 import threading
 from pathlib import Path
 
+_uses: set[int] = set()  # this process, or one that it was forked from, if models were made there
+
+
+def check_not_forked():
+    """Raises a RuntimeError in a process that was forked after models were used: their threads are not in it."""
+    _uses.add(os.getpid())
+    if len(_uses) > 1:
+        raise RuntimeError(
+            'Expected a process that was begun anew, as by multiprocessing.get_context("spawn"). Received: one forked '
+            "from a process that had made a model, in which TensorFlow would wait for ever"
+        )
+
 
 def thread_variables(threads):
     """Returns the environment variables that set a process's threads, of TensorFlow and of the native kernels."""

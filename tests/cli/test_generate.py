@@ -1,3 +1,5 @@
+import json
+
 from kerasptb.cli import main
 
 
@@ -24,3 +26,11 @@ def test_generate_samples_from_the_most_probable_words(run, capsys):
         assert main(["generate", run, "--words", "30", "--seed", "1", *limit]) == 0
         outputs.append(capsys.readouterr().out)
     assert outputs[0] == outputs[1] == outputs[2]
+
+
+def test_generate_prints_json(run, capsys):
+    asked = ["generate", run, "--prompt", "one two", "--words", "5", "--seed", "5"]
+    assert main(asked) == 0
+    text = capsys.readouterr().out.removesuffix("\n")
+    assert main([*asked, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"prompt": "one two", "text": text}

@@ -1,10 +1,13 @@
+import importlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -93,6 +96,13 @@ def test_a_mistyped_option_shows_the_usage_of_its_command(capsys):
     assert said.endswith("kerasptb suggest: error: unrecognized arguments: --jsn\n")
     assert main(["--jsn", "suggest", "run", "the"]) == 2
     assert capsys.readouterr().err.startswith("usage: kerasptb [-h] ")
+
+
+def test_a_tool_for_completion_finds_the_parser_where_the_page_says():
+    page = Path(__file__).parents[2] / "docs" / "training.md"
+    module, _, name = re.search(r"--prog kerasptb (\S+)", page.read_text())[1].rpartition(".")
+    parser = getattr(importlib.import_module(module), name)()
+    assert parser.parse_args(["export", "run", "--to", "x"]).format == "saved-model"
 
 
 def test_the_version_is_told(capsys):

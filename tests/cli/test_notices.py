@@ -52,7 +52,36 @@ def test_an_exception_passes():
 @pytest.mark.slow
 def test_importing_keras_is_quiet_unless_the_variable_asks():
     assert standard_error_of("import_keras(); assert 'keras' in sys.modules", "-u", "TF_CPP_MIN_LOG_LEVEL") == ""
+    assert standard_error_of("import_keras()", "TF_CPP_MIN_LOG_LEVEL=2") == ""
     assert "I0000" in standard_error_of("import_keras()", "TF_CPP_MIN_LOG_LEVEL=0")
+
+
+def test_no_command_imports_tensorflow_in_another_way(run, texts, tmp_path):
+    """Where Keras and TensorFlow cannot be imported, each command gets as far as where notices are kept away."""
+    (tmp_path / "lines").write_text("u1\tone two\n")
+    lines = str(tmp_path / "lines")
+    commands = [
+        ["evaluate", run], ["evaluate", run, "--keyboard"], ["score", run, lines],
+        ["score", run, lines, "--nbest", "--tune", lines], ["suggest", run, "one"], ["generate", run],
+        ["export", run, "--to", str(tmp_path / "export")], ["serve", run], ["info"], ["tune", "--data", str(texts)],
+        ["train", "--data", str(texts), "--out", str(tmp_path / "run")],
+    ]  # fmt: skip
+    code = f"""
+for name in ("keras", "tensorflow", "jax"):
+    sys.modules[name] = None
+import kerasptb.cli.notices
+from importlib import import_module
+from kerasptb.cli import main
+
+def reached(**_):
+    raise KeyboardInterrupt
+
+for command in {commands}:
+    import_module(f"kerasptb.cli.{{command[0]}}").import_keras = reached
+    status = main(command)
+    assert status == 130, (command, status)
+"""
+    assert standard_error_of(code) == "kerasptb: interrupted\n" * len(commands)
 
 
 @pytest.mark.slow

@@ -71,7 +71,7 @@ def test_verbose_has_each_token(run, typed, capsys):
     assert totals["totals"]["perplexity"] == row["perplexity"]
 
 
-HYPOTHESES = "u1\tone two\t-3\nu1\tone two three four one\t-1\nu2\tfour\t-2\nu1\tone\t-5\n"
+HYPOTHESES = "u1\tone two\t-3\nu1\tone two three four one\t-1\nu2\tfour\t-2\nu3\tone\t-5\n"
 
 
 def test_the_best_of_hypotheses_is_printed(run, typed, capsys):
@@ -81,7 +81,7 @@ def test_the_best_of_hypotheses_is_printed(run, typed, capsys):
     assert main(["score", run, "--nbest", "--all", "--weight", "0.5", "--bonus", "0.1"]) == 0
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     totals = [-3 + 0.5 * logs[0] + 0.2, -1 + 0.5 * logs[1] + 0.5, -2 + 0.5 * logs[2] + 0.1, -5 + 0.5 * logs[3] + 0.1]
-    assert [row[0] for row in rows] == ["u1", "u1", "u2", "u1"]
+    assert [row[0] for row in rows] == ["u1", "u1", "u2", "u3"]
     assert [float(row[2]) for row in rows] == pytest.approx([*sorted(totals[:2], reverse=True), *totals[2:]], abs=1e-4)
     typed(HYPOTHESES)
     assert main(["score", run, "--nbest", "--weight", "0"]) == 0
@@ -99,6 +99,16 @@ def test_weights_are_tuned_against_references(run, typed, capsys, tmp_path):
     output = capsys.readouterr()
     assert [line.split("\t")[1] for line in output.out.splitlines()] == ["one two", "four"]
     assert "0 word errors in 3 words (0.00%), 3 by the first score" in output.err
+
+
+def test_lists_that_would_mislead_are_refused(run, typed, error_of, tmp_path):
+    (tmp_path / "references").write_text("u1\t\nu2\t \n")
+    typed("u1\tone two\t-3\nu2\tfour\t-2\n")
+    assert "Expected references, ID<TAB>text, with words" in error_of(
+        ["score", run, "--nbest", "--tune", tmp_path / "references"]
+    )
+    typed("u1\tone two\t-3\nu2\tfour\t-2\nu1\tone\t-1\n")
+    assert "Received: 'u1' again, after others. Sort the lines by ID." in error_of(["score", run, "--nbest"])
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,11 @@ def test_byte_order_mark_and_line_ends_are_as_the_original_reads_them():
     }  # fmt: skip
 
 
+def test_words_with_a_byte_of_zero_are_no_text():
+    with pytest.raises(DataError, match=r"x/valid\.txt is binary: it has a byte of 0"):
+        encode_words(texts(valid=b"text te\0xt\n"))
+
+
 @pytest.mark.parametrize("content", [b"", b"\n\n", b" \t ", b"\xef\xbb\xbf"])
 @pytest.mark.parametrize("split", ["train", "valid", "test"])
 def test_empty_file_is_named(content, split):

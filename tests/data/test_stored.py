@@ -6,6 +6,8 @@ import pytest
 
 from kerasptb.data import corpus as corpora
 from kerasptb.data import load_corpus, make_dataset
+from kerasptb.data.corpus import open_text
+from kerasptb.data.text_format import TextFormat
 
 
 @pytest.fixture
@@ -49,6 +51,17 @@ def test_a_large_text_is_encoded_once(text, tmp_path, encoded, monkeypatch):
         assert (corpus.name, corpus.source, corpus.location) == (in_memory.name, in_memory.source, in_memory.location)
         for split in ("train", "valid", "test"):
             assert corpus.split(split).tolist() == in_memory.split(split).tolist()
+
+
+def test_a_text_that_was_read_with_other_signs_is_encoded_again(text, tmp_path, encoded):
+    folder, cache = text("b a’\nb <unk>\n" * 9), tmp_path / "cache"
+    own = load(folder, cache)
+    format = TextFormat(tokenizer=own.vocabulary, absent_signs=("’",))
+    other, again = (corpora.read_corpus(open_text(folder), format, cache) for _ in range(2))
+    assert len(encoded) == 2
+    assert other.train.tolist() == again.train.tolist() != own.train.tolist()  # "a'" is unknown
+    assert load(folder, cache).train.tolist() == own.train.tolist()
+    assert len(encoded) == 2
 
 
 def test_a_run_s_vocabulary_finds_the_text_that_it_was_made_of(text, tmp_path, encoded):

@@ -63,6 +63,8 @@ def test_tokens_of_a_recipe_stand_where_nothing_else_says_them():
 @pytest.mark.parametrize(
     ("said", "text"),
     [
+        ({"vocabulary_size": 0}, "Expected vocabulary_size to be a positive integer. Received: vocabulary_size=0"),
+        ({"vocabulary_size": 9.5}, "Expected vocabulary_size to be a positive integer. Received: vocabulary_size=9.5"),
         ({"tokens": "letters"}, "Expected tokens that are words, subwords, characters. Received: tokens='letters'"),
         ({"tokens": "characters", "vocabulary_size": 300}, "Characters are the 256 bytes. Received: vocabulary_size=3"),
         ({"tokenizer": Vocabulary(["a"]), "vocabulary_size": 300}, "Expected a vocabulary, or what to make one of"),

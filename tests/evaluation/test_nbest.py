@@ -5,6 +5,7 @@ import pytest
 
 from kerasptb.data import DataError
 from kerasptb.evaluation import Hypothesis, Weights, by_utterance, tune_weights, word_errors
+from kerasptb.evaluation.nbest import _crossings, _Lists
 
 
 @pytest.mark.parametrize(
@@ -35,13 +36,10 @@ def test_other_lines_are_named(line):
 
 
 def test_hypotheses_are_grouped_as_they_come():
-    hypotheses = [Hypothesis(name, str(i)) for i, name in enumerate("aabca")]
-    assert [[each.text for each in group] for group in by_utterance(iter(hypotheses))] == [
-        ["0", "1"],
-        ["2"],
-        ["3"],
-        ["4"],
-    ]
+    groups = by_utterance(Hypothesis(name, str(i)) for i, name in enumerate("aabca"))
+    assert [[each.text for each in next(groups)] for _ in range(3)] == [["0", "1"], ["2"], ["3"]]
+    with pytest.raises(DataError, match=r"one after the other\. Received: 'a' again, after others"):
+        next(groups)
 
 
 def test_word_errors_are_the_fewest_edits():
@@ -84,6 +82,68 @@ def test_weights_that_make_the_fewest_errors_are_found():
         assert totals[0] == pytest.approx(-10 - 9 * weights.weight + 4 * weights.bonus)
 
 
+def random_lists(seed, num_utterances=40, most=15):
+    """Lists in which score and model both prefer fewer errors, and the model fewer words."""
+    random = np.random.default_rng(seed)
+    utterances, logs, references = [], [], {}
+    for name in map(str, range(num_utterances)):
+        said = random.integers(0, 50, random.integers(4, 12)).tolist()
+        references[name] = " ".join(map(str, said))
+        hypotheses, of_model = [], []
+        for _ in range(random.integers(1, most + 1)):
+            kept = [word for word in said if random.random() > 0.15]
+            heard = kept + random.integers(0, 50, random.integers(0, 3)).tolist()
+            errors = word_errors(said, heard)
+            hypotheses.append(Hypothesis(name, " ".join(map(str, heard)), float(random.normal(-errors, 3))))
+            of_model.append(float(random.normal(-2.5 * len(heard) - errors, 1.5)))
+        utterances.append(hypotheses)
+        logs.append(of_model)
+    return utterances, logs, references
+
+
+def errors_by_weights(utterances, logs, references):
+    """Returns a function of weights: the word errors that they make, by the words of whom is chosen."""
+    rows = []
+    for hypotheses, values in zip(utterances, logs, strict=True):
+        heard = [each.text.split() for each in hypotheses]
+        said = references[hypotheses[0].utterance].split()
+        arrays = [each.score for each in hypotheses], values, list(map(len, heard))
+        rows.append((*map(np.array, arrays), [word_errors(said, words) for words in heard]))
+    return lambda weights: sum(errors[weights.totals(*arrays).argmax()] for *arrays, errors in rows)
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_a_fine_grid_has_no_fewer_errors(seed):
+    lists = random_lists(seed)
+    tuning, errors_of = tune_weights(*lists), errors_by_weights(*lists)
+    assert tuning.errors == errors_of(tuning.weights)
+    assert tuning.errors_before == errors_of(Weights(0.0, 0.0))
+    grid = [Weights(weight, bonus) for weight in np.linspace(0, 8, 41) for bonus in np.linspace(-4, 24, 57)]
+    assert tuning.errors <= min(map(errors_of, grid)) < tuning.errors_before
+
+
+def test_on_a_line_errors_are_known_everywhere():
+    utterances, logs, references = random_lists(5)
+    lists = _Lists(utterances, logs, [references[hypotheses[0].utterance].split() for hypotheses in utterances])
+    errors_of = errors_by_weights(utterances, logs, references)
+    for start, step, least in (((0, 0), (1, 2.5), 0.0), ((0.7, 1.5), (0.2, -1), -3.5)):
+        base = Weights(*start).totals(*lists._arrays)
+        lengths, errors = _crossings(base, Weights(*step).totals(0.0, *lists._arrays[1:]), lists._errors, least)
+        assert len(lengths) > 20
+        for length in np.linspace(least + 1e-3, 6, 500):
+            weights = Weights(start[0] + length * step[0], start[1] + length * step[1])
+            known = errors[np.searchsorted(lengths, length, side="right") - 1]
+            assert known == errors_of(weights)
+
+
+def test_the_middle_of_what_is_equally_good_is_taken():
+    # Only from a weight of 1 to one of 3 the right hypothesis is chosen; words are as many in each.
+    utterances = [[Hypothesis("u", "a b", 0.0), Hypothesis("u", "a c", -1.0), Hypothesis("u", "b c", -4.0)]]
+    weights = tune_weights(utterances, [[-3.0, -2.0, -1.0]], {"u": "a c"}).weights
+    assert weights.bonus == 0
+    assert 1.5 < weights.weight < 2.5
+
+
 def test_where_the_model_does_not_help_it_is_left_out():
     utterances = [[Hypothesis("u", "a b", -1.0), Hypothesis("u", "a c", -2.0)]]
     tuning = tune_weights(utterances, [[-5.0, -1.0]], {"u": "a b"})
@@ -92,3 +152,5 @@ def test_where_the_model_does_not_help_it_is_left_out():
         tune_weights(utterances, [[-5.0, -1.0]], {"v": "a b"})
     with pytest.raises(DataError, match="Received: none"):
         tune_weights([], [], {})
+    with pytest.raises(DataError, match=r"with words\. Received: none with a word"):
+        tune_weights(utterances, [[-5.0, -1.0]], {"u": " "})

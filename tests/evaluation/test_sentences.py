@@ -41,6 +41,11 @@ def test_each_sentence_is_read_by_itself(model):
     np.testing.assert_allclose(empty.token_log10_probabilities, expected(model, [5]), rtol=2e-5)
 
 
+def test_one_sentence_is_not_read_letter_by_letter(model):
+    (scored,) = score_sentences(model, "a b")
+    assert scored.sentence == "a b"
+
+
 def test_a_sentence_without_spaces_between_words_has_no_perplexity_of_a_word(model):
     written, *others = score_sentences(model, ["吾輩は猫である。", "吾輩 は 猫", "", "a" * 50])
     assert math.isnan(written.perplexity)

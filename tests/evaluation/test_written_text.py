@@ -89,7 +89,8 @@ def test_the_parts_of_a_text(subwords):
     assert texts == [[None], ["The"], ["cat"], ["(", "a"], ["café's", ")", "."], [None], ["It"]]
     units = [unit for part in parts for unit in part if unit]
     assert [unit.text for unit in units if unit.lead == " "] == ["The", "cat", "(", "café's", "It"]
-    assert [unit.text for unit in units if unit.shown_from] == ["a", ")", "."]
+    assert [unit.text for unit in units if unit.shown_from] == [")", "."]
+    assert [unit.text for unit in units if unit.begins] == ["a"]  # after an opening bracket
     for unit in units:
         if unit.end is not None:
             written = b"".join(subwords.pieces[i] for i in ids[unit.context : unit.end])

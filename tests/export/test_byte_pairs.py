@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerasptb.data import Subwords
+from kerasptb.data.signs import Signs, absent_signs
 from kerasptb.export.byte_pairs import BytePairs
 
 TEXTS = [
@@ -48,6 +49,16 @@ def check(pair, texts):
 @pytest.mark.fast_cases(1)
 def test_the_graph_reads_and_writes_texts_as_the_library_does(pair):
     check(pair, TEXTS)
+
+
+@pytest.mark.parametrize("own", ["'\"-...--", "“’”—…"])
+def test_the_graph_reads_signs_as_a_format_does(own, tmp_path):
+    tokenizer, texts = Subwords.characters(), ['"Don\'t," (“she” said)... ', '“Don’t,” ("she" said)… "\'Yes\'" -- no—']
+    tokenizer.save(tmp_path / "tokenizer.json")
+    signs = Signs(absent_signs([own]))
+    tokens, lengths = BytePairs(tokenizer, tmp_path / "tokenizer.json", signs.readings).encode(tf.constant(texts))
+    for text, row, length in zip(texts, tokens.numpy(), lengths.numpy(), strict=True):
+        assert tokenizer.decode(row[:length]).strip("\n") == signs.read(text)
 
 
 def test_what_a_merge_makes_may_be_merged_before_others_like_it(tmp_path):

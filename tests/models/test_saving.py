@@ -1,4 +1,5 @@
 import json
+import zipfile
 
 import keras
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 import tensorflow as tf
 from small_models import KERAS, TRAIN, VALID, B, T, V, compiled_model, losses_of, small_model
 
-from kerasptb.data import make_dataset
+from kerasptb.data import Vocabulary, make_dataset
 from kerasptb.losses import SequenceCrossEntropy, SparseCategoricalCrossentropy
 from kerasptb.metrics import Perplexity
 from kerasptb.models import LanguageModel
@@ -41,6 +42,17 @@ def test_the_loss_of_keras_is_computed_from_factors_and_comes_back(tmp_path):
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert loaded.loss.get_config() == model.loss.get_config()
     assert loaded.evaluate(make_dataset(VALID, B, T), verbose=0) == model.evaluate(make_dataset(VALID, B, T), verbose=0)
+
+
+def test_a_tokenizer_that_was_changed_in_the_file_is_refused(tmp_path):
+    vocabulary = Vocabulary(["<unk>", "<eos>", "the", "cat"])
+    LanguageModel(4, 5, 6, batch_size=1, num_steps=3, tokenizer=vocabulary).save(tmp_path / "model.keras")
+    assert keras.saving.load_model(tmp_path / "model.keras").tokenizer == vocabulary
+    with zipfile.ZipFile(tmp_path / "model.keras") as old, zipfile.ZipFile(tmp_path / "other.keras", "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name).replace(b"the\ncat\n", b"cat\nthe\n"))
+    with pytest.raises(ValueError, match="Expected the tokenizer that the model was saved with"):
+        keras.saving.load_model(tmp_path / "other.keras")
 
 
 def test_a_saved_model_keeps_its_dtype_policy(tmp_path):

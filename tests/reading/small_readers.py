@@ -88,6 +88,16 @@ def subworded():
 
 
 @pytest.fixture(scope="session")
+def japanese():
+    """A tiny model of a text without spaces."""
+    from kerasptb.data import Subwords
+
+    return Subworded(
+        Subwords.train(["猫は庭で寝ています。", "犬は猫を見ています。", "私は犬と猫が好きです。"] * 3, 320)
+    )
+
+
+@pytest.fixture(scope="session")
 def spelled():
     """A tiny model of characters."""
     from kerasptb.data import Subwords

@@ -1,10 +1,13 @@
+import re
+
 import numpy as np
 import pytest
 
 from kerasptb.data import DataError, Subwords, Vocabulary
 from kerasptb.data.text_format import TextFormat
+from kerasptb.evaluation import evaluate_keyboard_on_text, score_sentences
 from kerasptb.models import LanguageModel
-from kerasptb.reading import Reader, generate, sample, suggest
+from kerasptb.reading import Reader, generate, generate_text, sample, suggest
 
 VOCABULARY = Vocabulary(["<unk>", "<eos>", "the", "N", "cat", "sat", "Oslo", "n't", "did", "mr."])
 
@@ -45,16 +48,36 @@ def test_sampling_follows_the_distribution_and_its_temperature():
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"num_words": -1},
+        {"words": -1},
+        {"words": 1.5},
         {"top_k": 0},
+        {"top_k": 1.5},
         {"top_p": 0.0},
         {"top_p": 1.5},
+        {"seed": -1},
+        {"seed": 1.5},
         *({"temperature": value} for value in (-0.1, float("nan"), float("inf"))),
     ],
 )
 def test_arguments_out_of_range_are_named(model, arguments):
-    with pytest.raises(ValueError, match="Received"):
+    ((name, value),) = arguments.items()
+    with pytest.raises(ValueError, match=re.escape(f"`{name}` must be a ") + f".*Received: {name}={value}"):
         generate(model, "the", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "Expected a text, a str. Received: NoneType"),
+        (b"the", "Received: bytes: decode bytes first"),
+        ("the \udce9", r"Expected whole characters, .*Received: '\\udce9', at place 4 of the text"),
+    ],
+)
+def test_what_is_no_text_is_told(model, text, message):
+    score = lambda model, text: list(score_sentences(model, [text]))  # noqa: E731
+    for ask in (suggest, generate, generate_text, score, evaluate_keyboard_on_text):
+        with pytest.raises(DataError, match=message):
+            ask(model, text)
 
 
 def test_sampling_takes_the_most_probable_words_and_renormalises_them():
@@ -118,10 +141,17 @@ def test_a_word_that_does_not_end_counts_as_several():
     assert words == ["a" * 119]  # with its space three times 40
 
 
+def test_pieces_of_words_are_sampled_at_a_lower_temperature_than_words(model):
+    characters = Constant(Subwords.characters(), "a ", (0.6, 0.4))
+    for reader, usual, other in ((characters, 0.7, 1.0), (model, 1.0, 0.7)):
+        first = generate(reader, "the", 40, seed=3)
+        assert first == generate(reader, "the", 40, usual, seed=3) != generate(reader, "the", 40, other, seed=3)
+
+
 def test_words_of_one_piece_can_be_left_out():
     subwords = Subwords.train(["the cat sat on the mat"] * 9, 270)
     model = LanguageModel(len(subwords), 5, 5, batch_size=1, num_steps=5, init_scale=0.1, seed=0, tokenizer=subwords)
-    options = {"num_words": 300, "seed": 1, "temperature": 0.7}
+    options = {"words": 300, "seed": 1, "temperature": 0.7}
     bias = np.full(len(subwords), -9.0, "float32")
     bias[subwords.encode("the cat the.\n")] = 2.0
     model.get_layer("logits").bias.assign(bias)

@@ -1,3 +1,8 @@
+import os
+import signal
+import warnings
+
+import keras
 import numpy as np
 import pytest
 
@@ -30,15 +35,63 @@ def test_equally_probable_words_come_in_the_order_of_their_ids():
     assert [s.word for s in suggest(model, "the", k=9)] == list(VOCABULARY.words[1:])
 
 
+def test_a_completion_has_its_probability_given_the_letters_that_are_typed(model):
+    chances = {each.word: each.probability for each in suggest(model, "the cat", k=9)}
+    begun = {word: chance for word, chance in chances.items() if word.lower().startswith("n") and word != "N"}
+    found = suggest(model, "the cat n", k=9, complete=True)
+    assert {each.word for each in found} == {"n't"}
+    assert [each.probability for each in found] == pytest.approx([1.0], rel=1e-6)
+    assert sum(begun.values()) < 0.5
+    after_space = {each.word: each.probability for each in suggest(model, "the cat ", k=9, complete=True)}
+    assert after_space == pytest.approx(chances)  # no letter is typed
+
+
+def test_of_a_script_without_spaces_what_follows_is_suggested_not_what_is_written(japanese):
+    for text, complete in (("猫は", True), ("犬は猫を見ています。私は", True), ("猫は", False)):
+        words = [each.word for each in suggest(japanese.model, text, 30, complete=complete)]
+        assert {"犬", "猫", "ています"} <= set(words), words
+        assert not {"猫は", "は", "私は"} & set(words)
+
+
 def test_k_is_checked(model):
-    for k in (0, 10):
-        with pytest.raises(ValueError, match=f"from 1 to 9. Received: k={k}"):
+    with pytest.raises(ValueError, match=r"from 1 to 9\. Received: k=10"):
+        suggest(model, "the", k=10)
+    for k in (0, 1.5, "3", True):
+        with pytest.raises(ValueError, match=f"`k` must be a whole number of at least 1. Received: k={k!r}"):
             suggest(model, "the", k=k)
+
+
+@pytest.mark.parametrize("ask", [suggest, generate])
+def test_what_is_no_model_of_ours_is_told_what_it_must_be(ask):
+    own = keras.Sequential([keras.layers.Embedding(6, 4), keras.layers.LSTM(5), keras.layers.Dense(6)])
+    for other in (own, "english", None):
+        with pytest.raises(ValueError, match=r"`kerasptb.reading.Reader` for .* Received: " + type(other).__name__):
+            ask(other, "the")
+
+
+def test_a_process_that_was_forked_after_a_use_is_told(model):
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python's, of threads that a fork leaves behind
+        child = os.fork()
+    if child == 0:
+        try:
+            signal.alarm(20)  # else it might wait for ever
+            suggest(model, "the")
+        except RuntimeError as error:
+            os.write(writing, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as said:
+        assert said.read().startswith(b"Expected a process that was begun anew, as by multiprocessing.get_context")
+    os.waitpid(child, 0)
+    assert suggest(model, "the", k=1)  # the first process goes on
 
 
 def test_no_more_words_of_pieces_are_looked_for_than_memory_holds():
     model = LanguageModel(256, 4, 4, batch_size=1, num_steps=4, tokenizer=Subwords.characters())
-    for k in (0, 1001, 100_000):
+    for k in (1001, 100_000):
         with pytest.raises(ValueError, match=f"from 1 to 1000. Received: k={k}"):
             suggest(model, "the", k=k)
     with pytest.raises(ValueError, match=r"`keys` must be at most 1000\. Received: keys=1001"):

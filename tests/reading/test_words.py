@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kerasptb.data import EOS, Subwords, Vocabulary
 from kerasptb.data.tokenizers.prefixes import PrefixIndex
-from kerasptb.data.tokenizers.written_text import begins_paragraph, is_of_word, split_typed
+from kerasptb.data.tokenizers.written_text import comes_unspaced, is_of_word, split_typed
 from kerasptb.reading import Context, pieces_of, run_search, search_words, words
 
 # What a small model may write, and how likely, whatever came before.
@@ -90,13 +90,13 @@ def test_characters_find_words_after_a_space_and_where_a_paragraph_begins():
         return np.log(chances / chances.sum())
 
     def best(text, prefix):
-        begins = begins_paragraph(characters, text)
+        begins = comes_unspaced(text, characters.first)
         ((word, _),) = searched(characters, text[-1:], values, last, prefix, 1, begins=begins).words
         return word
 
     assert (best("the", ""), best("the", " "), best("the\n", ""), best("the", " t")) == ("the",) * 4
-    assert not begins_paragraph(characters, "the")
-    assert not begins_paragraph(Vocabulary(["the"]), "")
+    assert not comes_unspaced("the", characters.first)
+    assert not comes_unspaced("", Vocabulary(["the"]).first)
 
 
 def test_a_sign_of_several_bytes_is_no_part_of_the_word_before_it():
@@ -277,6 +277,7 @@ def exhaustive(pieces, values, prefix, begins):
     k=st.integers(1, 6),
     places=st.tuples(st.integers(0, 5), st.sets(st.integers(0, 9), max_size=4)),
 )
+@hypothesis.example(seed=253, pieces=LETTERS, prefix=" b", begins=False, k=5, places=(0, set()))  # a tie
 @hypothesis.settings(max_examples=100, deadline=None)
 def test_against_an_exhaustive_search(seed, pieces, prefix, begins, k, places):
     tokenizer, values = Pieces(pieces), after(pieces, seed)
@@ -305,7 +306,8 @@ def test_against_an_exhaustive_search(seed, pieces, prefix, begins, k, places):
             assert likely <= (0.0 if word in beside else least * (1 + 1e-6))
     if pieces == LETTERS and (prefix or begins):  # else a sign may come with a space before it, and without
         kept = [word for word in ranked if word not in {*exclude, *beside} and sum(ways[word]) > SHARE * total * 1.01]
-        assert others[: len(kept[:k])] == kept[:k]
+        found, likeliest = ([sum(ways[word]) for word in each[: len(kept[:k])]] for each in (others, kept))
+        assert found == pytest.approx(likeliest, rel=1e-6)  # words of one probability come in any order
 
 
 @pytest.mark.parametrize("k", [3, 10])

@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 
@@ -44,8 +45,52 @@ def test_it_knows_english(english):
     assert right.log10_probability > wrong.log10_probability + 0.5
 
 
+@pytest.mark.parametrize(
+    ("typed", "straight"),
+    [
+        ("I don’t think so.", "I don't think so."),
+        ("“Good morning,” he said.", '"Good morning," he said.'),
+        ("He\u00a0waited… “Well‑known,” I said.", 'He waited... "Well-known," I said.'),
+    ],
+)
+def test_typographic_signs_are_read_as_its_text_has_them(english, typed, straight):
+    of_typed, of_straight = english.score([typed, straight])
+    assert of_typed.log10_probability == of_straight.log10_probability
+    assert of_typed.sentence == typed
+    assert english.suggest(typed, 3) == english.suggest(straight, 3)
+    assert english.suggest(typed[:-3], 3, complete=True) == english.suggest(straight[:-3], 3, complete=True)
+    assert (
+        english.generate(typed, 3, temperature=0)
+        == typed + english.generate(straight, 3, temperature=0)[len(straight) :]
+    )
+    keyboards = [english.evaluate_keyboard(text=text) for text in (typed, straight)]
+    assert keyboards[0] == keyboards[1]
+
+
+@pytest.mark.parametrize("text", ['He said, "', "He said, “", 'He saw it. ("', '"Yes," he said. "'])
+@pytest.mark.parametrize("complete", [False, True])
+def test_a_word_follows_an_opening_quote(english, text, complete):
+    words = [suggestion.word for suggestion in english.suggest(text, 5, complete=complete)]
+    assert "I" in words
+    assert not {",", ".", "to"} & set(words)
+
+
+def test_after_a_closing_quote_anything_may_come(english):
+    assert [each.word for each in english.suggest('"I know nothing of it,"', 2)] == ["said", "he"]
+
+
+def test_its_signs_travel_with_its_exports(english, tmp_path):
+    english.model.save(tmp_path / "english.keras")
+    assert (
+        keras.saving.load_model(tmp_path / "english.keras").text_format.absent_signs == english.text_format.absent_signs
+    )
+    packed = kerasptb.load_run(kerasptb.export_run(english, tmp_path / "packed"))
+    assert packed.text_format.signs.readings == english.text_format.signs.readings
+    assert packed.text_format.signs.read("“don’t…”") == '"don\'t..."'
+
+
 def test_it_writes_sentences(english):
-    text = english.generate(num_words=60, seed=1)
+    text = english.generate(words=60, seed=1)
     assert 40 < len(text.split()) <= 61
     assert text[0].isupper() or text[0] == '"'
 
@@ -91,8 +136,21 @@ def test_the_server_says_its_name(english):
     with TestClient(create_app(load_reader("english"), "english", rate=None)) as client:
         assert client.get("/version").json()["name"] == "english"
         answer = client.post("/v1/suggest", json={"text": "I would li", "k": 3}).json()
+        typed = client.post("/v1/suggest", json={"text": "He wouldn’t… “I don’", "learn": True}).json()
+        text = "“I don’t… know,” he said—\n“Yes”"
+        scored = client.post("/v1/score", json={"text": text}).json()
+        straight = client.post("/v1/score", json={"text": '"I don\'t... know," he said—\n"Yes"'}).json()
+        state = client.post("/v1/stream", json={"text": "He said, “"}).json()["state"]
+        streamed = client.post("/v1/stream", json={"text": "I don’t", "state": state}).json()
+        whole = client.post("/v1/suggest", json={"text": "He said, \"I don't", "complete": False}).json()
     assert answer["prefix"] == "li"
     assert answer["suggestions"][0]["word"] == "like"
+    assert (typed["prefix"], typed["suggestions"][0]["word"]) == ("don’", "don't")
+    assert [text[word["start"] : word["end"]] for word in scored["words"]] == [word["text"] for word in scored["words"]]
+    assert [word["text"] for word in scored["words"]] == ["“I", "don’t…", "know,”", "he", "said—", "\n", "“Yes”"]
+    assert scored["log_probability"] == pytest.approx(straight["log_probability"], rel=1e-5)
+    words = [[each["word"] for each in found["suggestions"]] for found in (streamed, whole)]
+    assert words[0] == words[1]
 
 
 def test_a_training_begins_with_it(tmp_path, monkeypatch, capsys, no_steps, no_figures):

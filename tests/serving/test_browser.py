@@ -17,6 +17,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
+from kerasptb.reading import suggest
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CHROMEDRIVER = shutil.which("chromedriver")
 pytestmark = [
@@ -211,16 +213,31 @@ def test_ten_thousand_characters_pasted(page):
     assert abs(text - copy) <= 2
 
 
-def test_a_text_over_the_limit_is_told(page):
+def test_of_a_text_over_the_limit_the_end_is_read(page, reader):
     page.browser.execute_script(
-        "arguments[0].value = 'a '.repeat(10001); arguments[0].setSelectionRange(20002, 20002);"
+        "arguments[0].value = '\U0001f600 the cat '.repeat(2000); arguments[0].setSelectionRange(22000, 22000);"
         "arguments[0].dispatchEvent(new Event('input'))",
         page.text,
     )
-    page.expected_complaint = "422"
-    page.wait(lambda: "20000 characters" in page.notice)
-    page.type(Keys.CONTROL + "a", Keys.NULL, "the ")
-    page.wait(lambda: page.notice == "" and len(page.words) == 3)
+    page.wait(lambda: page.coloured, 60)
+    page.type("sat on ")
+    page.wait(lambda: [word for word, _ in page.coloured][-3:] == ["cat", "sat", "on"], 60)
+    page.wait(lambda: page.words == best(reader, "the cat " * 99 + "sat on "))
+    assert page.notice == ""
+    # The words are coloured where they stand, and those before the part that is read not at all.
+    assert page.browser.execute_script("return document.getElementById('surprise').textContent") == page.value
+    assert 2 * 1363 <= len(page.coloured) <= 2 * 1818 + 2  # of 15,000 to 20,000 characters, eleven for two words
+
+
+def test_figures_are_those_of_suggest(page, reader):
+    for typed, prefix in (("The cat ", ""), ("th", "th")):
+        page.type(typed)
+        page.wait(lambda: page.bars and all(word.startswith(prefix) for word in page.bars))  # noqa: B023
+        page.wait(lambda: page.browser.find_element(By.ID, "summary").text)
+        expected = suggest(reader, page.value, 3, exclude=("N", "<eos>", "<unk>"), complete=True)
+        values = [value.text for value in page.browser.find_elements(By.CSS_SELECTOR, "#bars .value")]
+        assert page.bars[:3] == [each.word for each in expected]
+        assert values[:3] == [f"{100 * each.probability:.1f} %" for each in expected]
 
 
 def test_the_server_stopped_and_started_again(page):
@@ -398,6 +415,9 @@ PUT = {
         ("'s", "’", "it’", "it’s "),
         ("%", "", "5 ", "5% "),
         ("i", "", "and ", "and I "),
+        ("the", "", 'he said "', 'he said "the '),
+        ("the", "", "(", "(the "),
+        ("the", "", 'he "said"', 'he "said" the '),
     ],
     "written": [
         ("the", "", "", "The "),
@@ -415,6 +435,14 @@ PUT = {
         (")", "", "it (see ", "it (see) "),
         ('"', "", "said ", 'said "'),
         ("no", "", 'said "', 'said "no '),
+        ("no", "", "said “", "said “no "),
+        ("no", "", "said [‘", "said [‘no "),
+        ("no", "", 'said "yes"', 'said "yes" no '),
+        ("'I", "‘", "said ‘", "said ‘I "),
+        ("don't", "don’", "I don’", "I don’t "),
+        ("です", "", "これは", "これはです"),
+        ("。", "", "これはです", "これはです。"),
+        ("web", "", "これは", "これはweb "),
         ('"', "", 'said "no ', 'said "no" '),
         ("and", "", 'said "no" ', 'said "no" and '),
         ("\u2013", "", "it ", "it \u2013 "),
@@ -434,6 +462,7 @@ def test_a_text_as_it_is_written(browser, serving, subworded):
         page = Page(browser, server.url)
         name = f"a language model of {len(subworded.tokenizer)} subwords"
         page.wait(lambda: browser.find_element(By.ID, "model").text == name)
+        assert browser.title == "kerasptb keyboard"
         page.type("The cat ")
         page.wait(lambda: [word for word, _ in page.coloured] == ["The", "cat"])
         assert "over 2 subwords" in browser.find_element(By.ID, "summary").text
@@ -450,7 +479,7 @@ def test_a_text_as_it_is_written(browser, serving, subworded):
 
 
 @pytest.mark.parametrize("width", [390, 1000])
-def test_the_model_of_english_is_named_and_begun_with(browser, serving, width):
+def test_the_run_is_named(browser, serving, width):
     from kerasptb.serving.server import load_reader
 
     browser.set_window_size(width, 800)
@@ -458,11 +487,21 @@ def test_the_model_of_english_is_named_and_begun_with(browser, serving, width):
         with serving(load_reader("english"), name="english") as server:
             page = Page(browser, server.url)
             page.wait(lambda: page.browser.find_element(By.ID, "model").text)
-            name = "the model of English that comes with kerasptb, of 8,000 subwords"
-            assert page.browser.find_element(By.ID, "model").text == name
-            assert page.text.get_attribute("placeholder") == "Start typing, such as: I would like to"
+            assert page.browser.find_element(By.ID, "model").text == "a language model of 8,000 subwords"
+            assert (browser.title, browser.find_element(By.TAG_NAME, "h1").text) == (
+                "english – kerasptb keyboard",
+                "english",
+            )
             assert not browser.execute_script("return document.body.scrollWidth > window.innerWidth")
             page.type("I would like ")
             page.wait(lambda: "to" in page.words)
+            page.type(Keys.CONTROL + "a", Keys.NULL, "He said, “")
+            page.wait(lambda: page.words[:1] == ["I"])
+            page.keys[0].click()
+            assert page.value == "He said, “I "
+            page.type("don’")
+            page.wait(lambda: page.words[:1] == ["don’t"])
+            values = [value.text for value in browser.find_elements(By.CSS_SELECTOR, "#bars .value")]
+            assert float(values[0].removesuffix(" %")) > 90
     finally:
         browser.set_window_size(1000, 800)

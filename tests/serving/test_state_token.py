@@ -21,19 +21,24 @@ def forged(content):
 
 
 def test_a_state_comes_back_to_the_bit():
-    state, cache, begins = decode_state(encode_state(STATE, FINGERPRINT), FINGERPRINT, 4)
+    state, cache, end = decode_state(encode_state(STATE, FINGERPRINT), FINGERPRINT, 4)
     assert state.tobytes() == STATE.tobytes()
-    assert (cache, begins) == (None, False)
+    assert (cache, end) == (None, "a")
 
 
-def test_a_paragraph_that_begins_comes_back_with_the_state():
+@pytest.mark.parametrize(
+    ("whole", "end"),
+    [("The cat\n", "\n"), ('He said, "', "("), ("(“", "("), ('He said, "I"', "a"), ("The cat, ", "a"), ('"\n', "\n")],
+)
+def test_how_a_text_ends_comes_back_with_the_state(whole, end):
     for cache in (None, Memory(["the"])):
-        token = encode_state(STATE, FINGERPRINT, cache, begins=True)
-        assert decode_state(token, FINGERPRINT, 4)[2] is True
+        token = encode_state(STATE, FINGERPRINT, cache, whole)
+        assert decode_state(token, FINGERPRINT, 4)[2] == end
 
 
-def test_unknown_flags_are_refused():
-    content = b"\x04" + bytes.fromhex(FINGERPRINT) + STATE.tobytes()
+@pytest.mark.parametrize("flags", [b"\x05", b"\x08"])
+def test_unknown_flags_are_refused(flags):
+    content = flags + bytes.fromhex(FINGERPRINT) + STATE.tobytes()
     with pytest.raises(StateError, match="whole and unchanged"):
         decode_state(forged(content), FINGERPRINT, 4)
 

@@ -18,7 +18,7 @@ from kerasptb.data.errors import DataError
 from kerasptb.data.sources.paragraphs import Paragraphs, is_wrapped
 from kerasptb.data.tokenizers import sentence_piece
 from kerasptb.data.tokenizers.tokenizer import EOS, Parts, Tokenizer, Unit, WordsThatBegin, digest_of
-from kerasptb.data.tokenizers.written_text import is_of_word, read_parts, split_typed
+from kerasptb.data.tokenizers.written_text import comes_unspaced, is_of_word, is_unspaced, read_parts, split_typed
 from kerasptb.utils.files import atomic_write
 
 _BATCH = 1 << 20  # characters that are encoded at a time, by all processors
@@ -187,15 +187,16 @@ class Subwords(Tokenizer):
             line = line.removeprefix(self.first)
         return "\n".join([text.rstrip(" ") + line, *(each.removeprefix(self.first) for each in lines)])
 
-    def typed_after(self, text: str) -> str:
-        """Returns a text that is typed after a whole word: with a space before a letter or a digit, else as it is."""
-        return f" {text}" if text and unicodedata.category(text[0])[0] in "LN" else text
+    def typed_after(self, text: str, before: str = "a") -> str:
+        """Returns a text that is typed after another: with a space between two letters or digits, else as it is."""
+        return f" {text}" if _is_letter(text[:1]) and not comes_unspaced(before, self.first) else text
 
-    def encode_further(self, text: str) -> np.ndarray:
-        """Returns the ids of a text that a person typed after a whole word, without spaces at its end, int32 [T]."""
-        text = self.typed_after(text.rstrip(" "))
-        # A word is put before it, since what begins a paragraph may be read with a space before it.
-        word, both = self.encode("a"), self.encode(f"a{text}")
+    def encode_further(self, text: str, before: str = "a") -> np.ndarray:
+        """Returns the ids of a text that a person typed after another, without spaces at its end, int32 [T]."""
+        text = self.typed_after(text.rstrip(" "), before)
+        # Something is put before it, since what begins a paragraph may be read with a space before it.
+        before = before if _is_letter(text[:1]) else "a"
+        word, both = self.encode(before), self.encode(f"{before}{text}")
         if (both[: len(word)] == word).all():
             return both[len(word) :]
         return self.encode(text.removeprefix(self.first))
@@ -308,6 +309,11 @@ def _check_charsmap(settings):
         if len(table) < 4 + int.from_bytes(table[:4], "little"):
             raise DataError("its table of characters is damaged")
     return settings
+
+
+def _is_letter(character):
+    """Returns whether a word with a space before it may begin with a character."""
+    return character != "" and unicodedata.category(character)[0] in "LN" and not is_unspaced(character)
 
 
 def _byte_pairs(first, paragraphs, size):

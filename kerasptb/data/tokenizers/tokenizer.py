@@ -41,7 +41,7 @@ class TypedWord:
     end: int | None = None  # how many until its last letter; None if none ends there
     shown_from: int = 0  # how many of its letters are typed at least before keys can show it
     is_named: bool = True  # False if it stands for a word that the text does not name: `<unk>` or `N`
-    begins: bool = False  # whether it begins a paragraph without a space before it
+    begins: bool = False  # whether it comes without a space, as in some tokenizers where a paragraph begins, or in `("`
 
 
 Parts = list[list[TypedWord | None]]
@@ -140,12 +140,17 @@ class Tokenizer(abc.ABC):
         """Returns a text as it was typed, and what ids, integers [N], write after it."""
 
     @abc.abstractmethod
-    def typed_after(self, text: str) -> str:
-        """Returns a text that is typed after a whole word, with the space that comes between them, if one does."""
+    def typed_after(self, text: str, before: str = "a") -> str:
+        """Returns a text that is typed after another, as for `encode_further`, with the space that comes between."""
 
     @abc.abstractmethod
-    def encode_further(self, text: str) -> np.ndarray:
-        """Returns the ids of a text that a person typed after a whole word, int32 [T]; it raises as `encode`."""
+    def encode_further(self, text: str, before: str = "a") -> np.ndarray:
+        """Returns the ids of a text that a person typed after whole words, int32 [T]; it raises as `encode`.
+
+        Args:
+            text: the text.
+            before: what comes before it, as far as that matters: a letter, or an opening sign such as "(".
+        """
 
     @abc.abstractmethod
     def units_typed(self, text: str) -> list[Unit]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from kerasptb.data.batching import check_sizes
 from kerasptb.data.errors import DataError, UnknownWordError
+from kerasptb.data.signs import begins_word
 from kerasptb.data.sources.files import read_utf8
 from kerasptb.data.tokenizers.ptb_words import NUMBER
 from kerasptb.data.tokenizers.tokenizer import EOS, UNK, Parts, Tokenizer, TypedWord, Unit, WordsThatBegin, digest_of
@@ -177,11 +178,11 @@ class Vocabulary(Tokenizer):
                 lines[-1].append(word)
         return "\n".join(" ".join(line) for line in lines).removesuffix("\n")
 
-    def typed_after(self, text: str) -> str:
+    def typed_after(self, text: str, before: str = "a") -> str:
         """Returns a text with a space before it: each word has one."""
         return text and f" {text}"
 
-    def encode_further(self, text: str) -> np.ndarray:
+    def encode_further(self, text: str, before: str = "a") -> np.ndarray:
         """Returns the ids of the words of a text that a person typed, as `encode_typed` reads them, int32 [T]."""
         return self.encode(self.words_typed(text))
 
@@ -212,7 +213,8 @@ class Vocabulary(Tokenizer):
             start = part.replace("’", "'").index(typed.replace("’", "'"), done)
             yield from (TypedWord(sign, None, " ", context) for sign in part[done:start])
             done, is_named = start + len(typed), word not in self.unnamed
-            yield TypedWord(part[start:done], word, " ", context, context + 1, int(start > 0), is_named)
+            glued = start > 0 and not begins_word(part[:start])
+            yield TypedWord(part[start:done], word, " ", context, context + 1, int(glued), is_named)
             context += 1
         yield from (TypedWord(sign, None, " ", context) for sign in part[done:])
 

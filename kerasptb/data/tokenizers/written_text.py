@@ -2,27 +2,47 @@
 
 import bisect
 import itertools
+import re
 import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
 
+from kerasptb.data.signs import begins_word
 from kerasptb.data.tokenizers.ptb_words import NUMBER
-from kerasptb.data.tokenizers.tokenizer import UNK, Parts, Tokenizer, TypedWord
+from kerasptb.data.tokenizers.tokenizer import UNK, Parts, TypedWord
 
+# Characters before a word that tell how it begins.
+_FEW = 8
+# Thai, Lao, Burmese, Khmer, kana and Chinese characters.
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f"
+    "\U00020000-\U0003ffff]"
+)
 # What stands for words that the text does not name, in texts that have it.
 _UNNAMED = (UNK, NUMBER)
 
 
 def is_of_word(character: str) -> bool:
-    """Returns whether it is of a word: a letter, a mark, a digit, `'`, `-`, or a byte of such a character."""
+    """Returns whether it is of a word: a letter, a mark, a digit, `'`, `-`, or a byte of such a character.
+
+    Letters of scripts without spaces are not: where a word ends in them, only its piece tells, which is a sign then.
+    """
     category = unicodedata.category(character)
-    return category[0] in "LMN" or category == "Cs" or character in "'’-"
+    return (category[0] in "LMN" and not is_unspaced(character)) or category == "Cs" or character in "'’-"
 
 
-def begins_paragraph(tokenizer: Tokenizer, text: str) -> bool:
-    """Returns whether the word after a text comes without a space, as a paragraph's first does in some tokenizers."""
-    return not tokenizer.first and (not text or text.endswith("\n"))
+def is_unspaced(character: str) -> bool:
+    """Returns whether a character is of a script that puts no space between words."""
+    return character > "\u0dff" and _UNSPACED.match(character) is not None
+
+
+def comes_unspaced(text: str, first: str) -> bool:
+    """Returns whether the word after a text comes without a space: after an opening quote or bracket, as in `("`.
+
+    Where a tokenizer puts nothing before a paragraph's first word, `first` being "", that comes so too.
+    """
+    return not first if not text or text.endswith("\n") else not text[-1].isspace() and begins_word(text)
 
 
 def split_typed(text: str, first: str) -> tuple[str, str]:
@@ -49,7 +69,7 @@ def read_parts(pieces: Sequence[bytes], first: str) -> Parts:
             part = list(group)
             start, end = part[0], part[-1] + 1
             whole = text[start:end] in words.unnamed
-            cuts = [i for i in part[1:] if not (whole or (is_of_word(text[i]) and is_of_word(text[i - 1])))]
+            cuts = [i for i in part[1:] if not (whole or words.goes_on(i))]
             parts.append([words.between(*pair) for pair in itertools.pairwise([start, *cuts, end])])
     return parts
 
@@ -64,6 +84,14 @@ class _Words:
         self._places = np.cumsum([0, *sizes])
         self.unnamed = _UNNAMED if UNK in text.split() else ()
 
+    def goes_on(self, place):
+        """Returns whether the character at a place is of the same word as the one before."""
+        last, this = self.text[place - 1 : place + 1]
+        if is_unspaced(last) and is_unspaced(this):
+            at = self._places[place]
+            return self._ends[bisect.bisect_left(self._ends, at)] != at  # within a piece
+        return is_of_word(last) and is_of_word(this)
+
     def between(self, start, end):
         text, ends, places = self.text, self._ends, self._places
         before = start - 1 if text[start - 1 : start] == " " else start
@@ -71,14 +99,14 @@ class _Words:
         last = bisect.bisect_left(ends, places[end])
         lead = self._written[ends[context] : places[start]].decode(errors="surrogateescape")
         name = text[start:end]
-        begins = not lead and not self._first and text[start - 1 : start] in ("", "\n")
+        begins = not lead and comes_unspaced(text[max(start - _FEW, 0) : start], self._first)
         return TypedWord(
             text=name,
             word=name,
             lead=lead,
             context=context,
             end=last if ends[last] == places[end] else None,
-            shown_from=0 if begins or lead.endswith(" ") else 1,
+            shown_from=0 if begins or lead.endswith(" ") or (not lead and is_unspaced(name[0])) else 1,
             is_named=name not in self.unnamed,
             begins=begins,
         )

@@ -28,10 +28,11 @@ export class Colours {
    *
    * @param {string} text the content of the text field.
    * @param {string} read the same text as the model is to read it.
+   * @param {number} from where the part begins that is read; words before it keep the surprise that they have.
    * @param post sends a request to the server.
    * @param current returns whether the answer is still needed when it arrives.
    */
-  async update(text, read, post, current) {
+  async update(text, read, from, post, current) {
     let end = read.length; // of the whole words; a search for /\S*$/ takes a second after a word of 20,000 letters
     while (end > 0 && /\S/.test(read[end - 1])) {
       end -= 1;
@@ -46,13 +47,15 @@ export class Colours {
       }
       const points = Array.from(whole.slice(0, same)).length;
       const kept = this.#words.filter(({ end }) => end < points);
-      const start = kept.length ? kept.at(-1).end : 0;
-      const answer = await post("v1/score", { text: whole, start });
+      const before = Array.from(whole.slice(0, from)).length;
+      const start = Math.max((kept.at(-1)?.end ?? 0) - before, 0);
+      const answer = await post("v1/score", { text: whole.slice(from), start });
       if (!current()) {
         return;
       }
       this.#scored = whole;
-      this.#words = kept.concat(answer.words.map(surpriseOf));
+      const moved = answer.words.map((word) => ({ ...word, start: word.start + before, end: word.end + before }));
+      this.#words = kept.concat(moved.map(surpriseOf));
       this.#describe(answer);
     }
     this.show(text);

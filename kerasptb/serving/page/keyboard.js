@@ -4,11 +4,13 @@
 // request contains the text.
 
 import { Colours } from "./colours.js";
+import { asWriter } from "./words.js";
 import * as ofWords from "./words.js";
 import * as asWritten from "./written.js";
 
 const NUM_BARS = 10;
 const LEAST_FULL_WIDTH = 0.1;
+const STEP = 5000; // characters by which the beginning of what is sent of a long text moves on
 const WAIT_AFTER_FAILURE_MS = [500, 1000, 2000, 4000];
 const WAIT_BEFORE_READING_ALOUD_MS = 700;
 
@@ -22,6 +24,7 @@ const saved = document.getElementById("saved");
 const announcement = document.getElementById("announcement");
 let kind = "words"; // what the model reads: words, subwords or characters
 let writing = ofWords; // how its suggestions are shown and put
+let limit = Infinity; // the most characters of a text that the server reads
 let met = false; // whether the two are known
 const colours = new Colours(document.getElementById("surprise"), document.getElementById("summary"), () => kind);
 
@@ -49,19 +52,28 @@ async function post(path, body) {
 
 /** Learns what is served. */
 async function meet() {
-  const { name, tokens, vocabulary_size: size } = await (await fetch("version")).json();
+  const { name, tokens, vocabulary_size: size, max_characters: most } = await (await fetch("version")).json();
   kind = tokens;
+  limit = most;
   writing = kind === "words" ? ofWords : asWritten;
   document.querySelector("#legend .unknown").hidden = kind !== "words";
-  const read = `${size.toLocaleString("en")} ${kind}`;
-  const isEnglish = name === "english";
-  document.getElementById("model").textContent = isEnglish
-    ? `the model of English that comes with kerasptb, of ${read}`
-    : `a language model of ${read}`;
-  if (isEnglish) {
-    text.placeholder = "Start typing, such as: I would like to";
+  if (name) {
+    document.title = `${name} – kerasptb keyboard`;
+    document.querySelector("h1").textContent = name;
   }
+  document.getElementById("model").textContent = `a language model of ${size.toLocaleString("en")} ${kind}`;
   met = true;
+}
+
+/** Where the part of a text begins that is sent: its end, as far as the server reads; no model remembers all of it. */
+function startOf(whole) {
+  if (whole.length <= limit) {
+    return 0;
+  }
+  // Moved in steps: the server remembers what it has read from one beginning.
+  const least = Math.ceil((whole.length - limit) / STEP) * STEP;
+  const start = least + Math.max(whole.slice(least).search(/\s/) + 1, 0);
+  return /[\uDC00-\uDFFF]/.test(whole[start]) ? start + 1 : start;
 }
 
 /** Asks for suggestions and colours of the text as it is now. */
@@ -78,13 +90,14 @@ async function refresh() {
       await meet();
     }
     const { sentences } = writing;
-    const answer = await post("v1/suggest", { text: sentences(before), k: NUM_BARS, learn: learn.checked });
+    const sent = sentences(before.slice(startOf(before)));
+    const answer = await post("v1/suggest", { text: sent, k: NUM_BARS, learn: learn.checked });
     if (!current()) {
       return;
     }
     offered = { before, prefix: answer.prefix, question };
     showSuggestions(answer);
-    await colours.update(whole, sentences(whole), post, current);
+    await colours.update(whole, sentences(whole), startOf(whole), post, current);
     if (current()) {
       failures = 0;
       notice.textContent = "";
@@ -104,21 +117,21 @@ async function refresh() {
 
 function showSuggestions(answer) {
   const { before, prefix } = offered;
-  const { label } = writing;
+  const label = (word) => asWriter(writing.label(word, prefix, before), before);
   const labels = new Set();
   const words = answer.suggestions.filter(({ word }) => {
     // Two words of the model may have the same label, for example at a sentence's beginning.
-    const name = label(word, prefix, before);
+    const name = label(word);
     return !labels.has(name) && labels.add(name);
   });
   keys.forEach((key, i) => {
     const word = words[i]?.word;
     key.disabled = word === undefined;
     key.dataset.word = word ?? "";
-    key.textContent = word === undefined ? "" : label(word, prefix, before);
+    key.textContent = word === undefined ? "" : label(word);
   });
   title.textContent = prefix ? `Words that begin with “${prefix}”` : "Next word";
-  showBars(answer, before);
+  showBars(answer, label);
   clearTimeout(announceTimer);
   announceTimer = setTimeout(() => {
     const names = keys.filter((key) => !key.disabled).map((key) => key.textContent);
@@ -126,9 +139,9 @@ function showSuggestions(answer) {
   }, WAIT_BEFORE_READING_ALOUD_MS);
 }
 
-/** Shows the probability of each word among those that begin as the unfinished one does. */
-function showBars({ suggestions, prefix, prefix_probability: total }, before) {
-  const shares = suggestions.map(({ probability }) => (total > 0 ? Math.min(probability / total, 1) : 0));
+/** Shows the probability of each word, given the letters that it begins with. */
+function showBars({ suggestions, prefix, prefix_probability: total }, label) {
+  const shares = suggestions.map(({ probability }) => (prefix ? Math.min(probability / total, 1) : probability));
   // The longest bar is full even for a small probability, but not below a limit: 1 % should not look certain.
   const widest = Math.max(shares[0] ?? 0, LEAST_FULL_WIDTH);
   while (bars.children.length > suggestions.length) {
@@ -139,7 +152,7 @@ function showBars({ suggestions, prefix, prefix_probability: total }, before) {
     const [name, bar, value] = row.children;
     const share = shares[i];
     bar.style.setProperty("--share", share / widest);
-    name.textContent = writing.label(word, prefix, before); // as on the keys
+    name.textContent = label(word); // as on the keys
     value.textContent = share < 0.001 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`;
   });
 }
@@ -159,7 +172,8 @@ function accept(key) {
   if (key.disabled || !now.startsWith(offered.before) || /\s/.test(now.slice(offered.before.length))) {
     return;
   }
-  const { from, insert } = writing.accepted(key.dataset.word, offered.prefix, offered.before);
+  const { from, insert: plain } = writing.accepted(key.dataset.word, offered.prefix, offered.before);
+  const insert = asWriter(plain, offered.before);
   text.focus();
   // Text that is there already is not replaced: after Undo the browser would select it, and the next letter delete it.
   const there = text.value.slice(from, text.selectionEnd);

@@ -3,6 +3,9 @@
 
 const ABBREVIATION = /(?:^|[\s(])(?:[a-z]|mr|mrs|ms|dr|st|jr|sr|prof|inc|corp|co|ltd|vs|etc|no|[a-z](?:\.[a-z])+)\.$/i;
 const SENTENCE_END = /[.!?…]["”’')\]]*(?=[ \t])/g;
+// A quote opens where a word may begin; brackets do anywhere.
+const QUOTES = /["'“”‟‘’‛«»‹›]+$/;
+const OPENING = /[\p{Ps}¿¡]$/u;
 const CLITIC = /^(?:n't|'\w{1,2}|%)$/;
 
 /** The text with a line's end after each sentence, as the model reads it. Its length does not change. */
@@ -17,6 +20,17 @@ export function sentences(text) {
     }
   }
   return result + text.slice(done);
+}
+
+/** Whether a text ends with an opening quote or bracket, after which a word comes without a space. */
+export function opens(text) {
+  const bare = text.replace(QUOTES, "");
+  return OPENING.test(bare) || (bare !== text && /(?:^|\s)$/.test(bare));
+}
+
+/** A word with the apostrophes of a text, if that has typographic ones alone. */
+export function asWriter(word, text) {
+  return text.includes("’") && !text.includes("'") ? word.replaceAll("'", "’") : word;
 }
 
 /** The label of a key. */
@@ -38,7 +52,7 @@ export function accepted(word, prefix, before) {
   if (CLITIC.test(word) && /\S[ ]*$/.test(before)) {
     return { from: bare.length, insert: word + " " };
   }
-  const space = before && !/\s$/.test(before) ? " " : "";
+  const space = before && !/\s$/.test(before) && !opens(before) ? " " : "";
   return { from: before.length, insert: space + capitalized(word, sentences(before)) + " " };
 }
 
@@ -46,7 +60,7 @@ export function accepted(word, prefix, before) {
 export function completed(word, prefix) {
   // A word of the vocabulary with capitals or a ’ must be written exactly so: otherwise the model reads another word.
   if (word !== word.toLowerCase() || word.includes("’")) {
-    return word;
+    return Array.from(word, (sign, i) => (sign === "'" && /[‘’‛]/.test(prefix[i] ?? "") ? prefix[i] : sign)).join("");
   }
   const rest = word.slice(prefix.toLowerCase().length); // "İ" has two characters in lower case
   const shouted = prefix.length > 1 && prefix === prefix.toUpperCase() && prefix !== prefix.toLowerCase();

@@ -1,10 +1,14 @@
 // How suggestions are shown and put where the model reads a text as it is written, letter by letter. The functions are
 // those of words.js.
 
-import { capitalized, completed, sentences as withSentenceEnds } from "./words.js";
+import { capitalized, completed, opens, sentences as withSentenceEnds } from "./words.js";
 
 const CLOSING = /^[.,;:!?…)\]}%’”»]+$/;
-const OPENING = /[([{“‘«¿¡]$/;
+const OPENING = /[\p{Ps}“‘«¿¡]$/u;
+// Scripts that put no space between words.
+const UNSPACED = "[\\p{sc=Han}\\p{sc=Hira}\\p{sc=Kana}\\p{sc=Thai}\\p{sc=Laoo}\\p{sc=Khmr}\\p{sc=Mymr}ー。、]";
+const UNSPACED_FIRST = new RegExp(`^${UNSPACED}`, "u");
+const UNSPACED_LAST = new RegExp(`${UNSPACED}$`, "u");
 
 /** The text as the model is to read it: as it is. */
 export function sentences(text) {
@@ -23,11 +27,12 @@ export function accepted(word, prefix, before) {
   if (CLOSING.test(word) || (isQuote && isQuoted(before))) {
     return { from: prefix ? before.length - prefix.length : bare.length, insert: word + " " };
   }
-  const after = OPENING.test(word) || isQuote ? "" : " ";
+  const after = OPENING.test(word) || isQuote || UNSPACED_LAST.test(word) ? "" : " ";
   if (prefix) {
     return { from: before.length - prefix.length, insert: completed(word, prefix) + after };
   }
-  const begins = !before || /\s$/.test(before) || OPENING.test(before) || (before.endsWith('"') && isQuoted(before));
+  const isGlued = UNSPACED_FIRST.test(word) || UNSPACED_LAST.test(before);
+  const begins = !before || /\s$/.test(before) || opens(before) || isGlued;
   return { from: before.length, insert: (begins ? "" : " ") + label(word, prefix, before) + after };
 }
 
