@@ -40,5 +40,6 @@ def page_text(
         raise UnreadError(path, "a page of HTML, to read which install kerasptb[texts]") from None
     tree = HTMLTree.parse(bytes_to_str(page, encoding or detect_encoding(page, from_html_meta=True) or "utf-8"))
     for node in tree.body.query_selector_all(left_out) if left_out and tree.body else ():
-        node.parent.remove_child(node)
+        if node.parent is not None:
+            node.parent.remove_child(node)
     return str(extract_plain_text(tree, main_content=main_content, list_bullets=False, alt_texts=False))

@@ -101,7 +101,7 @@ def _unquoted(lines):
 
 
 def _drop_attribution(lines):
-    last = next((index for index in range(len(lines) - 1, -1, -1) if lines[index].strip()), None)
-    if last is not None and lines[last].rstrip().endswith(":"):
+    last = len(lines) - (1 if lines and lines[-1].strip() else 2)
+    if last >= 0 and lines[last].rstrip().endswith(":"):
         is_wrapped = last > 0 and not _OF_HEADER.search(lines[last]) and _OF_HEADER.search(lines[last - 1])
         del lines[last - bool(is_wrapped) :]
