@@ -39,7 +39,7 @@ def page_text(
     except ImportError:
         raise UnreadError(path, "a page of HTML, to read which install kerasptb[texts]") from None
     tree = HTMLTree.parse(bytes_to_str(page, encoding or detect_encoding(page, from_html_meta=True) or "utf-8"))
-    for node in tree.body.query_selector_all(left_out) if left_out and tree.body else ():
-        if node.parent is not None:
-            node.parent.remove_child(node)
+    # The first that is found is an outermost one: a search for all of them takes minutes where thousands are nested.
+    while left_out and tree.body and (node := tree.body.query_selector(left_out)) and node.parent:
+        node.parent.remove_child(node)
     return str(extract_plain_text(tree, main_content=main_content, list_bullets=False, alt_texts=False))
