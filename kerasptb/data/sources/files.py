@@ -20,7 +20,7 @@ import tarfile
 import tempfile
 import weakref
 import zipfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
@@ -112,6 +112,13 @@ class SplitFile:
                 yield text if num_bytes else text.removeprefix("\ufeff")
             num_bytes += len(piece)
             num_lines += piece.count(b"\n")
+
+
+def with_newlines(pieces: Iterable[str]) -> Iterator[str]:
+    r"""Yields pieces of a text in which each end of a line is `\n`, not `\r\n` or `\r`."""
+    decoder = io.IncrementalNewlineDecoder(None, translate=True)
+    for piece in itertools.chain(pieces, [""]):
+        yield decoder.decode(piece, final=not piece)
 
 
 # Split name -> its file.

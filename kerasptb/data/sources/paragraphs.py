@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 
 from kerasptb.data.errors import DataError
 from kerasptb.data.scripts import UNSPACED, count_unspaced, join_lines, width
-from kerasptb.data.sources.files import SplitFile, check_no_binary
+from kerasptb.data.sources.files import SplitFile, check_no_binary, with_newlines
 
 # A line is full if the next one's first word would have made it longer than this share of the margin.
 _FULL = 0.9
@@ -38,14 +38,17 @@ _OPENING = " \t\"'([_*`\u00ab\u2018\u201c\u300c"
 
 
 def iter_lines(file: SplitFile) -> Iterator[str]:
-    r"""Yields the lines of a text in UTF-8, without their ends `\n` or `\r\n`."""
+    """Yields the lines of a text in UTF-8, without their ends."""
     part = ""
-    for text in file.text():
+    for text in with_newlines(file.text()):
         check_no_binary(text, file.path)
         *lines, part = (part + text).split("\n")
         if len(part) > _LONGEST_LINE:
-            raise DataError(f"Expected lines. {file.path} has one of more than {_LONGEST_LINE:,} characters.")
-        yield from (line.removesuffix("\r") for line in lines)
+            raise DataError(
+                f"Expected lines. {file.path} has one of more than {_LONGEST_LINE:,} characters. Break it into lines, "
+                "as `fold -s` does, or read it as words: --tokens words."
+            )
+        yield from lines
     if part:
         yield part
 
@@ -54,7 +57,10 @@ def pieces_of(files: Iterable[SplitFile]) -> Iterator[str]:
     """Yields what `is_wrapped` judges texts by: all of them, or pieces from all over them."""
     files = list(files)
     pieces = (
-        text[start : start + _PIECE] for file in files for text in file.text() for start in range(0, len(text), _PIECE)
+        text[start : start + _PIECE]
+        for file in files
+        for text in with_newlines(file.text())
+        for start in range(0, len(text), _PIECE)
     )
     return itertools.islice(pieces, 0, None, 1 + sum(file.size for file in files) // _JUDGED)
 

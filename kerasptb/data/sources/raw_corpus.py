@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import itertools
 import logging
 import os
 import tempfile
@@ -134,7 +135,8 @@ def _read(source):
     if len(members) == 1 and members[0] and (names := _names_of_splits(source.paths[0], members[0])):
         return _of_splits(source, members[0], names)
     several = zip(source.paths, members, strict=True)
-    return _of_texts(source, [file for path, found in several for file in (found or {"": file_at(path)}).values()])
+    files = [[file_at(path)] if found is None else found.values() for path, found in several]
+    return _of_texts(source, list(itertools.chain.from_iterable(files)))
 
 
 def _names_of_splits(path, members):

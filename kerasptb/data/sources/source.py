@@ -60,8 +60,8 @@ class Source:
 
     @property
     def location(self) -> str:
-        """One string that `of` takes: the paths alone, if nothing else is said."""
-        if self.choices:
+        """One string that `of` takes: the paths alone, if nothing else is said and they can be told apart."""
+        if self.choices or any(os.pathsep in path for path in self.paths):
             return json.dumps({"paths": self.paths, **self.choices}, ensure_ascii=False)
         return os.pathsep.join(self.paths)
 
@@ -81,8 +81,15 @@ class Source:
             return data
         if isinstance(data, str | os.PathLike) and not exists(data):
             named = os.fspath(data)
-            return cls(**json.loads(named)) if named.startswith('{"paths"') else cls(named.split(os.pathsep))
+            return cls._of_json(named) if named.startswith('{"paths"') else cls(named.split(os.pathsep))
         return cls(data)
+
+    @classmethod
+    def _of_json(cls, location: str) -> Source:
+        try:
+            return cls(**json.loads(location))
+        except (ValueError, TypeError):
+            raise DataError(f"Expected a path, or the location of a Source. Received: {location}") from None
 
     def absolute(self) -> Self:
         """Returns the source as it is named from any working directory."""

@@ -9,8 +9,8 @@ import tarfile
 from collections.abc import Iterator
 from typing import IO, NamedTuple
 
-# Of all headers of an archive: 30,000 names, or fewer long ones.
-MAX_HEADER_BYTES = 16 << 20
+# Of all headers of an archive: 130,000 names, or fewer long ones.
+MAX_HEADER_BYTES = 64 << 20
 
 _BLOCK = 512
 _EXTENDED = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)

@@ -231,3 +231,10 @@ def test_the_folder_nearest_the_top_comes_first(write, tmp_path):
     deeper = dict.fromkeys(published("a/b/"), b"other")
     write(tmp_path / "x", [*deeper.items(), *published("c/").items()])
     assert contents(tmp_path / "x") == CONTENTS
+
+
+def test_the_line_ends_of_all_systems_are_one():
+    content = "one\rtwo\r\nthree\n\r\n\rfour\r"
+    for size in (1, 2, 3, 100):
+        pieces = [content[i : i + size] for i in range(0, len(content), size)]
+        assert "".join(files.with_newlines(pieces)) == "one\ntwo\nthree\n\n\nfour\n"

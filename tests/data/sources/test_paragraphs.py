@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from kerasptb.data import DataError
 from kerasptb.data.sources import paragraphs
 from kerasptb.data.sources.files import SplitFile
 from kerasptb.data.sources.paragraphs import Paragraphs, is_wrapped, iter_lines, pieces_of
@@ -162,7 +163,8 @@ def test_an_indented_line_begins_a_paragraph():
 
 
 def test_line_ends_of_other_systems_and_empty_lines_with_spaces():
-    assert read(WRAPPED.replace("\n", "\r\n"))[0] == read(WRAPPED)[0]
+    for end in ("\r\n", "\r"):
+        assert read(WRAPPED.replace("\n", end))[0] == read(WRAPPED)[0]
     assert read("a\n \t\nb  \n\n\nc")[0] == ["a", "b", "c"]
 
 
@@ -170,3 +172,9 @@ def test_line_ends_of_other_systems_and_empty_lines_with_spaces():
 def test_lines_are_the_same_wherever_a_piece_ends(size):
     text = "é" * ((size - 1) // 2) + "x" * ((size - 1) % 2) + "\nb\n"
     assert list(iter_lines(SplitFile.of_bytes(text.encode(), "text"))) == text.splitlines()
+
+
+def test_what_to_do_about_a_line_of_megabytes_is_said(monkeypatch):
+    monkeypatch.setattr("kerasptb.data.sources.paragraphs._LONGEST_LINE", 20)
+    with pytest.raises(DataError, match=r"text has one of more than 20 characters\. Break it into lines, as `fold -s`"):
+        list(iter_lines(SplitFile.of_bytes(b"word " * 10, "text")))

@@ -1,6 +1,7 @@
 import io
 import os
 import sys
+import zipfile
 
 import pytest
 
@@ -26,6 +27,16 @@ def test_a_source_is_read_again_by_its_location(tmp_path, monkeypatch):
     assert kerasptb.load_corpus(Source(str(tmp_path / "chat.txt"))).location == str(tmp_path / "chat.txt")
 
 
+def test_of_many_chats_those_without_the_author_are_left_out(tmp_path, caplog):
+    (tmp_path / "a.txt").write_text(CHAT)
+    (tmp_path / "b.txt").write_text(CHAT.replace("Ana", "Carla"))
+    (tmp_path / "c.txt").write_text("a note\n" * 9)
+    text = b"".join(b"".join(each.chunks()) for each in open_text(Source(tmp_path, author="Ana")).files.values())
+    assert text.count(b"message") == 30
+    assert b"note" not in text
+    assert "Left out: b.txt (by Bruno, Carla, and not by --author Ana); c.txt (no chat and no mail" in caplog.text
+
+
 def test_a_location_is_one_string():
     source = Source(["a", "b"])
     assert Source.of(source.location) == source == Source.of(["a", "b"])
@@ -34,6 +45,27 @@ def test_a_location_is_one_string():
     assert source.choices == {"column": "text", "encoding": "latin-1"}
     with pytest.raises(DataError, match="no path"):
         Source([])
+
+
+def test_texts_whose_paths_have_a_colon_are_read_again(tmp_path):
+    for name in ("a:b.txt", "c.txt"):
+        (tmp_path / name).write_text("one two three.\n\n" * 50)
+    corpus = kerasptb.load_corpus([tmp_path / "a:b.txt", tmp_path / "c.txt"])
+    assert kerasptb.load_corpus(corpus.location).digest == corpus.digest
+
+
+@pytest.mark.parametrize("location", ['{"paths": [}', '{"paths": ["a"], "colour": "red"}', '{"paths": 5}'])
+def test_a_location_that_is_none_is_told(location):
+    with pytest.raises(DataError, match="Expected a path, or the location of a Source"):
+        kerasptb.load_corpus(location)
+
+
+def test_a_folder_or_an_archive_of_nothing_is_told(tmp_path):
+    (tmp_path / "empty").mkdir()
+    zipfile.ZipFile(tmp_path / "empty.zip", "w").close()
+    for name in ("empty", "empty.zip"):
+        with pytest.raises(FileNotFoundError, match=rf"{name}, which holds none"):
+            kerasptb.load_corpus(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["-", "pipe"])

@@ -40,6 +40,8 @@ def format_of(file: SplitFile, source: Source) -> Format:
     """Returns what reads a file; raises an `UnreadError` if nothing does."""
     for format in FORMATS:
         if format.recognises(file):
+            if format is plain and source.author is not None:
+                raise UnreadError(file.path, "no chat and no mail that is known how to read, as --author asks")
             return format
     if source.encoding is not None:  # one like UTF-16, without a mark
         return plain

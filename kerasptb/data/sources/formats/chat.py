@@ -7,26 +7,37 @@ of a country; a line without that goes on with the message before.
 import re
 from collections.abc import Iterable, Iterator
 
-from kerasptb.data.errors import DataError
+from kerasptb.data.errors import UnreadError
 from kerasptb.data.sources.files import SplitFile
 from kerasptb.data.sources.formats import plain
 from kerasptb.data.sources.source import Source
 
-_DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}"
-_TIME = r"\d{1,2}[:.]\d{2}(?:[:.]\d{2})?(?:[\s\u202f]?[AaPp]\.?\s?[Mm]\.?)?"
-_MESSAGE = re.compile(rf"\u200e?(?:\[{_DATE}, {_TIME}\]|{_DATE},? {_TIME} [-–]) (?:([^:\n]{{1,60}}): )?(.*)", re.DOTALL)
+_DIRECTIONS = "\u200e\u200f\u202a-\u202e\u2066-\u2069"  # marks of right-to-left text
+_DATE = r"\d{1,4}S\d{1,2}S\d{1,4}".replace("S", r"(?:[^\w\n:]{1,3}|[\u5e74\u6708\ub144\uc6d4] ?)")  # years, months
+_TIME = r"\d{1,2}[:.]\d{2}(?:[:.]\d{2})?"
+_HALF = r"(?:\s?(?:[AaPp]\.?\s?[Mm]\.?|[^\x00-\x7f\d][^\s\d:\[\]A-Za-z]{0,12}))?"  # of the day
+_STAMP = rf"(?:{_DATE}[^\d\n:\[\]]{{1,12}}{_TIME}{_HALF}|{_TIME}, {_DATE})"
+_KOREAN = rf"{_DATE}\uc77c [^\d\n:]{{1,4}}{_TIME},"
+_MESSAGE = re.compile(
+    rf"[{_DIRECTIONS}]*(?:\[{_STAMP}\]|{_STAMP} [-\u2013]|{_KOREAN}) (?:([^:\n]{{1,60}}): )?(.*)", re.DOTALL
+)
 _LEVELS = {"DEBUG", "INFO", "NOTICE", "WARN", "WARNING", "ERROR", "CRITICAL", "FATAL", "TRACE"}  # of a log
-_FEWEST, _SHARE = 3, 0.25  # lines that begin a message
+# The least shares of messages of somebody: in all lines, and in those that begin with a time.
+_IN_LINES, _IN_STAMPED = 0.1, 0.25
 
-# What stands for a picture or the like: `<Media omitted>`, `photo.jpg (file attached)`.
-_NO_WORDS = re.compile(r"<[^<>\n]*>|\S+\.\w{2,4} \([^()\n]*\)")
+# What the program says: after a mark, what stands for a picture before its caption, and that a message was edited.
+_OF_PROGRAM = re.compile(
+    r"\u200e.*|\A(?:<[^<>\n]*>|\S+\.\w{2,4} \([^()\n]*\))(?=\s*$)|\s<\w[^<>\n]{0,40} [^<>\n]{1,40}>\s*\Z", re.MULTILINE
+)
 
 
 def recognises(file: SplitFile) -> bool:
     """Returns whether many lines at a file's beginning begin a message of somebody."""
-    lines = [line for line in file.head().decode(errors="replace").splitlines() if line.strip()]
-    authors = [found[1] for found in map(_MESSAGE.match, lines) if found and found[1]]
-    return len(authors) >= max(_FEWEST, _SHARE * len(lines)) and not _LEVELS.issuperset(map(str.upper, authors))
+    lines = [line for line in file.head().decode(errors="replace").removeprefix("\ufeff").splitlines() if line.strip()]
+    stamped = [found[1] for found in map(_MESSAGE.match, lines) if found]
+    authors = list(filter(None, stamped))
+    is_log = all(_LEVELS.intersection(re.findall(r"[A-Z]+", author.upper())) for author in authors)
+    return len(authors) >= max(_IN_LINES * len(lines), _IN_STAMPED * len(stamped)) and not is_log
 
 
 def texts(file: SplitFile, source: Source) -> Iterator[str]:
@@ -39,27 +50,27 @@ def _messages(lines):
     author, text = None, ""
     for line in lines:
         if found := _MESSAGE.match(line):
-            yield author, text
+            yield author, _OF_PROGRAM.sub("", text)
             author, text = found.groups()
         else:
             text += line
-    yield author, text
+    yield author, _OF_PROGRAM.sub("", text)
 
 
 def messages_of(messages: Iterable[tuple[str | None, str]], path: str, source: Source) -> Iterator[str]:
     """Yields the texts of messages, of the source's author if it names one.
 
     Raises:
-        DataError: nothing is by that author.
+        UnreadError: nothing is by that author.
     """
     authors: set[str] = set()
-    for author, written in messages:
-        if author is None:
+    for named, written in messages:
+        if named is None:
             continue
-        authors.add(author.strip())
-        text = written.partition("\u200e")[0].strip()  # the mark comes before what the program says, not the author
-        if source.author in (None, author.strip()) and text and not _NO_WORDS.fullmatch(text):
+        author = re.sub(f"[{_DIRECTIONS}]", "", named).strip()
+        authors.add(author)
+        if source.author in (None, author) and (text := written.strip()):
             yield f"{text}\n\n"
     if source.author is not None and source.author not in authors:
         names = ", ".join(sorted(authors)) or "nobody"
-        raise DataError(f"Expected an author of {path}: {names}. Received: {source.author}")
+        raise UnreadError(path, f"by {names}, and not by --author {source.author}")

@@ -5,7 +5,7 @@ import posixpath
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote, urldefrag
 from xml.etree import ElementTree
 
 from kerasptb.data.errors import DataError
@@ -31,7 +31,7 @@ def texts(file: SplitFile, source: Source) -> Iterator[str]:
         check_size(Path(file.path), sum(member.file_size for member in book.infolist()))
         try:
             chapters = _chapters(book)
-        except (KeyError, AttributeError, ElementTree.ParseError) as error:
+        except (KeyError, AttributeError, TypeError, ElementTree.ParseError) as error:
             raise DataError(f"Expected an EPUB. {file.path} is damaged: {error}") from None
         for name in chapters:
             yield page_text(book.read(name), f"{file.path}/{name}", source.encoding, main_content=False) + "\n\n"
@@ -42,7 +42,7 @@ def _chapters(book):
     place = _parsed(book, _CONTAINER).find(".//{*}rootfile").get("full-path")
     package = _parsed(book, place)
     pages = {
-        item.get("id"): unquote(item.get("href"))
+        item.get("id"): unquote(urldefrag(item.get("href", "")).url)
         for item in package.iterfind(".//{*}manifest/{*}item")
         if "html" in item.get("media-type", "") and "nav" not in (item.get("properties") or "").split()
     }

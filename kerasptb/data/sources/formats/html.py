@@ -16,6 +16,8 @@ def recognises(file: SplitFile) -> bool:
 def texts(file: SplitFile, source: Source) -> Iterator[str]:
     """Yields the main text of a page; all of it, if none of it seems to be that."""
     page = b"".join(file.chunks())
+    if b'class="from_name"' in page:
+        raise UnreadError(file.path, "a chat of Telegram with names and times: export it as JSON")
     for is_main in (True, False):
         text = page_text(page, file.path, source.encoding, main_content=is_main)
         if text.strip():
@@ -23,12 +25,21 @@ def texts(file: SplitFile, source: Source) -> Iterator[str]:
             return
 
 
-def page_text(page: bytes, path: str, encoding: str | None = None, *, main_content: bool) -> str:
-    """Returns the text of a page; its encoding is what is named, or what the page says, or what is found."""
+def page_text(
+    page: bytes, path: str, encoding: str | None = None, *, main_content: bool, left_out: str | None = None
+) -> str:
+    """Returns the text of a page, without what a selector of CSS names.
+
+    Its encoding is what is named, or what the page says, or what is found.
+    """
     try:
         from resiliparse.extract.html2text import extract_plain_text  # noqa: PLC0415  (an extra)
         from resiliparse.parse.encoding import bytes_to_str, detect_encoding  # noqa: PLC0415
+        from resiliparse.parse.html import HTMLTree  # noqa: PLC0415
     except ImportError:
         raise UnreadError(path, "a page of HTML, to read which install kerasptb[texts]") from None
-    html = bytes_to_str(page, encoding or detect_encoding(page, from_html_meta=True) or "utf-8")
-    return str(extract_plain_text(html, main_content=main_content, list_bullets=False, alt_texts=False))
+    tree = HTMLTree.parse(bytes_to_str(page, encoding or detect_encoding(page, from_html_meta=True) or "utf-8"))
+    # The first that is found is an outermost one: a search for all of them takes minutes where thousands are nested.
+    while left_out and tree.body and (node := tree.body.query_selector(left_out)) and node.parent:
+        node.parent.remove_child(node)
+    return str(extract_plain_text(tree, main_content=main_content, list_bullets=False, alt_texts=False))

@@ -4,7 +4,6 @@ import email
 import email.header
 import email.policy
 import email.utils
-import itertools
 import re
 from collections.abc import Iterator
 from email.message import EmailMessage
@@ -15,7 +14,13 @@ from kerasptb.data.sources.formats.html import page_text
 from kerasptb.data.sources.source import Source
 
 _BEGIN = re.compile(rb"From \S+.*\d{4}")
-_SIGNATURE = "-- "  # the line before it
+_ESCAPED = re.compile(rb">+From ")
+# What a signature comes after, or a whole mail that is answered: a line, and a header.
+_END = re.compile(
+    r"^(?:-- |(?:-{5,} ?(?!BEGIN)\w[^-\n]{0,40} ?-{5,}|_{30,})[ \t]*\n\s*\*?\w[\w ]{0,19}\*?:.*)$", re.MULTILINE
+)
+_QUOTED = "blockquote, .gmail_quote"
+_OF_HEADER = re.compile(r"\b\d{4}\b|@")  # in the first line of what says whose a quotation is
 
 
 def recognises(file: SplitFile) -> bool:
@@ -39,7 +44,7 @@ def _messages(file):
                 yield from _parsed(lines)
                 lines = []
             else:
-                lines.append(line)
+                lines.append(line[1:] if _ESCAPED.match(line) else line)
             is_after_empty = not line.strip()
     yield from _parsed([*lines, part])
 
@@ -64,22 +69,39 @@ def _written(message, path):
     body = message.get_body(("plain", "html"))
     if body is None:
         return ""
+    content = _decoded(body)
     if body.get_content_subtype() == "html":
-        return page_text(body.get_payload(decode=True), path, main_content=False)
-    content = body.get_payload(decode=True).decode(_charset(body), "replace").replace("\r\n", "\n")
-    lines = content.partition(f"\n{_SIGNATURE}\n")[0].split("\n")
-    return "\n".join(line for line, after in itertools.zip_longest(lines, lines[1:]) if not _is_quoted(line, after))
+        says_nothing = body.get_content_charset() is None  # but its page may
+        page, encoding = (
+            (body.get_payload(decode=True), None) if says_nothing else (content.encode(errors="replace"), "utf-8")
+        )
+        return page_text(page, path, encoding, main_content=False, left_out=_QUOTED)
+    return "\n".join(_unquoted(_END.split(content.replace("\r\n", "\n"), maxsplit=1)[0].split("\n")))
 
 
-def _is_quoted(line, after):
-    """Returns whether a line is a quotation, or says whose the next line is."""
-    return line.startswith(">") or (line.rstrip().endswith(":") and (after or "").startswith(">"))
-
-
-def _charset(body):
-    charset = body.get_content_charset("utf-8")
+def _decoded(body):
+    content = body.get_payload(decode=True)
     try:
-        "".encode(charset)
-    except LookupError:
-        return "utf-8"
-    return charset
+        return content.decode(body.get_content_charset("utf-8"), "replace")
+    except (LookupError, UnicodeError):  # of an unknown encoding, or one of no text
+        return content.decode(errors="replace")
+
+
+def _unquoted(lines):
+    """Returns lines without quotations and what says whose these are, which ends in a colon."""
+    kept, is_quoted = [], False
+    for line in lines:
+        if line.startswith(">"):
+            if not is_quoted:
+                _drop_attribution(kept)
+        else:
+            kept.append(line)
+        is_quoted = line.startswith(">")
+    return kept
+
+
+def _drop_attribution(lines):
+    last = len(lines) - (1 if lines and lines[-1].strip() else 2)
+    if last >= 0 and lines[last].rstrip().endswith(":"):
+        is_wrapped = last > 0 and not _OF_HEADER.search(lines[last]) and _OF_HEADER.search(lines[last - 1])
+        del lines[last - bool(is_wrapped) :]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from kerasptb.data.sources.encodings import MARKS, encoding_of
-from kerasptb.data.sources.files import SplitFile, check_no_binary
+from kerasptb.data.sources.files import SplitFile, check_no_binary, with_newlines
 from kerasptb.data.sources.source import Source
 
 
@@ -21,9 +21,9 @@ def texts(file: SplitFile, source: Source) -> Iterator[str]:
 
 
 def lines(file: SplitFile, source: Source) -> Iterator[str]:
-    """Yields the lines of a plain text, with their ends."""
+    r"""Yields the lines of a plain text, with their ends as `\n`."""
     part = ""
-    for piece in texts(file, source):
+    for piece in with_newlines(texts(file, source)):
         *whole, part = (part + piece).split("\n")
         yield from (f"{line}\n" for line in whole)
     if part:

@@ -30,13 +30,18 @@ def texts(file: SplitFile, source: Source) -> Iterator[str]:
         names = ", ".join(str(name) for name in first) or "none"
         raise UnreadError(file.path, f"a table: --column names what to read of it, one of: {names}")
     for row in itertools.chain([first], rows):
-        if text := str(row.get(column) or "").strip():
+        if text := _cell(row.get(column)):
             yield f"{text}\n\n"
+
+
+def _cell(value):
+    """Returns a cell's text, without the sign that no text has; lists and objects have none."""
+    return str(value).replace("\0", "").strip() if isinstance(value, str | int | float) else ""
 
 
 def _table(file: SplitFile, source: Source) -> Iterator[dict[str, Any]]:
     lines = plain.lines(file, source)
-    head = next(lines, "")
+    head = next(filter(str.strip, lines), "")
     delimiter = max(_DELIMITERS, key=head.count)
     csv.field_size_limit(_LONGEST_CELL)
     try:
@@ -52,5 +57,5 @@ def _records(file: SplitFile, source: Source) -> Iterator[dict[str, Any]]:
         for part in parts:
             records = json.loads(part) if part.strip() else []
             yield from (record for record in (records if is_list else [records]) if isinstance(record, dict))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnreadError(file.path, f"no JSON of an object a line, or of a list of objects ({error})") from None

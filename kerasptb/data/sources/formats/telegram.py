@@ -12,7 +12,7 @@ from kerasptb.data.sources.source import Source
 def recognises(file: SplitFile) -> bool:
     """Returns whether a file begins as an export does, of a chat or of all of them."""
     head = file.head()
-    return file.suffix == ".json" and b'"messages"' in head and b'"type"' in head and head.lstrip().startswith(b"{")
+    return file.suffix == ".json" and b'"messages"' in head and b'"date"' in head and b"{" in head[:8]
 
 
 def texts(file: SplitFile, source: Source) -> Iterator[str]:
@@ -20,7 +20,7 @@ def texts(file: SplitFile, source: Source) -> Iterator[str]:
     try:
         content = json.loads(b"".join(file.chunks()))
         chats = content["chats"]["list"] if "chats" in content else [content]
-        messages = [(each.get("from"), _written(each["text"])) for chat in chats for each in chat["messages"]]
+        messages = [(each.get("from"), _written(each.get("text", ""))) for chat in chats for each in chat["messages"]]
     except (ValueError, LookupError, TypeError, AttributeError):
         raise DataError(f"Expected a chat as Telegram exports it. {file.path} is damaged.") from None
     return messages_of(messages, file.path, source)

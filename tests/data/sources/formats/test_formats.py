@@ -31,12 +31,20 @@ IPHONE = """\
 """
 AMERICAN = "".join(f"12/31/26, 9:0{i}\u202fPM - Ann B.: message {i}\n" for i in range(4))
 SIGNAL = "".join(f"[2026-11-30, 15:3{i}] Me: message {i}\n" for i in range(4))
+STAMPS = [  # of as many countries, on telephones of both makes
+    "30/11/2026 21:0{} - ", "30/11/26 9:0{} p. m. - ", "30. 11. 2026 21:0{} - ", "30.11.2026 klo 21.0{} - ",
+    "[30-11-2026 21:09:0{}] ", "[30/11/2026 à 21:09:0{}] ", "\u200f[30.11.2026 г., 21:09:0{}] ",
+    "21:0{}, 30/11/2026 - ", "2026/11/30 下午9:0{} - ",
+    "[2026年11月30日 21:0{}] ", "[2026. 11. 30. 오후 9:09:0{}] ", "2026년 11월 30일 오후 9:0{}, ",
+    "30/11/26, 9:0{} μ.μ. - ", "30/11/26, 9:0{} अपराह्न - ", "\u200f٣٠\u200f/١١\u200f/٢٠٢٦، ٩:٠{} م - ",
+]  # fmt: skip
 LOG = "".join(f"2026-11-30 12:00:0{i} - INFO: started {i}\n" for i in range(4))
 TELEGRAM = {
     "name": "Bruno", "type": "personal_chat",
     "messages": [
-        {"type": "service", "actor": "Ana", "action": "phone_call", "text": ""},
+        {"type": "service", "date": "2026-11-30T21:09:00", "actor": "Ana", "action": "phone_call", "text": ""},
         {"type": "message", "from": "Ana", "text": "Olá"},
+        {"type": "message", "from": "Ana", "photo": "a.jpg"},
         {"type": "message", "from": "Bruno", "text": ["see ", {"type": "link", "text": "kerasptb"}, "!"]},
     ],
 }  # fmt: skip
@@ -104,12 +112,42 @@ def paragraphs(content, name="file", **choices):
 def test_of_a_chat_the_messages_are_read(chat, messages, author, authors):
     assert paragraphs(chat, "chat.txt") == messages
     assert paragraphs(chat, "chat.txt", author=author) == [messages[index] for index in authors]
-    with pytest.raises(DataError, match=r"an author of chat\.txt: .*A|M.*\. Received: Nobody"):
+    with pytest.raises(DataError, match=r"chat\.txt, which is by .*(A|M).*, and not by --author Nobody"):
         paragraphs(chat, "chat.txt", author="Nobody")
 
 
-def test_a_log_is_no_chat():
-    assert paragraphs(LOG) == [LOG]
+def test_an_author_is_asked_of_chats_and_mail_alone():
+    with pytest.raises(DataError, match=r"a\.txt, which is no chat and no mail that is known how to read, as --author"):
+        paragraphs("Ana said: a text\n", "a.txt", author="Ana")
+
+
+@pytest.mark.parametrize("stamp", STAMPS)
+def test_a_chat_of_any_country_is_read_without_times_and_names(stamp):
+    chat = "".join(f"{stamp}Ana: message {{}}\n".format(i, i) for i in range(4))
+    assert paragraphs(chat, "chat.txt") == [f"message {i}" for i in range(4)]
+
+
+def test_chats_of_a_message_or_of_long_ones_are_chats():
+    message = "30/11/2026, 21:09 - \u202a+55 11 9123\u202c: one\n" + "line\n" * 8
+    for times in (1, 5):
+        assert paragraphs(message * times, "chat.txt", author="+55 11 9123") == ["one" + "\nline" * 8] * times
+
+
+def test_what_the_program_says_is_left_out_and_nothing_that_the_author_says():
+    said = [
+        "\u200eIMG-1.jpg (file attached)\nthe caption", "<Media omitted>\nanother", "photo \u200e<attached: 1.jpg>",
+        "wrong <This message was edited>", "see a.txt (it is new)", "if a <b> c",
+        "\u200ePOLL:\nWhere?\n\u200eOPTION: here",
+    ]  # fmt: skip
+    chat = "".join(f"30/11/2026, 21:09 - Ana: {each}\n" for each in said)
+    assert paragraphs(chat, "chat.txt") == [
+        "the caption", "another", "photo", "wrong", "see a.txt (it is new)", "if a <b> c", "Where?"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("log", [LOG, LOG.replace("INFO", "root - INFO"), LOG.replace("INFO", "local.ERROR")])
+def test_a_log_is_no_chat(log):
+    assert paragraphs(log) == [log]
 
 
 def test_of_telegrams_export_the_messages_are_read():
@@ -126,8 +164,43 @@ def test_of_mail_what_its_authors_wrote_is_read(ends):
     mailbox = MBOX.replace("\n", ends).encode("iso-8859-1").replace(b"> Ol\xe1", "> Olá".encode())
     assert paragraphs(mailbox) == ["Olá, Bruno.\nFrom here on all is well.", "Two things:\none, two."]
     assert paragraphs(mailbox, author="Ana") == ["Olá, Bruno.\nFrom here on all is well."]
-    with pytest.raises(DataError, match=r"an author of file: Ana, bruno@example\.org\. Received: Eva"):
+    with pytest.raises(DataError, match=r"file, which is by Ana, bruno@example\.org, and not by --author Eva"):
         paragraphs(mailbox, author="Eva")
+
+
+@pytest.mark.parametrize(
+    ("body", "written"),
+    [
+        ("one\n>From here on\n>>From there\ntwo", "one\nFrom here on\ntwo"),
+        ("yes\n\nOn 30 November 2026 Bruno wrote:\n\n> one\n> two\n\nno", "yes\n\n\nno"),
+        ("yes.\nOn Mon, Nov 30, 2026 Bruno <b@example.org>\nwrote:\n> one", "yes."),
+        ("yes\n\n-----Original Message-----\nFrom: Bruno\n\nread", "yes"),
+        ("yes\n\n" + "_" * 32 + "\nDe: Bruno\nEnviado: x\n\nread", "yes"),
+        ("yes\n----- Agenda -----\none", "yes\n----- Agenda -----\none"),
+        ("an item\n\u200eof a text to the right", "an item\n\u200eof a text to the right"),
+    ],
+)
+def test_of_a_mail_all_is_read_that_is_no_quotation(body, written):
+    mail = f"From x 2026\nFrom: Ana\nContent-Type: text/plain; charset=utf-8\n\n{body}\n"
+    assert "".join(texts_of(file(mail), Source("file"))).strip() == written
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("text/html; charset=iso-8859-2", "<p>ąćę</p>".encode("iso-8859-2")),
+        (
+            "text/html",
+            "<p>ąćę</p><div class=gmail_quote>On 30<blockquote>a<blockquote>b</blockquote></blockquote></div>".encode(),
+        ),
+        ("text/html", "<meta charset=iso-8859-2><p>ąćę</p>".encode("iso-8859-2")),
+        ("text/html; charset=utf-8", "<blockquote>a<blockquote>b</blockquote></blockquote>ąćę".encode()),
+        ("text/plain; charset=undefined", "ąćę".encode()),
+        ("text/plain; charset=idna", "ąćę".encode()),
+    ],
+)
+def test_a_mail_is_read_without_quotations_in_the_encoding_that_its_header_names_or_else_in_utf8(kind, body):
+    assert paragraphs(f"From x 2026\nFrom: Ana\nContent-Type: {kind}\n\n".encode() + body) == ["ąćę"]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +215,7 @@ def test_of_mail_what_its_authors_wrote_is_read(ends):
 def test_damaged_headers_do_no_harm(header, author):
     mail = f"From x 2026\nFrom: {header}\n\nHello\n".encode("latin-1")
     assert paragraphs(mail) == ["Hello"]
-    with pytest.raises(DataError, match=rf"an author of file: {re.escape(author)}.*\. Received: Eva"):
+    with pytest.raises(DataError, match=rf"file, which is by {re.escape(author)}.*, and not by --author Eva"):
         paragraphs(mail, author="Eva")
 
 
@@ -152,6 +225,7 @@ def test_damaged_headers_do_no_harm(header, author):
         ('id,review\n1,"Good, and\ncheap"\n2,\n3,Bad\n', "a.csv"),
         ('id;review\n1;"Good, and\ncheap"\n2;\n3;Bad\n', "a.csv"),
         ('\ufeffid\treview\r\n1\t"Good, and\ncheap"\r\n2\t\r\n3\tBad\r\n', "a.tsv"),
+        ('id,review\r1,"Good, and\rcheap"\r2,\r3,Bad\r', "a.csv"),
         ('{"id": 1, "review": "Good, and\\ncheap"}\n\n{"id": 2, "review": null}\n{"review": "Bad"}\n', "a.jsonl"),
         ('[{"id": 1, "review": "Good, and\\ncheap"}, {"id": 2}, 5, {"review": "Bad"}]', "a.json"),
     ],
@@ -165,13 +239,29 @@ def test_of_a_table_a_column_is_read(content, name):
 
 
 @pytest.mark.parametrize(
-    ("content", "name"), [('{"text": "a"}\n{"text\n', "a.jsonl"), ("[{]", "a.json"), ("5", "a.json")]
+    ("content", "name"),
+    [('{"text": "a"}\n{"text\n', "a.jsonl"), ("[{]", "a.json"), ("[" * 99_999, "a.json"), ("5", "a.json")],
 )
 def test_damaged_json_is_told(content, name):
     with pytest.raises(
         DataError, match=r"no JSON of an object a line, or of a list of objects|a table: --column.*one of: none"
     ):
         paragraphs(content, name)
+
+
+def test_a_cell_is_text_or_nothing():
+    cells = [["list"], {"of": "objects"}, 5, "a\0b", "c"]
+    assert paragraphs("".join(json.dumps({"text": each}) + "\n" for each in cells), "a.jsonl") == ["5", "ab", "c"]
+
+
+def test_a_table_may_begin_with_empty_lines():
+    assert paragraphs("\n \nid,text\n1,one\n", "a.csv") == ["one"]
+
+
+def test_a_chat_of_telegram_in_html_is_told():
+    page = '<html><body><div class="from_name">Ana</div><div class="text">Olá</div></body></html>'
+    with pytest.raises(DataError, match=r"a chat of Telegram with names and times: export it as JSON"):
+        paragraphs(page, "messages.html")
 
 
 def test_of_a_page_its_text_is_read_without_navigation():
@@ -190,9 +280,9 @@ def book():
     package = (
         '<package xmlns="http://www.idpf.org/2007/opf"><manifest>'
         '<item id="nav" href="nav.xhtml" media-type="application/xhtml+xml" properties="nav"/>'
-        '<item id="b" href="text/chapter%20b.xhtml" media-type="application/xhtml+xml"/>'
+        '<item id="b" href="text/chapter%20b.xhtml#one" media-type="application/xhtml+xml"/>'
         '<item id="a" href="text/a.xhtml" media-type="application/xhtml+xml"/>'
-        '<item id="s" href="style.css" media-type="text/css"/></manifest>'
+        '<item id="s" href="style.css" media-type="text/css"/><item media-type="text/html"/></manifest>'
         '<spine><itemref idref="nav"/><itemref idref="b"/><itemref idref="a"/></spine></package>'
     )
     chapter = '<html xmlns="http://www.w3.org/1999/xhtml"><body><p>Chapter {}.</p><p>It was — late.</p></body></html>'
