@@ -10,6 +10,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # Before Keras is imported anywhere.
@@ -26,6 +27,10 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 # No power is cut: what a test writes need not be on the disk. Waiting for it takes a thirtieth of the trainings' time.
 os.fsync = lambda handle: None
+
+# No assertion depends on time.
+hypothesis.settings.register_profile("kerasptb", deadline=None)
+hypothesis.settings.load_profile("kerasptb")
 
 # While modules are imported and their asserts rewritten, nothing becomes garbage but much is looked through for it.
 gc.disable()

@@ -146,7 +146,7 @@ def test_a_number_of_the_command_line_is_in_range_or_refused(name, text):
         max_size=6,
     )
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_wrong_arguments_have_status_2_and_touch_nothing(words):
     before = set(Path.cwd().iterdir())
     words = ["--epochs", "-1", *[word for word in words if word not in ("-h", "--help")]]

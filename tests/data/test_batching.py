@@ -29,7 +29,7 @@ def batches(dataset):
     return [[x.tolist(), y.tolist()] for x, y in dataset.as_numpy_iterator()]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(**sizes)
 def test_batches_are_the_specifications_and_the_old_readers(num_words, batch_size, num_steps):
     ids = np.random.default_rng(num_words).integers(0, 50, num_words)
@@ -60,7 +60,7 @@ def test_dataset_repeats_itself():
     assert batches(dataset) == batches(dataset)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(num_words=st.integers(2, 60), num_steps=st.integers(1, 70))
 def test_every_word_is_a_target_once(num_words, num_steps):
     dataset = make_dataset(np.arange(num_words), 1, num_steps, every_word=True)

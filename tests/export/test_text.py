@@ -58,7 +58,7 @@ _PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(_PIECES, max_size=12).map("".join))
 @example("can't've")
 def test_the_graph_reads_any_mix_of_pieces_as_python_does(reader, vocabulary, text):
@@ -77,7 +77,7 @@ def own(tmp_path_factory):
     return vocabulary, TextReader(vocabulary, path)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(_OWN_PIECES, max_size=12).map("".join))
 @example("I'm (Inc., 'I'M, Inc.)")
 @example("«In Paris, (don't) नमस्ते! cafe\u0301, [3.5] 'In' — ^İz IZ\\")

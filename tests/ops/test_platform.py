@@ -9,7 +9,7 @@ import pytest
 
 import kerasptb
 from kerasptb import info
-from kerasptb.arguments import TrainingArguments
+from kerasptb.arguments import BatchArguments, TrainingArguments
 from kerasptb.data import Corpus, Vocabulary
 from kerasptb.explanation import Explanation
 from kerasptb.layers import FusedLSTM
@@ -225,7 +225,8 @@ def test_precision_that_brings_nothing_is_said_to(native_library, monkeypatch, c
     model = SimpleNamespace(**arguments, count_params=lambda: 1)
     ids = np.zeros(3, "int32")
     corpus = Corpus(ids, ids, ids, Vocabulary(["a"]), "text", "a text")
-    settings = SimpleNamespace(training=TrainingArguments(preset="notebook", epochs=1), choices=[])
+    training_arguments = TrainingArguments(preset="notebook", epochs=1)
+    settings = SimpleNamespace(training=training_arguments, batches=BatchArguments(), choices=[])
     run = SimpleNamespace(settings=settings, folder=tmp_path)
     monkeypatch.setattr(training, "explain", lambda model: Explanation())
     training._explain(run, SimpleNamespace(corpus=corpus, model=model), print)

@@ -35,7 +35,7 @@ def by_the_formula(words, base):
     return p
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from(["the", "a", "cat", "Anna", "on", "zebra", "gnu", "yak", "<eos>"]), max_size=40))
 def test_keys_have_the_probabilities_of_the_formula(words):
     context = Context(np.zeros(0, "float32"), np.log(MODEL))
@@ -53,7 +53,7 @@ def test_keys_have_the_probabilities_of_the_formula(words):
     assert with_a.prefix_probability == pytest.approx(sum(begin), rel=1e-6)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.sampled_from(["the", "a", "cat", "Anna", "on"]), max_size=40))
 def test_shares_are_those_of_the_formula(words):
     base = dict(zip(VOCABULARY.words, MODEL, strict=True))
@@ -79,7 +79,6 @@ def test_shares_of_a_text():
     assert of_model + sum(shares.values()) == pytest.approx(1.0)
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(["the Zebra", "gnu\n", "Gnu on", "don't", "", "a\nYak yak, 5"]), max_size=12))
 def test_a_text_in_pieces_is_the_text(pieces):
     memory = Memory()

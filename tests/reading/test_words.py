@@ -278,7 +278,7 @@ def exhaustive(pieces, values, prefix, begins):
     places=st.tuples(st.integers(0, 5), st.sets(st.integers(0, 9), max_size=4)),
 )
 @hypothesis.example(seed=253, pieces=LETTERS, prefix=" b", begins=False, k=5, places=(0, set()))  # a tie
-@hypothesis.settings(max_examples=100, deadline=None)
+@hypothesis.settings(max_examples=100)
 def test_against_an_exhaustive_search(seed, pieces, prefix, begins, k, places):
     tokenizer, values = Pieces(pieces), after(pieces, seed)
     ways, total = exhaustive(pieces, values, prefix, begins)

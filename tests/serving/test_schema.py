@@ -44,7 +44,7 @@ def test_the_api_is_as_described(api, reader, path, method, mode):
 
     # The checks are schemathesis' own, among them: no answer of 5xx, none that the description does not know, none of
     # another shape or type, wrong requests refused, and right ones not.
-    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck), database=None)
     @given(case=api[path][method].as_strategy(generation_mode=MODES[mode]), is_given=strategies.booleans())
     def check(case, is_given):
         # The one thing that no description can say: a state must be one that the server gave.

@@ -4,7 +4,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kerasptb.data import EOS
@@ -49,14 +49,12 @@ def test_a_token_is_safe_in_a_url():
     )
 
 
-@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_what_is_no_token_is_refused(token):
     with pytest.raises(StateError, match="Begin again without a state"):
         decode_state(token, FINGERPRINT, 4)
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_any_changed_character_is_noticed(data):
     token = encode_state(STATE, FINGERPRINT)

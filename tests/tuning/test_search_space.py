@@ -42,7 +42,7 @@ def test_parameters_of_a_projection_are_counted_as_the_model_counts_them(tied):
     assert count_parameters(**arguments) == kerasptb.LanguageModel(**arguments).count_params()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     wanted=st.lists(st.sampled_from(SIZES), min_size=2, max_size=4),
     limit=st.integers(800_000, 8_000_000),

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kerasptb.data import DataError, Vocabulary
@@ -86,7 +86,6 @@ def test_where_the_unfinished_word_begins(text, prefix):
     assert split(VOCABULARY, text) == (text.removesuffix(prefix) if prefix else text, prefix)
 
 
-@settings(deadline=None)
 @given(st.text(alphabet=st.sampled_from("ntheT'’ .,-\n\t日\U0001f600"), max_size=12))
 def test_the_parts_are_the_text_and_the_prefix_has_no_white_space(text):
     written, prefix = split(VOCABULARY, text)
