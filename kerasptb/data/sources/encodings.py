@@ -28,17 +28,18 @@ def encoding_of(file: SplitFile, named: str | None = None) -> str:
 
     What is found is said in the log. A text of which a few bytes are no UTF-8 is in UTF-8: reading it raises.
     """
-    if named is not None:
-        return named
-    head = file.head(4)
-    for mark, encoding in _ENCODINGS.items():
-        if head.startswith(mark):
-            return encoding
+    if found := named or marked_encoding(file.head(4)):
+        return found
     if _is_utf8(file) or _is_damaged_utf8(sample := _sample(file)):
         return "utf-8"
     found = _found(sample, file.path)
     logger.warning("%s is read as %s, which was found; --encoding names another.", file.path, found)
     return found
+
+
+def marked_encoding(head: bytes) -> str | None:
+    """Returns what the byte order mark says that a text begins with, if it has one."""
+    return next((encoding for mark, encoding in _ENCODINGS.items() if head.startswith(mark)), None)
 
 
 def _is_utf8(file):

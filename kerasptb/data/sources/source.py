@@ -25,7 +25,7 @@ class Source:
         author: whose messages of a chat or mailbox are read; `None` for everybody's.
 
     Raises:
-        DataError: no path is named, or the encoding is unknown.
+        DataError: no path is named, what is named is none, or the encoding is unknown.
 
     Example:
         >>> Source("reviews.csv", column="review").location
@@ -44,7 +44,9 @@ class Source:
         column: str | None = None,
         author: str | None = None,
     ) -> None:
-        several = (paths,) if isinstance(paths, str | os.PathLike) else paths
+        several = paths if isinstance(paths, Sequence) and not isinstance(paths, str | bytes) else (paths,)
+        if wrong := [path for path in several if not isinstance(path, str | os.PathLike)]:
+            raise DataError(f"Expected a path, or a sequence of them. Received: {wrong[0]!r}")
         values = {"encoding": encoding, "column": column, "author": author}
         for name, value in {"paths": tuple(os.fspath(path) for path in several), **values}.items():
             object.__setattr__(self, name, value)

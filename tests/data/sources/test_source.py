@@ -47,6 +47,12 @@ def test_a_location_is_one_string():
         Source([])
 
 
+@pytest.mark.parametrize("data", [5, b"novel.txt", None, ["novel.txt", 5]])
+def test_what_is_no_path_is_told(data):
+    with pytest.raises(DataError, match=r"Expected a path, or a sequence of them\. Received: (5|None|b'novel\.txt')$"):
+        kerasptb.load_corpus(data)
+
+
 def test_texts_whose_paths_have_a_colon_are_read_again(tmp_path):
     for name in ("a:b.txt", "c.txt"):
         (tmp_path / name).write_text("one two three.\n\n" * 50)

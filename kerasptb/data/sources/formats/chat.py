@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from kerasptb.data.errors import UnreadError
+from kerasptb.data.sources.encodings import marked_encoding
 from kerasptb.data.sources.files import SplitFile
 from kerasptb.data.sources.formats import plain
 from kerasptb.data.sources.source import Source
@@ -33,7 +34,9 @@ _OF_PROGRAM = re.compile(
 
 def recognises(file: SplitFile) -> bool:
     """Returns whether many lines at a file's beginning begin a message of somebody."""
-    lines = [line for line in file.head().decode(errors="replace").removeprefix("\ufeff").splitlines() if line.strip()]
+    head = file.head()
+    text = head.decode(marked_encoding(head) or "utf-8", "replace")
+    lines = [line for line in text.splitlines() if line.strip()]
     stamped = [found[1] for found in map(_MESSAGE.match, lines) if found]
     authors = list(filter(None, stamped))
     is_log = all(_LEVELS.intersection(re.findall(r"[A-Z]+", author.upper())) for author in authors)

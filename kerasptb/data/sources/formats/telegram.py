@@ -12,7 +12,8 @@ from kerasptb.data.sources.source import Source
 def recognises(file: SplitFile) -> bool:
     """Returns whether a file begins as an export does, of a chat or of all of them."""
     head = file.head()
-    return file.suffix == ".json" and b'"messages"' in head and b'"date"' in head and b"{" in head[:8]
+    is_one, is_all = b'"messages"' in head and b'"date"' in head, b'"personal_information"' in head
+    return file.suffix == ".json" and (is_one or is_all) and b"{" in head[:8]
 
 
 def texts(file: SplitFile, source: Source) -> Iterator[str]:

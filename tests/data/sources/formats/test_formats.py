@@ -112,6 +112,8 @@ def paragraphs(content, name="file", **choices):
 def test_of_a_chat_the_messages_are_read(chat, messages, author, authors):
     assert paragraphs(chat, "chat.txt") == messages
     assert paragraphs(chat, "chat.txt", author=author) == [messages[index] for index in authors]
+    for encoding in ("utf-8-sig", "utf-16"):
+        assert paragraphs(chat.encode(encoding), "chat.txt") == messages
     with pytest.raises(DataError, match=r"chat\.txt, which is by .*(A|M).*, and not by --author Nobody"):
         paragraphs(chat, "chat.txt", author="Nobody")
 
@@ -151,7 +153,8 @@ def test_a_log_is_no_chat(log):
 
 
 def test_of_telegrams_export_the_messages_are_read():
-    everything = {"about": "x", "chats": {"about": "y", "list": [TELEGRAM, TELEGRAM]}}
+    everything = {"about": "x", "personal_information": {}, "contacts": ["a contact"] * 10_000}
+    everything["chats"] = {"about": "y", "list": [TELEGRAM, TELEGRAM]}
     for export, times in ((TELEGRAM, 1), (everything, 2)):
         assert paragraphs(json.dumps(export), "result.json") == ["Olá", "see kerasptb!"] * times
         assert paragraphs(json.dumps(export), "result.json", author="Bruno") == ["see kerasptb!"] * times
