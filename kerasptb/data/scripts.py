@@ -1,6 +1,7 @@
 """Scripts that are written without spaces between their words."""
 
 import re
+import unicodedata
 
 # Thai to Myanmar, Khmer, Tai; Chinese, Japanese, Yi and their signs, but not Korean, which has spaces.
 UNSPACED = (
@@ -15,6 +16,11 @@ _WIDE = re.compile(
     "[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\U00020000-\U0003ffff]+"
 )
 _LINE_END = re.compile(f"({UNSPACED}{_SHARED})\n(?={_SHARED}{UNSPACED})")
+
+
+def is_unspaced(character: str) -> bool:
+    """Returns whether a character is a letter, a mark or a digit of such a script."""
+    return character > "\u0dff" and unicodedata.category(character)[0] in "LMN" and bool(_RUN.match(character))
 
 
 def count_unspaced(text: str) -> int:

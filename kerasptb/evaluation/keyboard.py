@@ -33,8 +33,9 @@ import numpy as np
 from kerasptb.data import EOS, UNK, DataError, Tokenizer, Vocabulary
 from kerasptb.data.batching import check_sizes
 from kerasptb.data.errors import check_text
+from kerasptb.data.scripts import is_unspaced
 from kerasptb.data.tokenizers.tokenizer import TypedWord
-from kerasptb.data.tokenizers.written_text import is_of_word, is_unspaced
+from kerasptb.data.tokenizers.written_text import is_of_word
 from kerasptb.evaluation.continuous_cache import Cache, CacheSettings
 from kerasptb.evaluation.perplexity import checked_text
 from kerasptb.evaluation.reading import read_blocks

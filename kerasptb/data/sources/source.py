@@ -57,8 +57,8 @@ class Source:
     @property
     def choices(self) -> dict[str, str]:
         """What is said of how it is read, by name."""
-        values = {"encoding": self.encoding, "column": self.column, "author": self.author}
-        return {name: value for name, value in values.items() if value is not None}
+        values = dataclasses.asdict(self).items()
+        return {name: value for name, value in values if name != "paths" and value is not None}
 
     @property
     def location(self) -> str:

@@ -1,5 +1,6 @@
 """Texts as people have them, of one file or several, cut into the three texts of a corpus."""
 
+import contextlib
 import io
 import itertools
 import logging
@@ -65,13 +66,11 @@ def _is_hidden(part):
 
 
 def _read_pipe(path):
-    with temporary_file() as copy:
-        if path == STANDARD_INPUT:
-            shutil.copyfileobj(sys.stdin.buffer, copy)
-            return file_of(copy, "the standard input")
-        with open(path, "rb") as pipe:  # noqa: PTH123
-            shutil.copyfileobj(pipe, copy)
-        return file_of(copy, path)
+    is_input = path == STANDARD_INPUT
+    opened = contextlib.nullcontext(sys.stdin.buffer) if is_input else Path(path).expanduser().open("rb")
+    with temporary_file() as copy, opened as pipe:
+        shutil.copyfileobj(pipe, copy)
+        return file_of(copy, "the standard input" if is_input else path)
 
 
 def read_text(files: Sequence[SplitFile], source: Source, name: str) -> SplitFile:

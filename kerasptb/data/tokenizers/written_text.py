@@ -2,23 +2,18 @@
 
 import bisect
 import itertools
-import re
 import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
 
+from kerasptb.data.scripts import is_unspaced
 from kerasptb.data.signs import begins_word
 from kerasptb.data.tokenizers.ptb_words import NUMBER
 from kerasptb.data.tokenizers.tokenizer import UNK, Parts, TypedWord
 
 # Characters before a word that tell how it begins.
 _FEW = 8
-# Thai, Lao, Burmese, Khmer, kana and Chinese characters.
-_UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f"
-    "\U00020000-\U0003ffff]"
-)
 # What stands for words that the text does not name, in texts that have it.
 _UNNAMED = (UNK, NUMBER)
 
@@ -30,11 +25,6 @@ def is_of_word(character: str) -> bool:
     """
     category = unicodedata.category(character)
     return (category[0] in "LMN" and not is_unspaced(character)) or category == "Cs" or character in "'’-"
-
-
-def is_unspaced(character: str) -> bool:
-    """Returns whether a character is of a script that puts no space between words."""
-    return character > "\u0dff" and _UNSPACED.match(character) is not None
 
 
 def comes_unspaced(text: str, first: str) -> bool:
