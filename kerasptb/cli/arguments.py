@@ -46,6 +46,11 @@ path = option_type(Text())
 
 _SHARED = {
     "run": {"metavar": "RUN", "help": "run folder, or english for the model that comes with this package"},
+    "--counts": {
+        "choices": ("auto", "none"),
+        "help": "auto: with the counts of the run's training text, if it has them; none: the network alone "
+        "(default: auto)",
+    },
     "--json": {"action": "store_true", "help": "print JSON: an object, or one a line where lines are read"},
     "--tokens": {
         "choices": get_args(Tokens),
@@ -148,4 +153,5 @@ def add_backend(command):
 def open_run(options, **overrides):
     """Returns the run of a command, with these in place of its own, such as float32 on a processor without bfloat16."""
     asked = {"backend": options.backend, "precision": options.precision}
+    overrides["counts"] = getattr(options, "counts", None) != "none"
     return load_run(options.run).using(**overrides, **{n: value for n, value in asked.items() if value is not None})

@@ -61,6 +61,7 @@ def add_parser(commands):
         type=arguments.positive,
         help="words of a row; with --dynamic those of a segment (default there: 20)",
     )
+    arguments.add_shared(command, "--counts")
     arguments.add_backend(command)
     arguments.add_shared(command, "--json")
 
@@ -79,15 +80,10 @@ def execute(options):
     for batch_size in _batch_sizes(options, run, corpus, adapts):
         found = run.evaluate(corpus, options.split, adapts, batch_size, options.num_steps, _say)
         method = "every word" if batch_size == 1 else "streams from a zero state, remainder dropped"
-        results.append(
-            {
-                **dataclasses.asdict(found.evaluation),
-                "word_perplexity": finite(found.word_perplexity),
-                "character_perplexity": finite(found.character_perplexity),
-                "bits_per_byte": found.bits_per_byte,
-                "method": f"every word, {adapts}" if adapts else method,
-            }
-        )
+        results.append(_result(found, f"every word, {adapts}" if adapts else method))
+        if batch_size == 1 and not adapts:
+            names = "every word, with counts", "every word, with counts that go on"
+            results += map(_result, run.evaluate_counts(corpus, options.split) or (), names)
     if options.json:
         named = {"split": options.split, "data": corpus.name, "unknown_share": counts.unknown_share}
         print(json.dumps({**named, "results": results}))
@@ -98,6 +94,16 @@ def execute(options):
             f"{result['method']}{_settings(result)}; {result['num_words']:,} {run.vocabulary.kind})\n"
             f"  {describe(counts, result['perplexity'])}"
         )
+
+
+def _result(found, method):
+    return {
+        **dataclasses.asdict(found.evaluation),
+        "word_perplexity": finite(found.word_perplexity),
+        "character_perplexity": finite(found.character_perplexity),
+        "bits_per_byte": found.bits_per_byte,
+        "method": method,
+    }
 
 
 def _batch_sizes(options, run, corpus, adapts):

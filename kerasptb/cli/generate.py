@@ -15,6 +15,7 @@ def add_parser(commands):
     arguments.add_shared(command, "run")
     command.add_argument("--prompt", default="", help="text to go on from; - for each line of standard input")
     arguments.add_fields(command, SamplingArguments.fields().values())
+    arguments.add_shared(command, "--counts")
     arguments.add_backend(command)
     arguments.add_shared(command, "--json")
 

@@ -41,6 +41,7 @@ def add_parser(commands):
         metavar="FILE",
         help="with --nbest: find weight and bonus with few word errors against these references, ID<TAB>text",
     )
+    arguments.add_shared(command, "--counts")
     arguments.add_backend(command)
     arguments.add_shared(command, "--json")
 

@@ -32,10 +32,19 @@ def add_parser(commands):
         help="a proxy, or a network of them, whose X-Forwarded-For names the client (default: none is believed); "
         "may be repeated",
     )
+    arguments.add_shared(command, "--counts")
 
 
 def execute(options):
     import_keras(prefer_tensorflow=True)
     from kerasptb.serving import serve
 
-    serve(options.run, options.host, options.port, options.rate, options.allow_host, options.proxy)
+    serve(
+        options.run,
+        options.host,
+        options.port,
+        options.rate,
+        options.allow_host,
+        options.proxy,
+        options.counts != "none",
+    )

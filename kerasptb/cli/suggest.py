@@ -26,6 +26,7 @@ def add_parser(commands):
         action="store_true",
         help="the last word is unfinished, unless a space follows it: suggest words that begin so",
     )
+    arguments.add_shared(command, "--counts")
     arguments.add_backend(command)
     arguments.add_shared(command, "--json")
 

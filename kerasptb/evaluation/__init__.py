@@ -1,6 +1,7 @@
 """How good a model is on a text."""
 
 from kerasptb.evaluation.continuous_cache import CacheSettings, evaluate_continuous_cache, tune_continuous_cache
+from kerasptb.evaluation.counts import evaluate_counts
 from kerasptb.evaluation.dynamic import (
     DynamicSettings,
     evaluate_dynamic,
@@ -49,6 +50,7 @@ __all__ = [
     "check_references",
     "evaluate_both",
     "evaluate_continuous_cache",
+    "evaluate_counts",
     "evaluate_dynamic",
     "evaluate_keyboard",
     "evaluate_keyboard_on_text",

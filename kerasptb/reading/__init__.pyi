@@ -1,5 +1,6 @@
 from .context import Beginning as Beginning
 from .context import Context as Context
+from .counted_reader import CountedReader as CountedReader
 from .generation import generate as generate
 from .generation import generate_text as generate_text
 from .generation import sample as sample

@@ -64,13 +64,6 @@ class NetworkReader(Reader):
         values, states = self._score(tokens, targets, states)
         return values.numpy(), states.numpy()
 
-    def warm_up(self) -> None:
-        """Traces the functions, which their first calls would do."""
-        context, tokens = self.begin(), np.zeros(2, "int32")
-        self.resume([self.extend([context], [0])[0].state])
-        self.read(context, tokens)
-        self.score(context, tokens)
-
     def _traced_step(self, tokens, states):
         """Reads a token a row, [B], in one product of x and h."""
         vectors = tf.gather(self._network.embeddings.value, tokens)

@@ -36,7 +36,7 @@ class Reader(abc.ABC):
         output: which of them is the output of the last recurrent layer.
 
     Attributes:
-        text_format: the same.
+        text_format: the same, like `dense`, `state_sizes` and `output`.
         tokenizer: its `Tokenizer`.
         state_size: S.
     """
@@ -53,10 +53,16 @@ class Reader(abc.ABC):
                 "Expected a model that knows its tokenizer: give it as `tokenizer` where the model is made"
             )
         self.text_format, self.tokenizer = text_format, text_format.tokenizer
+        self.dense, self.state_sizes, self.output = dense, state_sizes, output
         *self._projections, (self._kernel, self._bias) = dense
         self.state_size = sum(state_sizes)
         end = sum(state_sizes[: output + 1])
         self._output = slice(end - state_sizes[output], end)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hexadecimal digest of the model and its tokenizer, the same in every process that has the same model."""
+        raise NotImplementedError
 
     @abc.abstractmethod
     def encode(self, tokens: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -152,10 +158,14 @@ class Reader(abc.ABC):
 
     def resume(self, states: Sequence[np.ndarray]) -> list[Context]:
         """Returns the `Context`s of states, float32 [S] each: the next token depends on the state alone."""
-        hidden = np.stack(states)[:, self._output]
+        return self.contexts(self.hidden_after(np.stack(states)), np.stack(states))
+
+    def hidden_after(self, states: np.ndarray) -> np.ndarray:
+        """Returns the inputs of the logits layer, float32 [N, D], after states, float32 [N, S]."""
+        hidden = states[:, self._output]
         for kernel, bias in self._projections:
             hidden = hidden @ kernel + bias
-        return self.contexts(hidden, np.stack(states))
+        return hidden
 
     def log_probabilities(self, hidden: np.ndarray) -> np.ndarray:
         """Returns those of the next token, natural logarithms, float32 [N, V], from hidden, float32 [N, D]."""
@@ -165,6 +175,13 @@ class Reader(abc.ABC):
         scores -= scores.max(axis=1, keepdims=True)
         scores -= np.log(np.exp(scores).sum(axis=1, keepdims=True))
         return scores
+
+    def warm_up(self) -> None:
+        """Traces what the first calls would trace."""
+        context, tokens = self.begin(), np.zeros(2, "int32")
+        self.resume([self.extend([context], [0])[0].state])
+        self.read(context, tokens)
+        self.score(context, tokens)
 
     def contexts(self, hidden: np.ndarray, states: np.ndarray) -> list[Context]:
         """Returns the `Context`s of rows, from hidden, float32 [N, D], and states, float32 [N, S]."""

@@ -8,6 +8,8 @@
       best.copy.weights.h5 the same again: no training comes by them twice
       last.weights.h5      the weights of the last whole epoch
       weights.int8.npz     the best weights in 8 bits, in place of all these, if `kerasptb export --format run` wrote it
+      counts.npy           the training text and the order of its positions: what followed what in it
+      counts.weights.npz   how much these count beside the network, and their digest
       resume.npz           the latest checkpoint: all that the training depends on
       resume.before.npz    the checkpoint before
       history.csv          a row for each epoch
@@ -45,6 +47,8 @@ EXPLANATION = "explain.txt"
 ADAPTATION = "adaptation.json"
 BEST_COPY = "best.copy.weights.h5"
 QUANTIZED = "weights.int8.npz"
+COUNTS = "counts.npy"
+COUNTS_WEIGHTS = "counts.weights.npz"
 
 _FILES = {
     CONFIG,
@@ -56,6 +60,8 @@ _FILES = {
     RESUME_BEFORE,
     EXPLANATION,
     ADAPTATION,
+    COUNTS,
+    COUNTS_WEIGHTS,
     "best.weights.h5",
     BEST_COPY,
     "last.weights.h5",

@@ -9,12 +9,13 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import kerasptb
 from kerasptb.arguments import with_changes
 from kerasptb.data import UNK, Corpus, Tokenizer, load_tokenizer
 from kerasptb.data.corpus import open_text, read_corpus
+from kerasptb.data.counts import TextCounts
 from kerasptb.data.sources.raw_corpus import TextSource, is_there
 from kerasptb.data.text_format import TextFormat
 from kerasptb.runs.damage import RunError, damage
@@ -40,6 +41,7 @@ class Run:
         vocabulary: the `Tokenizer` that the model was trained with, such as a `Vocabulary` of words.
         made: whether `create_run` has made the folder, which was not there before.
         overrides: what `load_model` takes in place of the run's settings, see `using`.
+        with_counts: whether the counts of its training text are used, if it has them.
     """
 
     folder: Path
@@ -47,6 +49,7 @@ class Run:
     vocabulary: Tokenizer
     made: bool = False
     overrides: dict[str, Any] = dataclasses.field(default_factory=dict)
+    with_counts: bool = True
 
     @property
     def config(self) -> dict[str, Any]:
@@ -168,14 +171,51 @@ class Run:
         model.compile()
         return model
 
-    def using(self, **overrides: Any) -> Run:
-        """Returns the run with arguments of `LanguageModel`, such as `backend="keras"`, in place of its model's own."""
-        return dataclasses.replace(self, overrides={**self.overrides, **overrides})
+    def using(self, counts: bool = True, **overrides: Any) -> Run:
+        """Returns the run with other settings than its own.
+
+        Args:
+            counts: whether the counts of its training text refine what the network says.
+            **overrides: arguments of `LanguageModel`, such as `backend="keras"`.
+        """
+        return dataclasses.replace(self, overrides={**self.overrides, **overrides}, with_counts=counts)
 
     @functools.cached_property
     def model(self) -> kerasptb.LanguageModel:
         """The model of `load_model`, loaded when it is first asked for: what the methods below use."""
         return self.load_model()
+
+    @functools.cached_property
+    def reader(self) -> kerasptb.reading.Reader:
+        """What reads with the model, and with the counts of the training text if the run has them."""
+        return self.counted(kerasptb.reading.open_reader(self.model))
+
+    def counted(self, reader: kerasptb.reading.Reader) -> kerasptb.reading.Reader:
+        """Returns a reader of the run's network with the counts of its training text; itself if there are none."""
+        from kerasptb.reading.counted_reader import CountedReader  # noqa: PLC0415  (needs Keras)
+        from kerasptb.runs.counts import load_counts  # noqa: PLC0415
+
+        counts = load_counts(self) if self.with_counts else None
+        return reader if counts is None else CountedReader(reader, counts)
+
+    def count(self, data: Corpus | TextSource | None = None, report: Callable[[str], Any] = print) -> bool:
+        """Counts the training text anew, unless its counts do not help on the validation text.
+
+        Args:
+            data: what `load_corpus` takes; `None` for the text that the run was trained on.
+            report: called with a line of text that says what they are worth.
+
+        Returns:
+            Whether the run has counts now.
+
+        Raises:
+            RunError: as `load_corpus`, and if another training uses the folder.
+        """
+        from kerasptb.runs.counts import make_counts  # noqa: PLC0415  (needs Keras)
+
+        corpus, network = self.load_corpus(data), kerasptb.reading.open_reader(self.model)
+        with lock_run(self.folder):
+            return make_counts(self, network, corpus, report) is not None
 
     def suggest(self, text: str, k: int | None = None, **settings: Any) -> list[kerasptb.reading.Suggestion]:
         """Returns the most probable next words after a text.
@@ -189,7 +229,7 @@ class Run:
             List of `reading.Suggestion`.
         """
         k = min(5, len(set(self.vocabulary.tokens) - {UNK})) if k is None else k
-        return kerasptb.suggest(self.model, text, k, **settings)
+        return kerasptb.suggest(self.reader, text, k, **settings)
 
     def generate(self, prompt: str = "", words: int = 50, **settings: Any) -> str:
         """Returns a text that goes on with words sampled from the model.
@@ -199,11 +239,11 @@ class Run:
             words: number of words after that.
             **settings: further arguments of `reading.generate_text`, such as `temperature=0.8`.
         """
-        return kerasptb.reading.generate_text(self.model, prompt, words, **settings)
+        return kerasptb.reading.generate_text(self.reader, prompt, words, **settings)
 
     def score(self, sentences: str | Iterable[str]) -> list[kerasptb.evaluation.SentenceScore]:
         """Returns what the model says of sentences, or of one, as `evaluation.score_sentences`."""
-        return list(kerasptb.evaluation.score_sentences(self.model, sentences))
+        return list(kerasptb.evaluation.score_sentences(self.reader, sentences))
 
     def evaluate(
         self,
@@ -214,7 +254,7 @@ class Run:
         num_steps: int | None = None,
         report: Callable[[str], Any] = print,
     ) -> TextEvaluation:
-        """Measures the model on a text; at batch size 1 each word after all before it.
+        """Measures the network alone on a text; at batch size 1 each word after all before it.
 
         Args:
             data: what `load_corpus` takes; `None` for the text that the run was trained on.
@@ -235,14 +275,7 @@ class Run:
             found = evaluation.evaluate_split(self.model, ids, batch_size, num_steps, every_word=batch_size == 1)
         else:
             found = self._adaptation(corpus, report).evaluate(adapt, ids, num_steps)
-        return TextEvaluation(
-            found.perplexity,
-            counts.word_perplexity(found.perplexity),
-            counts.character_perplexity(found.perplexity),
-            counts.bits_per_byte(found.perplexity),
-            counts.unknown_share,
-            found,
-        )
+        return TextEvaluation.of(found, counts)
 
     def evaluate_keyboard(
         self,
@@ -270,12 +303,35 @@ class Run:
         """
         evaluation = kerasptb.evaluation
         if text is not None:
-            return evaluation.evaluate_keyboard_on_text(self.model, text, keys, learn)
+            return evaluation.evaluate_keyboard_on_text(self.reader, text, keys, learn)
         corpus, cache = self.load_corpus(data), None
         if continuous_cache:
             evaluation.check_cached(self.vocabulary)
             cache = self._adaptation(corpus, report).cache_settings()
-        return evaluation.evaluate_keyboard(self.model, corpus.split(split), keys, cache, learn)
+        # A cache goes by the network's states alone.
+        reader = self.reader if cache is None else self.model
+        return evaluation.evaluate_keyboard(reader, corpus.split(split), keys, cache, learn)
+
+    def evaluate_counts(
+        self, data: Corpus | TextSource | None = None, split: Split = "test"
+    ) -> tuple[TextEvaluation, TextEvaluation] | None:
+        """Measures the model with the counts of its training text, and with those of the text before too.
+
+        Args:
+            data: as for `evaluate`, like `split`.
+            split: which part of it.
+
+        Returns:
+            with_counts, going_on: a `TextEvaluation` each; `None` for a run without counts.
+        """
+        from kerasptb.reading.counted_reader import CountedReader  # noqa: PLC0415  (needs Keras)
+
+        if not isinstance(self.reader, CountedReader):
+            return None
+        corpus = self.load_corpus(data)
+        with_counts, going_on = kerasptb.evaluation.evaluate_counts(self.reader, corpus.split(split))
+        sizes = corpus.count(split)
+        return TextEvaluation.of(with_counts, sizes), TextEvaluation.of(going_on, sizes)
 
     def _adaptation(self, corpus, report):
         """Returns how the model adapts, tuned on the text that the run was trained on: the corpus, if it is that."""
@@ -295,6 +351,18 @@ class TextEvaluation:
     bits_per_byte: float
     unknown_share: float  # the share of the words that are `<unk>`, in [0, 1]
     evaluation: kerasptb.evaluation.Evaluation  # how it was read
+
+    @classmethod
+    def of(cls, found: kerasptb.evaluation.Evaluation, counts: TextCounts) -> Self:
+        """Returns the figures of a text that was measured so, and counts so."""
+        return cls(
+            found.perplexity,
+            counts.word_perplexity(found.perplexity),
+            counts.character_perplexity(found.perplexity),
+            counts.bits_per_byte(found.perplexity),
+            counts.unknown_share,
+            found,
+        )
 
 
 def load_resumed(out: str | os.PathLike[str] | None) -> Run:

@@ -15,20 +15,25 @@ from kerasptb.serving.errors import ServingError
 logger = logging.getLogger(__name__)
 
 
-def load_reader(folder):
-    """Returns the `NetworkReader` of a run folder, "english" or a SavedModel of ours; ServingError for others."""
+def load_reader(folder, counts=True):
+    """Returns the `Reader` of a run folder, "english" or a SavedModel of ours; ServingError for others.
+
+    With `counts` that of a run has the counts of its training text, if there are some.
+    """
     # TensorFlow is slow to import.
     from kerasptb.export.source import resolve  # noqa: PLC0415
     from kerasptb.models.portable import ExportError, PortableNetwork, check_backend  # noqa: PLC0415
     from kerasptb.reading.network_reader import NetworkReader, load_saved_model  # noqa: PLC0415
+    from kerasptb.runs import load_run  # noqa: PLC0415
 
     check_backend("A server's model")
     try:
         if (Path(folder) / "saved_model.pb").exists():
             reader = load_saved_model(folder)
         else:
-            model, _ = resolve(folder)
-            reader = NetworkReader(PortableNetwork(model), model.text_format)
+            run = load_run(folder)
+            model, _ = resolve(run)
+            reader = run.using(counts).counted(NetworkReader(PortableNetwork(model), model.text_format))
     except ExportError as error:
         raise ServingError(str(error)) from None
     reader.warm_up()  # which should not delay the first request
@@ -42,6 +47,7 @@ def serve(
     rate: float | None = None,
     allowed_hosts: Collection[str] = (),
     proxies: Collection[str] = (),
+    counts: bool = True,
 ) -> None:
     """Serves a model's keyboard page and API until it is interrupted.
 
@@ -58,6 +64,7 @@ def serve(
             name that it has made lead here; elsewhere any name is, unless there are some here.
         proxies: addresses of proxies, or networks ("10.0.0.0/8"). For what comes from there the client counts whom
             `X-Forwarded-For` names; any other client could name whom it likes.
+        counts: whether the counts of a run's training text refine what the network says.
 
     Raises:
         ServingError: if the extra `serve` is not installed, the folder holds no model, or a proxy is no address.
@@ -81,7 +88,7 @@ def serve(
         rate = DEFAULT_RATE if rate is None else rate or None
         is_own = ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
         name = ENGLISH if is_in_the_package(folder) else Path(folder).resolve().name
-        app = create_app(load_reader(folder), name, rate, allowed_hosts if is_own or allowed_hosts else None)
+        app = create_app(load_reader(folder, counts), name, rate, allowed_hosts if is_own or allowed_hosts else None)
         config = uvicorn.Config(
             app,
             http=BoundedProtocol,
@@ -96,7 +103,7 @@ def serve(
         address = f"[{host}]" if ":" in host else host
         print(f"Serving {folder} at http://{address}:{listening.getsockname()[1]}/  (Ctrl-C stops)", flush=True)
         try:
-            _make_server(config, app, folder, hangups).run(sockets=[listening])
+            _make_server(config, app, folder, hangups, counts).run(sockets=[listening])
         except KeyboardInterrupt:
             # Ctrl-C is how the server is stopped; uvicorn raises this again after closing everything.
             print("Stopped.")
@@ -144,7 +151,7 @@ def _hangups():
         signal.signal(signal.SIGHUP, before)
 
 
-def _make_server(config, app, folder, hangups):
+def _make_server(config, app, folder, hangups, counts=True):
     """Returns a uvicorn server of a folder's model.
 
     When it is told to stop, it refuses the requests waiting for the model at once. After a hang-up, an item of
@@ -162,7 +169,7 @@ def _make_server(config, app, folder, hangups):
                 self.should_exit = True
             elif hangups and (self.loading is None or self.loading.done()):
                 hangups.clear()
-                self.loading = asyncio.create_task(_load_anew(app, folder))
+                self.loading = asyncio.create_task(_load_anew(app, folder, counts))
             return await super().on_tick(counter)
 
         async def shutdown(self, sockets=None):
@@ -172,12 +179,12 @@ def _make_server(config, app, folder, hangups):
     return Server(config)
 
 
-async def _load_anew(app, folder):
+async def _load_anew(app, folder, counts):
     """Has further requests answered by the model that is in the folder now, if that can be loaded."""
     from kerasptb.serving.app import replace_model  # noqa: PLC0415  (of the extra `serve`)
 
     try:
-        reader = await asyncio.to_thread(load_reader, folder)
+        reader = await asyncio.to_thread(load_reader, folder, counts)
     except Exception as error:
         logger.warning("%s cannot be served; the model loaded before still is. %s", folder, error)
     else:

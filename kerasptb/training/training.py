@@ -18,12 +18,14 @@ from kerasptb.data import UNK, Corpus, Tokenizer
 from kerasptb.data.counts import describe
 from kerasptb.data.sources.raw_corpus import TextSource
 from kerasptb.data.text_format import TextFormat, open_tokenizer
-from kerasptb.evaluation import evaluate_both
+from kerasptb.evaluation import evaluate_both, evaluate_counts
 from kerasptb.explanation import explain
 from kerasptb.models.transfer import transfer_weights
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.plan import note_as_reported
+from kerasptb.reading import CountedReader, open_reader
 from kerasptb.runs import Run, files, load_run
+from kerasptb.runs.counts import make_counts
 from kerasptb.runs.request import Request
 from kerasptb.training.budget import describe_length
 from kerasptb.training.fitting import compile_model, freeze, make_batches
@@ -300,6 +302,23 @@ def _explain(run, plan, report):
     report(f"{explanation}\nRun folder: {run.folder}", flush=True)
 
 
+def _count(run, corpus, model, report):
+    """Counts the training text; returns the figures of the test text with its counts, and with those that go on."""
+    network = open_reader(model)
+    if (counted := make_counts(run, network, corpus, report)) is None:
+        return {}
+    sizes = corpus.count("test")
+    both = evaluate_counts(CountedReader(network, counted), corpus.test)
+    return {
+        way: {
+            "perplexity_every_word": found.perplexity,
+            "word_perplexity": finite(sizes.word_perplexity(found.perplexity)),
+            "bits_per_byte": sizes.bits_per_byte(found.perplexity),
+        }
+        for way, found in zip(("with_counts", "with_counts_going_on"), both, strict=True)
+    }
+
+
 def _finish(run, plan, recorder, interrupted, report):
     """Evaluates the best epoch's weights and writes metrics.json."""
     corpus, model = plan.corpus, run.load_model()
@@ -307,6 +326,7 @@ def _finish(run, plan, recorder, interrupted, report):
     # The validation text has filled a batch, but the test text may be too short for one: then only `strict` exists.
     strict, streams = evaluate_both(model, corpus.test)
     test, counts = None if streams is None else streams.perplexity, corpus.count("test")
+    counted = peers.by_first(lambda: _count(run, corpus, run.load_model() if peers.count() > 1 else model, report))
     shown = f"(too short for {model.batch_size} streams)" if test is None else f"{test:.2f}"
     plans = [layer.plan() for layer in model.layers if isinstance(layer, keras.layers.RNN)]
     metrics = {
@@ -318,6 +338,7 @@ def _finish(run, plan, recorder, interrupted, report):
         "test_character_perplexity": finite(counts.character_perplexity(strict.perplexity)),
         "test_bits_per_byte": counts.bits_per_byte(strict.perplexity),
         "test_unknown_share": counts.unknown_share,
+        **{f"test_{name}_{way}": figure for way, found in counted.items() for name, figure in found.items()},
         "best_epoch": best["epoch"],
         "epochs": len(recorder.history),
         "words_per_second": float(np.median([row["words_per_second"] for row in recorder.history])),
@@ -336,6 +357,8 @@ def _finish(run, plan, recorder, interrupted, report):
         f"every word: {strict.perplexity:.2f})"
     )
     report(f"The test text: {describe(counts, strict.perplexity)}")
+    for way, found in counted.items():
+        report(f"  {way.replace('_', ' ')}: {describe(counts, found['perplexity_every_word'])}")
     late = 0.0 if plan.deadline is None else (time.monotonic() - plan.deadline) / 60
     if late > _LATE * (run.settings.training.minutes or 0.0):
         least = "so long takes an epoch with what follows it, or " if len(recorder.history) == 1 else ""

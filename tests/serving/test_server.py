@@ -436,7 +436,7 @@ def test_the_rate_is_limited_unless_none_is_asked_for(monkeypatch, tmp_path, ask
         seen.append(rate)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("kerasptb.serving.server.load_reader", lambda folder: None)
+    monkeypatch.setattr("kerasptb.serving.server.load_reader", lambda *_: None)
     monkeypatch.setattr("kerasptb.serving.app.create_app", create_app)
     with pytest.raises(KeyboardInterrupt):
         serve(tmp_path, port=0, rate=asked)
@@ -465,7 +465,7 @@ def test_a_client_is_whom_a_proxy_names_that_is_known(monkeypatch, tmp_path, pro
         raise KeyboardInterrupt
 
     app.state = SimpleNamespace(engine=None)
-    monkeypatch.setattr("kerasptb.serving.server.load_reader", lambda folder: None)
+    monkeypatch.setattr("kerasptb.serving.server.load_reader", lambda *_: None)
     monkeypatch.setattr("kerasptb.serving.app.create_app", lambda *_: app)
     monkeypatch.setattr("kerasptb.serving.server._make_server", make_server)
     serve(tmp_path, port=0, proxies=proxies)
@@ -493,7 +493,7 @@ def test_at_this_machine_s_own_address_no_foreign_name_is_allowed(monkeypatch, t
     # Nothing listens beyond this machine here.
     name = SimpleNamespace(getsockname=lambda: (host, 0), close=lambda: None)
     monkeypatch.setattr("kerasptb.serving.server._listen", lambda *_: contextlib.nullcontext(name))
-    monkeypatch.setattr("kerasptb.serving.server.load_reader", lambda folder: None)
+    monkeypatch.setattr("kerasptb.serving.server.load_reader", lambda *_: None)
     monkeypatch.setattr("kerasptb.serving.app.create_app", create_app)
     with pytest.raises(KeyboardInterrupt):
         serve(tmp_path, host=host, port=0, allowed_hosts=given)

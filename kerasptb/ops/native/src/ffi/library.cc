@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "common/cpu.h"
+#include "common/exports.h"
 #include "common/threads.h"
 #include "cuda/driver.h"
 #include "cuda/lstm_launcher.h"
@@ -36,7 +37,6 @@ int parts_of(std::string_view precision) { return precision == "bfloat16x3" ? 2 
 }  // namespace kerasptb
 
 using namespace kerasptb;
-#define KERASPTB_EXPORT extern "C" __attribute__((visibility("default")))
 
 // Registers every handler with the XLA that `api` belongs to. Returns null, or one line that says why this failed.
 KERASPTB_EXPORT const char* kerasptb_register(const XLA_FFI_Api* api) {

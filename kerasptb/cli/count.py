@@ -1,0 +1,21 @@
+"""`kerasptb count`."""
+
+import sys
+
+from kerasptb.cli import arguments
+from kerasptb.cli.notices import import_keras
+
+
+def add_parser(commands):
+    text = "count the training text of a run, so that its counts refine what the network says"
+    command = arguments.add_command(commands, "count", execute, text)
+    arguments.add_shared(command, "run")
+    arguments.add_data(command, "the run's")
+    arguments.add_backend(command)
+
+
+def execute(options):
+    run = arguments.open_run(options)
+    corpus = run.load_corpus(arguments.data_of(options))
+    import_keras()
+    run.count(corpus, report=lambda line: print(line, file=sys.stderr))

@@ -1,0 +1,34 @@
+"""Perplexity of a text by a network with the counts of its training text, and with those of the text before too."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from kerasptb.evaluation.perplexity import Evaluation, checked_text
+from kerasptb.reading.counted_reader import CountedReader
+
+
+def evaluate_counts(reader: CountedReader, ids: Sequence[int] | np.ndarray) -> tuple[Evaluation, Evaluation]:
+    """Returns how good a network is on a text with counts, see `kerasptb.ops.counts`.
+
+    Every word but the first is scored, at batch size 1, from a zero state.
+
+    Args:
+        reader: what `Run.reader` is for a run with counts.
+        ids: int32 [N], the text, of at least two words.
+
+    Returns:
+        with_counts: the `Evaluation` with the counts of the training text.
+        going_on: with those of the text before each word too, while all weights go on learning.
+
+    Raises:
+        DataError: if the text is too short.
+        ValueError: for word ids out of range.
+    """
+    ids, sums, longest = checked_text(len(reader.tokenizer), ids), np.zeros(2), 0
+    for _, *refined in reader.score_going_on(ids):
+        sums += [values.sum(dtype="float64") for values in refined]
+        longest = max(longest, len(refined[0]))
+    number = len(ids) - 1
+    with_counts, going_on = (Evaluation(float(np.exp(-total / number)), number, 1, longest) for total in sums)
+    return with_counts, going_on

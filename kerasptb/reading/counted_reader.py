@@ -1,0 +1,174 @@
+"""A model beside the counts of a text: each distribution of the network is refined by what followed the last tokens.
+
+`kerasptb.ops.counts` has the formula. A `CountedReader` reads as the reader that it wraps; its states hold the last
+tokens too, so all that reads with a model reads with counts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from kerasptb.ops.counts import DEPTH, find_parts, initial_weights, mix_parts, open_counts
+from kerasptb.reading.reader import Reader
+
+# Tokens of which the parts are found together, and how often the weights go over a text, with what rate.
+_TOGETHER = 1024
+_RATES = (0.02, 0.02, 0.02, 0.02, 0.005, 0.005, 0.005, 0.005)
+_GOING_ON = 0.02
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CountedText:
+    """The counts of a training text, with weights that were learned on another.
+
+    Attributes:
+        tokens: int32 [N], the text.
+        order: int32 [N], of `sort_positions`.
+        weights: float32, by which they refine the network.
+        going_on: float32, by which the counts of what is read refine that, where they go on.
+    """
+
+    tokens: np.ndarray
+    order: np.ndarray
+    weights: np.ndarray
+    going_on: np.ndarray
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal digest of the text and the weights."""
+        digest = hashlib.blake2b(digest_size=8)
+        for array in self.tokens, self.weights, self.going_on:
+            digest.update(array.tobytes())
+        return digest.hexdigest()
+
+
+class CountedReader(Reader):
+    """Reads with a network, and with the counts of a text.
+
+    A state is that of the network, and the last 16 tokens: each plus one, 0 where there was none. Nothing else is
+    kept, so the counts are those of the training text alone; `score_going_on` also counts what it reads.
+
+    Args:
+        network: the `Reader` of the network.
+        counts: the `CountedText`.
+    """
+
+    def __init__(self, network: Reader, counts: CountedText) -> None:
+        super().__init__(network.text_format, network.dense, (*network.state_sizes, DEPTH), network.output)
+        self.network, self._text_counts = network, counts
+        self._counts = open_counts(counts.tokens, counts.order)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hexadecimal digest of the network, the tokenizer and the counts."""
+        both = f"{self.network.fingerprint} {self._text_counts.digest}"
+        return hashlib.blake2b(both.encode(), digest_size=8).hexdigest()
+
+    def encode(self, tokens: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns what `Reader.encode` says; the last tokens are behind the inputs of the logits layer."""
+        hidden, after = self.network.encode(tokens, states[:, :-DEPTH])
+        histories = np.lib.stride_tricks.sliding_window_view(_with_history(states, tokens), DEPTH, axis=1)[:, 1:]
+        return np.concatenate([hidden, histories], axis=2), np.concatenate([after, histories[:, -1]], axis=1)
+
+    def log_likelihoods(
+        self, tokens: np.ndarray, targets: np.ndarray, states: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns what `Reader.log_likelihoods` says."""
+        values, after = self.network.log_likelihoods(tokens, targets, states[:, :-DEPTH])
+        read, weights = _with_history(states, tokens), self._text_counts.weights
+        values = np.array(values)
+        for row, context, of_row in zip(values, read.astype("int32") - 1, np.asarray(targets, "int32"), strict=True):
+            mix_parts(weights, 0.0, *find_parts(self._counts, context[1:], of_row), row)
+        return values, np.concatenate([after, read[:, -DEPTH:]], axis=1)
+
+    def score_going_on(self, tokens: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Yields the log probabilities of a text's tokens, counts of which go on while it is read, in pieces.
+
+        Args:
+            tokens: int32 [T], read from a zero state; the first has none.
+
+        Yields:
+            network, with_counts, going_on: float32 [N] each, natural logarithms: of the network alone, with the counts
+                of the training text, and with those of the text before too. There all weights go on learning.
+        """
+        text = self._text_counts
+        learned, going_on = text.weights.copy(), text.going_on.copy()
+        read = open_counts()
+        read.append(np.asarray(tokens[:1], "int32"))
+        for targets, context, of_network in _pieces(self.network, tokens):
+            parts = find_parts(self._counts, context, targets)
+            with_counts, together = of_network.copy(), of_network.copy()
+            mix_parts(text.weights, 0.0, *parts, with_counts)
+            mix_parts(learned, _GOING_ON, *parts, together)
+            mix_parts(going_on, _GOING_ON, *find_parts(read, context, targets, append=True), together)
+            yield of_network, with_counts, together
+
+    def log_probabilities(self, hidden: np.ndarray) -> np.ndarray:
+        """Returns what `Reader.log_probabilities` says."""
+        rows = np.ascontiguousarray(self.network.log_probabilities(hidden[:, :-DEPTH]))
+        self._counts.mix(self._text_counts.weights, hidden[:, -DEPTH:].astype("int32") - 1, rows)
+        return rows
+
+    def hidden_after(self, states: np.ndarray) -> np.ndarray:
+        """Returns what `Reader.hidden_after` says."""
+        return np.concatenate([super().hidden_after(states), states[:, -DEPTH:]], axis=1)
+
+
+def learn_weights(
+    network: Reader, tokens: np.ndarray, order: np.ndarray, valid: np.ndarray
+) -> tuple[CountedText, np.ndarray]:
+    """Returns the `CountedText` of a text, with weights learned on another that is read from a zero state.
+
+    Args:
+        network: the `Reader` of the network.
+        tokens: int32 [N], the text.
+        order: int32 [N], of `sort_positions`.
+        valid: int32 [M], the other.
+
+    Returns:
+        counts: the `CountedText`.
+        means: float64 [3], mean log probabilities of the other text: of the network alone, with the counts, and with
+            those that go on.
+    """
+    counts, read = open_counts(tokens, order), open_counts()
+    read.append(np.asarray(valid[:1], "int32"))
+    pieces = []
+    for targets, context, values in _pieces(network, valid):
+        of_read = find_parts(read, context, targets, append=True)
+        pieces.append((values, *find_parts(counts, context, targets), *of_read))
+    values, parts, numbers, parts_read, numbers_read = map(np.concatenate, zip(*pieces, strict=True))
+    weights, with_counts = _learned(parts, numbers, values)
+    going_on, together = _learned(parts_read, numbers_read, with_counts)
+    means = np.array([each.mean(dtype="float64") for each in (values, with_counts, together)])
+    return CountedText(tokens, order, weights, going_on), means
+
+
+def _learned(parts, numbers, values):
+    """Returns weights, and the log probabilities that they give."""
+    weights = initial_weights()
+    for rate in (*_RATES, 0.0):
+        refined = values.copy()
+        mix_parts(weights, rate, parts, numbers, refined)
+    return weights, refined
+
+
+def _pieces(network, tokens):
+    """Yields the tokens of a text but the first, those before each, and their log probabilities, in pieces."""
+    tokens = np.asarray(tokens, "int32")
+    padded = np.concatenate([np.full(DEPTH, -1, "int32"), tokens])
+    states = np.zeros((1, network.state_size), "float32")
+    for start in range(0, len(tokens) - 1, _TOGETHER):
+        targets = tokens[start + 1 : start + 1 + _TOGETHER]
+        read = tokens[start : start + len(targets)]
+        values, states = network.log_likelihoods(read[np.newaxis], targets[np.newaxis], states)
+        context = padded[start + 1 : start + len(targets) + DEPTH]
+        yield targets, context, np.array(values[0])
+
+
+def _with_history(states, tokens):
+    """Returns the last tokens of states and those read after them, plus one, float32 [B, DEPTH + T]."""
+    return np.concatenate([states[:, -DEPTH:], np.asarray(tokens, "float32") + 1], axis=1)

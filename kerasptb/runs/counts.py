@@ -1,0 +1,84 @@
+"""The counts of a run's training text: made, written, and read by memory map."""
+
+import hashlib
+import time
+
+import numpy as np
+
+from kerasptb.ops.counts import NUM_WEIGHTS, sort_positions
+from kerasptb.reading.counted_reader import CountedText, learn_weights
+from kerasptb.runs.damage import RunError, damage
+from kerasptb.runs.files import COUNTS, COUNTS_WEIGHTS
+from kerasptb.utils.files import atomic_write
+
+# Tokens of the validation text that the weights are learned on: as many as the text of 20 novels has for it.
+_LEARNED_ON = 1 << 17
+_REMEDY = "`kerasptb count RUN` makes the counts anew; --counts none does without."
+
+
+def make_counts(run, reader, corpus, report):
+    """Writes the counts of a corpus' training text into a run, unless they do not help on its validation text.
+
+    `reader` is that of the network. Returns the `CountedText`, `None` if they do not help.
+    """
+    begin, valid = time.perf_counter(), np.asarray(corpus.valid[:_LEARNED_ON], "int32")
+    if len(corpus.train) >= 1 << 31:
+        raise RunError(f"Expected a training text of less than 2^31 tokens to count. Received: {len(corpus.train):,}")
+    remove_counts(run)
+    if len(valid) < 2:
+        return None
+    tokens = np.ascontiguousarray(corpus.train, "int32")
+    order = sort_positions(tokens, len(corpus.vocabulary))
+    counts, means = learn_weights(reader, tokens, order, valid)
+    network, static, going_on = np.exp(-means)
+    taken = f"in {time.perf_counter() - begin:.0f} s"
+    if static >= network:
+        report(f"Counts of the training text do not help: perplexity {network:.2f} becomes {static:.2f} ({taken}).")
+        return None
+    write_counts(run.folder, counts)
+    report(
+        f"Counts of the training text: perplexity {network:.2f} of the validation text becomes {static:.2f}, and "
+        f"{going_on:.2f} if they go on while it is read ({taken})."
+    )
+    return counts
+
+
+def remove_counts(run):
+    """Removes the counts of a run, if it has some."""
+    for name in COUNTS_WEIGHTS, COUNTS:
+        (run.folder / name).unlink(missing_ok=True)
+
+
+def load_counts(run):
+    """Returns the `CountedText` of a run; `None` if it has none. Raises `RunError` for damaged ones."""
+    path = run.folder / COUNTS_WEIGHTS
+    if not path.exists():
+        return None
+    with damage(path, _REMEDY), np.load(path, allow_pickle=False) as stored:
+        weights, going_on, expected = stored["weights"], stored["going_on"], str(stored["digest"])
+        if not all(each.shape == (NUM_WEIGHTS,) and np.isfinite(each).all() for each in (weights, going_on)):
+            raise ValueError("its weights are not those of counts")
+    path = run.folder / COUNTS
+    with damage(path, _REMEDY):
+        if not path.exists():
+            raise ValueError("it is gone")
+        arrays = np.load(path, mmap_mode="r", allow_pickle=False)
+        if arrays.ndim != 2 or len(arrays) != 2 or arrays.dtype != np.int32 or _digest(arrays) != expected:
+            raise ValueError("its digest is another")
+        for array, end in zip(arrays, (len(run.vocabulary), arrays.shape[1]), strict=True):
+            if array.size and not 0 <= array.min() <= array.max() < end:  # the library trusts them
+                raise ValueError("its numbers are out of range")
+    return CountedText(*arrays, weights.astype("float32"), going_on.astype("float32"))
+
+
+def write_counts(folder, counts):
+    """Writes `CountedText` into a folder."""
+    arrays = np.stack([counts.tokens, counts.order])
+    with atomic_write(folder / COUNTS) as temporary:
+        np.save(temporary, arrays)
+    with atomic_write(folder / COUNTS_WEIGHTS) as temporary:
+        np.savez(temporary, weights=counts.weights, going_on=counts.going_on, digest=_digest(arrays))
+
+
+def _digest(arrays):
+    return hashlib.blake2b(np.ascontiguousarray(arrays), digest_size=16).hexdigest()
