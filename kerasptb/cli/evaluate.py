@@ -80,10 +80,10 @@ def execute(options):
     for batch_size in _batch_sizes(options, run, corpus, adapts):
         found = run.evaluate(corpus, options.split, adapts, batch_size, options.num_steps, _say)
         method = "every word" if batch_size == 1 else "streams from a zero state, remainder dropped"
-        results.append(_result(found, f"every word, {adapts}" if adapts else method))
-        if batch_size == 1 and not adapts:
-            names = "every word, with counts", "every word, with counts that go on"
-            results += map(_result, run.evaluate_counts(corpus, options.split) or (), names)
+        results.append(_result(found, method := f"every word, {adapts}" if adapts else method))
+        if batch_size == 1:
+            names = f"{method}, with counts", f"{method}, with counts that go on"
+            results += map(_result, run.evaluate_counts(corpus, options.split, found) or (), names)
     if options.json:
         named = {"split": options.split, "data": corpus.name, "unknown_share": counts.unknown_share}
         print(json.dumps({**named, "results": results}))
@@ -97,8 +97,10 @@ def execute(options):
 
 
 def _result(found, method):
+    evaluation = dataclasses.asdict(found.evaluation)
+    evaluation.pop("log_probabilities", None)
     return {
-        **dataclasses.asdict(found.evaluation),
+        **evaluation,
         "word_perplexity": finite(found.word_perplexity),
         "character_perplexity": finite(found.character_perplexity),
         "bits_per_byte": found.bits_per_byte,

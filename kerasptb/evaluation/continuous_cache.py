@@ -62,8 +62,8 @@ def evaluate_continuous_cache(
         ValueError: for word ids out of range.
     """
     losses, of_cache, num_steps = _read(model, ids, settings.window, [settings.theta], num_steps)
-    mean = _mixed(losses, of_cache[0], settings.weight).mean()
-    return AdaptedEvaluation(float(np.exp(mean)), len(losses), 1, num_steps, settings)
+    mixed = _mixed(losses, of_cache[0], settings.weight)
+    return AdaptedEvaluation(float(np.exp(mixed.mean())), len(losses), 1, num_steps, settings, -mixed)
 
 
 def tune_continuous_cache(

@@ -8,7 +8,9 @@ from kerasptb.evaluation.perplexity import Evaluation, checked_text
 from kerasptb.reading.counted_reader import CountedReader
 
 
-def evaluate_counts(reader: CountedReader, ids: Sequence[int] | np.ndarray) -> tuple[Evaluation, Evaluation]:
+def evaluate_counts(
+    reader: CountedReader, ids: Sequence[int] | np.ndarray, of_network: np.ndarray | None = None
+) -> tuple[Evaluation, Evaluation]:
     """Returns how good a network is on a text with counts, see `kerasptb.ops.counts`.
 
     Every word but the first is scored, at batch size 1, from a zero state.
@@ -16,6 +18,7 @@ def evaluate_counts(reader: CountedReader, ids: Sequence[int] | np.ndarray) -> t
     Args:
         reader: what `Run.reader` is for a run with counts.
         ids: int32 [N], the text, of at least two words.
+        of_network: float [N - 1], log probabilities of its words by a network that adapts; `None` for the reader's.
 
     Returns:
         with_counts: the `Evaluation` with the counts of the training text.
@@ -26,7 +29,7 @@ def evaluate_counts(reader: CountedReader, ids: Sequence[int] | np.ndarray) -> t
         ValueError: for word ids out of range.
     """
     ids, sums, longest = checked_text(len(reader.tokenizer), ids), np.zeros(2), 0
-    for _, *refined in reader.score_going_on(ids):
+    for _, *refined in reader.score_going_on(ids, of_network):
         sums += [values.sum(dtype="float64") for values in refined]
         longest = max(longest, len(refined[0]))
     number = len(ids) - 1

@@ -85,10 +85,10 @@ def evaluate_dynamic(
     """
     settings = settings or published_settings()
     ids = checked_text(model.vocabulary_size, ids)
-    cross_entropy = _Adaptation(model, statistics).cross_entropy(ids, settings)
+    losses = _Adaptation(model, statistics).losses(ids, settings)
     with np.errstate(over="ignore"):
-        perplexity = float(np.exp(cross_entropy / (len(ids) - 1)))
-    return AdaptedEvaluation(perplexity, len(ids) - 1, 1, settings.num_steps, settings)
+        perplexity = float(np.exp(losses.mean()))
+    return AdaptedEvaluation(perplexity, len(losses), 1, settings.num_steps, settings, -losses)
 
 
 def tune_dynamic(
@@ -118,7 +118,7 @@ def tune_dynamic(
     start = published_settings(num_steps)
     valid_ids = checked_text(model.vocabulary_size, valid_ids)[: max_words + 1]
     adaptation = _Adaptation(model, statistics)
-    return _search(lambda settings: adaptation.cross_entropy(valid_ids, settings), start, max_evaluations)
+    return _search(lambda settings: adaptation.losses(valid_ids, settings).sum(), start, max_evaluations)
 
 
 def gradient_statistics(
@@ -153,10 +153,10 @@ def gradient_statistics(
     squares = [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in variables]
 
     def step(tokens, targets, state):
-        cost, gradients, state = _cost_and_gradients(model, variables, tokens, targets, state)
+        losses, gradients, state = _losses_and_gradients(model, variables, tokens, targets, state)
         for square, gradient in zip(squares, gradients, strict=True):
             square.assign_add(tf.square(gradient / num_steps))
-        return cost, state
+        return losses[0], state
 
     _run(_program(step), tokens, targets, model.get_initial_state(batch_size), _BATCHES_OF_CALL)
     return [tf.sqrt(square / num_batches) for square in squares]
@@ -177,8 +177,8 @@ class _Adaptation:
         self._mean = mean if mean > 0 else 1.0
         self._program = _program(self._step)
 
-    def cross_entropy(self, ids, settings):
-        """Returns the sum over all words but the first, in nats, as a float."""
+    def losses(self, ids, settings):
+        """Returns the cross-entropy of each word but the first, in nats, float64 [N - 1]."""
         num_steps = settings.num_steps
         tokens, targets = ids[:-1], ids[1:]
         read = len(tokens) // num_steps * num_steps
@@ -186,27 +186,27 @@ class _Adaptation:
         # Copies: a tensor that was read from a variable may share its memory, which the program updates in place.
         trained = [tf.constant(variable.numpy()) for variable in self._variables]
         arguments = (trained, self._statistics, *rates)
-        total, state = 0.0, self._model.get_initial_state(1)
+        losses, state = [], self._model.get_initial_state(1)
         try:
             for start, end, steps in ((0, read, num_steps), (read, len(tokens), len(tokens) - read)):
                 if start < end:
                     segments = (part[start:end].reshape(-1, 1, steps) for part in (tokens, targets))
-                    cost, state = _run(self._program, *segments, state, _SEGMENTS_OF_CALL, arguments)
-                    total += cost
+                    of_words, state = _run(self._program, *segments, state, _SEGMENTS_OF_CALL, arguments)
+                    losses.append(of_words)
         finally:
             with uninterrupted():
                 for variable, value in zip(self._variables, trained, strict=True):
                     variable.assign(value)
-        return total
+        return np.concatenate(losses)
 
     def _step(self, tokens, targets, state, trained, statistics, decay, learning_rate):
-        """Updates the weights by a segment, int32 [1, T] each; returns its cross-entropy before that, and the state."""
-        cost, gradients, state = _cost_and_gradients(self._model, self._variables, tokens, targets, state)
+        """Updates the weights by a segment, int32 [1, T] each; returns its losses before that, [T], and the state."""
+        losses, gradients, state = _losses_and_gradients(self._model, self._variables, tokens, targets, state)
         rate = learning_rate / tokens.shape[1]  # of the mean over the words, while the cost is their sum
         for w, g, w0, ms in zip(self._variables, gradients, trained, statistics, strict=True):
             back = tf.minimum(tf.cast(decay, w.dtype) * ms, 1.0) * (w0 - w)
             w.assign_add(back - tf.cast(rate, w.dtype) * g / (ms + _EPSILON))
-        return cost, state
+        return losses[0], state
 
 
 def _search(cross_entropy, start, max_evaluations):
@@ -249,35 +249,36 @@ def _variables(model):
     return [variable.value for variable in model.trainable_variables]
 
 
-def _cost_and_gradients(model, variables, tokens, targets, state):
-    """Returns the cost, its gradients, and the state after it.
+def _losses_and_gradients(model, variables, tokens, targets, state):
+    """Returns the losses of all words, [B, T], the gradients of the cost, and the state after them.
 
     The gradients are dense: the weights of all words return to w0, also of those not read.
     """
     with tf.GradientTape() as tape:
         hidden, state = model.stateless_encode(tokens, state)
-        cost = model.get_layer("logits").factors(hidden).cross_entropy(targets, scale=1.0 / targets.shape[0])
+        losses = model.get_layer("logits").factors(hidden).cross_entropy(targets, reduction="none")
+        cost = tf.reduce_sum(losses) / targets.shape[0]
     gradients = tape.gradient(cost, variables, unconnected_gradients="zero")
-    return cost, [tf.convert_to_tensor(gradient) for gradient in gradients], state
+    return losses, [tf.convert_to_tensor(gradient) for gradient in gradients], state
 
 
 def _program(step):
     """Returns a program of several steps that XLA compiles: what remains of each update is one pass in place.
 
     It takes the number of steps, tokens and targets [S, B, T], the state before them, and the step's further arguments;
-    it returns what the steps return, float [S], and the state after them.
+    it returns the losses that the steps return, float [S, T], and the state after them.
     """
 
     @tf.function(jit_compile=True)
     @tensors.do_not_convert
     def program(count, tokens, targets, state, *arguments):
-        def body(number, costs, state):
-            cost, state = step(tokens[number], targets[number], state, *arguments)
-            return number + 1, tf.tensor_scatter_nd_update(costs, [[number]], [tf.cast(cost, costs.dtype)]), state
+        def body(number, losses, state):
+            of_words, state = step(tokens[number], targets[number], state, *arguments)
+            return number + 1, tf.tensor_scatter_nd_update(losses, [[number]], [tf.cast(of_words, losses.dtype)]), state
 
-        costs = tf.zeros(tokens.shape[0], tf.float32)
-        _, costs, state = tf.while_loop(lambda number, *_: number < count, body, (tf.constant(0), costs, state))
-        return costs, state
+        losses = tf.zeros([tokens.shape[0], tokens.shape[-1]], tf.float32)
+        _, losses, state = tf.while_loop(lambda number, *_: number < count, body, (tf.constant(0), losses, state))
+        return losses, state
 
     return program
 
@@ -285,9 +286,9 @@ def _program(step):
 def _run(program, tokens, targets, state, size, arguments=()):
     """Runs a program on tokens and targets [S, B, T], `size` steps at a time.
 
-    Returns the sum of their costs, and the state after them.
+    Returns the losses that the steps return, float64 [S T], and the state after them.
     """
-    total, size, compiled = 0.0, min(size, len(tokens)), None
+    losses, size, compiled = [], min(size, len(tokens)), None
     for start in range(0, len(tokens), size):
         group = [part[start : start + size] for part in (tokens, targets)]
         count = len(group[0])
@@ -296,6 +297,6 @@ def _run(program, tokens, targets, state, size, arguments=()):
         inputs = (tf.constant(count), *map(tf.constant, group), state, *arguments)
         # TensorFlow would warn of tracing too often, where texts are short or models many.
         compiled = compiled or program.get_concrete_function(*inputs)
-        costs, state = compiled(*inputs)
-        total += float(costs.numpy().astype("float64").sum())
-    return total, state
+        of_words, state = compiled(*inputs)
+        losses.append(of_words.numpy()[:count].astype("float64").ravel())
+    return np.concatenate(losses), state

@@ -40,9 +40,11 @@ class AdaptedEvaluation(Evaluation):
 
     Attributes:
         settings: the `DynamicSettings` or the `CacheSettings`.
+        log_probabilities: float64 [N - 1], natural logarithms, of all words but the first.
     """
 
     settings: Arguments
+    log_probabilities: np.ndarray = dataclasses.field(repr=False, compare=False)
 
 
 def evaluate_perplexity(

@@ -85,27 +85,31 @@ class CountedReader(Reader):
             mix_parts(weights, 0.0, *find_parts(self._counts, context[1:], of_row), row)
         return values, np.concatenate([after, read[:, -DEPTH:]], axis=1)
 
-    def score_going_on(self, tokens: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def score_going_on(
+        self, tokens: np.ndarray, of_network: np.ndarray | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Yields the log probabilities of a text's tokens, counts of which go on while it is read, in pieces.
 
         Args:
             tokens: int32 [T], read from a zero state; the first has none.
+            of_network: float [T - 1], what to refine, such as of a network that adapts; `None` for the network's.
 
         Yields:
             network, with_counts, going_on: float32 [N] each, natural logarithms: of the network alone, with the counts
                 of the training text, and with those of the text before too. There all weights go on learning.
         """
-        text = self._text_counts
+        text, read = self._text_counts, open_counts()
         learned, going_on = text.weights.copy(), text.going_on.copy()
-        read = open_counts()
-        read.append(np.asarray(tokens[:1], "int32"))
-        for targets, context, of_network in _pieces(self.network, tokens):
+        tokens = np.asarray(tokens, "int32")
+        read.append(tokens[:1])
+        scored = _scored(self.network, tokens) if of_network is None else _cut(of_network)
+        for (targets, context), values in zip(_pieces(tokens), scored, strict=True):
             parts = find_parts(self._counts, context, targets)
-            with_counts, together = of_network.copy(), of_network.copy()
+            with_counts, together = values.copy(), values.copy()
             mix_parts(text.weights, 0.0, *parts, with_counts)
             mix_parts(learned, _GOING_ON, *parts, together)
             mix_parts(going_on, _GOING_ON, *find_parts(read, context, targets, append=True), together)
-            yield of_network, with_counts, together
+            yield values, with_counts, together
 
     def log_probabilities(self, hidden: np.ndarray) -> np.ndarray:
         """Returns what `Reader.log_probabilities` says."""
@@ -135,9 +139,9 @@ def learn_weights(
             those that go on.
     """
     counts, read = open_counts(tokens, order), open_counts()
-    read.append(np.asarray(valid[:1], "int32"))
+    read.append(valid[:1])
     pieces = []
-    for targets, context, values in _pieces(network, valid):
+    for (targets, context), values in zip(_pieces(valid), _scored(network, valid), strict=True):
         of_read = find_parts(read, context, targets, append=True)
         pieces.append((values, *find_parts(counts, context, targets), *of_read))
     values, parts, numbers, parts_read, numbers_read = map(np.concatenate, zip(*pieces, strict=True))
@@ -156,17 +160,28 @@ def _learned(parts, numbers, values):
     return weights, refined
 
 
-def _pieces(network, tokens):
-    """Yields the tokens of a text but the first, those before each, and their log probabilities, in pieces."""
-    tokens = np.asarray(tokens, "int32")
+def _pieces(tokens):
+    """Yields the tokens of a text but the first, and those before each, in pieces."""
     padded = np.concatenate([np.full(DEPTH, -1, "int32"), tokens])
+    for start in range(1, len(tokens), _TOGETHER):
+        targets = tokens[start : start + _TOGETHER]
+        yield targets, padded[start : start + len(targets) + DEPTH - 1]
+
+
+def _scored(network, tokens):
+    """Yields the log probabilities of the tokens of a text but the first, in the same pieces."""
     states = np.zeros((1, network.state_size), "float32")
-    for start in range(0, len(tokens) - 1, _TOGETHER):
-        targets = tokens[start + 1 : start + 1 + _TOGETHER]
-        read = tokens[start : start + len(targets)]
+    for start in range(1, len(tokens), _TOGETHER):
+        targets = tokens[start : start + _TOGETHER]
+        read = tokens[start - 1 : start - 1 + len(targets)]
         values, states = network.log_likelihoods(read[np.newaxis], targets[np.newaxis], states)
-        context = padded[start + 1 : start + len(targets) + DEPTH]
-        yield targets, context, np.array(values[0])
+        yield np.array(values[0])
+
+
+def _cut(values):
+    """Yields values in the same pieces, float32."""
+    for start in range(0, len(values), _TOGETHER):
+        yield np.array(values[start : start + _TOGETHER], "float32")
 
 
 def _with_history(states, tokens):

@@ -313,13 +313,17 @@ class Run:
         return evaluation.evaluate_keyboard(reader, corpus.split(split), keys, cache, learn)
 
     def evaluate_counts(
-        self, data: Corpus | TextSource | None = None, split: Split = "test"
+        self,
+        data: Corpus | TextSource | None = None,
+        split: Split = "test",
+        adapted: TextEvaluation | None = None,
     ) -> tuple[TextEvaluation, TextEvaluation] | None:
         """Measures the model with the counts of its training text, and with those of the text before too.
 
         Args:
             data: as for `evaluate`, like `split`.
             split: which part of it.
+            adapted: what `evaluate` found of the same text with `adapt`, which the counts refine then.
 
         Returns:
             with_counts, going_on: a `TextEvaluation` each; `None` for a run without counts.
@@ -329,7 +333,8 @@ class Run:
         if not isinstance(self.reader, CountedReader):
             return None
         corpus = self.load_corpus(data)
-        with_counts, going_on = kerasptb.evaluation.evaluate_counts(self.reader, corpus.split(split))
+        of_network = None if adapted is None else getattr(adapted.evaluation, "log_probabilities", None)
+        with_counts, going_on = kerasptb.evaluation.evaluate_counts(self.reader, corpus.split(split), of_network)
         sizes = corpus.count(split)
         return TextEvaluation.of(with_counts, sizes), TextEvaluation.of(going_on, sizes)
 
