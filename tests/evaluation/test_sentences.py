@@ -180,7 +180,8 @@ def test_the_share_of_counts_is_what_the_weights_do_not_leave_to_the_network(cou
     assert 0.1 < min(expected) < max(expected) < 1
 
 
-def test_a_document_is_read_from_its_beginning_to_its_end(model):
+def test_a_document_is_read_from_its_beginning_to_its_end(model, monkeypatch):
+    monkeypatch.setattr(sentences, "_LONGEST", 4)  # and in pieces
     text = "a b\n\nb nobody\nc"
     ids = [5, 0, 1, 5, 5, 1, 4, 5, 2, 5]
     for entropy in False, True:
@@ -197,7 +198,8 @@ def test_a_document_is_read_from_its_beginning_to_its_end(model):
     assert list(score_document(model, "")) == []
 
 
-def test_the_counts_of_a_document_go_on_while_it_is_read(counted):
+def test_the_counts_of_a_document_go_on_while_it_is_read(counted, monkeypatch):
+    monkeypatch.setattr(counted_reader, "_TOGETHER", 5)
     text = "b d d b d\nd b d d b"
     ids = [5, 1, 3, 3, 1, 3, 5, 3, 1, 3, 3, 1, 5]
     scored = list(score_document(counted, text, entropy=True))
