@@ -1,8 +1,11 @@
 """`kerasptb score`."""
 
+import contextlib
+import csv
 import itertools
 import json
 import sys
+import types
 from pathlib import Path
 
 from kerasptb.arguments import Number
@@ -12,11 +15,12 @@ from kerasptb.cli.notices import import_keras
 from kerasptb.cli.outcome import printable
 from kerasptb.data import DataError
 from kerasptb.data.sources.files import read_utf8
-from kerasptb.utils.files import finite
+from kerasptb.utils.files import atomic_write, finite
 
 _FORM = """Without --nbest a line for each sentence: log10 of its probability, its words, those of them that are
 unknown, the perplexity of a word, and the sentence, with tabs between; the totals, of the form of SRILM's
 `ngram -ppl`, go to standard error. A sentence's end counts as a word in perplexities."""
+_COLUMNS = ("sentence", "word_number", "word", "token", "log10_probability", "surprisal", "entropy", "counts")
 
 
 def add_parser(commands):
@@ -25,7 +29,15 @@ def add_parser(commands):
     )
     arguments.add_shared(command, "run")
     command.add_argument("file", nargs="?", help="sentences, one a line; - for standard input (default)")
-    command.add_argument("--verbose", action="store_true", help="also those of each token")
+    command.add_argument("--verbose", action="store_true", help="also each token; with --json its surprisal too")
+    command.add_argument(
+        "--csv",
+        metavar="FILE",
+        help="write a row for each token, with surprisal and entropy in bits; - for standard output in place of lines",
+    )
+    command.add_argument(
+        "--document", action="store_true", help="read all of it as one text, each paragraph after those before it"
+    )
     command.add_argument(
         "--nbest",
         action="store_true",
@@ -54,7 +66,7 @@ def execute(options):
     if options.nbest:
         _rescore(options, run.score, references)
     else:
-        _score(options, run.score)
+        _score(options, run)
 
 
 def _check(options):
@@ -64,29 +76,30 @@ def _check(options):
         raise ValueError(f"{', '.join(named)}: these are of --nbest, which chooses among hypotheses.")
     if options.tune is not None and (options.weight is not None or options.bonus is not None):
         raise ValueError("--tune finds weight and bonus: leave --weight and --bonus out.")
-    if options.nbest and (options.verbose or options.json):
-        raise ValueError("--verbose and --json are of sentences, not of --nbest.")
+    if options.nbest and (options.verbose or options.json or options.csv or options.document):
+        raise ValueError("--verbose, --json, --csv and --document are of sentences, not of --nbest.")
+    if options.csv == "-" and (options.verbose or options.json):
+        raise ValueError("--csv - takes the place of lines: leave --verbose and --json out, or name a file.")
 
 
-def _score(options, score):
+def _score(options, run):
     from kerasptb.evaluation import perplexity_of
 
     totals = dict.fromkeys(("sentences", "words", "unknown"), 0)
     log10_probability, have_words = 0.0, True
-    for lines in read_lines(options.file):
-        scores = iter(score(line for line in lines if line.strip()))
-        for line in lines:
-            if not line.strip():  # an answer to each line, but none of a sentence
-                print("null" if options.json else "")
+    with _open_csv(options.csv) as table:
+        for scored in _scored(options, run):
+            if options.csv != "-":
+                print(_as_json(scored, options.verbose) if options.json else _as_text(scored, options.verbose))
+            if scored is None:
                 continue
-            scored = next(scores)
             totals["sentences"] += 1
             totals["words"] += scored.num_words
             totals["unknown"] += scored.num_unknown
             log10_probability += scored.log10_probability
             have_words &= scored.has_words
-            print(_as_json(scored, options.verbose) if options.json else _as_text(scored, options.verbose))
-        sys.stdout.flush()
+            if table is not None:
+                table.writerows({"sentence": totals["sentences"], **row} for row in scored.by_token())
     totals["log10_probability"] = log10_probability
     totals["perplexity"] = perplexity_of(log10_probability, have_words * (totals["words"] + totals["sentences"]))
     totals["perplexity_of_words"] = perplexity_of(log10_probability, have_words * totals["words"])
@@ -100,7 +113,41 @@ def _score(options, score):
     )
 
 
+def _scored(options, run):
+    """Yields what a run says of each line, `None` of an empty one; of a document's paragraphs with --document."""
+    entropy = options.csv is not None or (options.verbose and options.json)
+    if options.document:
+        lines = itertools.chain.from_iterable(read_lines(options.file))
+        yield from run.score_document("".join(f"{line}\n" for line in lines), entropy)
+        return
+    for lines in read_lines(options.file):
+        scores = iter(run.score((line for line in lines if line.strip()), entropy))
+        for line in lines:
+            yield next(scores) if line.strip() else None
+        sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _open_csv(name):
+    """Yields what writes rows to a CSV file, or to standard output; `None` if it has no name."""
+    if name is None:
+        yield None
+    elif name == "-":
+        yield _table(types.SimpleNamespace(write=lambda row: print(printable(row), end="")))
+    else:
+        with atomic_write(name) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            yield _table(file)
+
+
+def _table(file):
+    table = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
+    table.writeheader()
+    return table
+
+
 def _as_text(scored, verbose):
+    if scored is None:  # an answer to each line, but none of a sentence
+        return ""
     parts = [f"{scored.log10_probability:.4f}", str(scored.num_words), str(scored.num_unknown)]
     lines = ["\t".join([*parts, f"{scored.perplexity:.2f}", printable(scored.sentence)])]
     if verbose:
@@ -110,6 +157,8 @@ def _as_text(scored, verbose):
 
 
 def _as_json(scored, verbose):
+    if scored is None:
+        return "null"
     row = {
         "sentence": scored.sentence,
         "log10_probability": scored.log10_probability,
@@ -118,8 +167,7 @@ def _as_json(scored, verbose):
         "perplexity": finite(scored.perplexity),
     }
     if verbose:
-        pairs = zip(scored.tokens, scored.token_log10_probabilities.tolist(), strict=True)
-        row["tokens"] = [{"token": token, "log10_probability": value} for token, value in pairs]
+        row |= {"tokens": scored.by_token(), "by_word": scored.by_word()}
     return json.dumps(row)
 
 

@@ -5,6 +5,8 @@ pieces of a tokenizer, which is made of the training text's.
 """
 
 import collections
+import dataclasses
+import io
 import itertools
 import operator
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,10 +19,10 @@ from kerasptb.data.counts import TextCounts, count_text
 from kerasptb.data.errors import DataError, UnknownWordError
 from kerasptb.data.scripts import count_unspaced
 from kerasptb.data.sources.files import SPLITS, SplitFile, SplitFiles, check_no_binary
-from kerasptb.data.sources.paragraphs import Paragraphs, iter_lines
+from kerasptb.data.sources.paragraphs import Paragraphs, is_wrapped, iter_lines
 from kerasptb.data.text_format import USUAL, TextFormat
 from kerasptb.data.tokenizers.subwords import Subwords
-from kerasptb.data.tokenizers.tokenizer import EOS, UNK
+from kerasptb.data.tokenizers.tokenizer import EOS, UNK, Tokenizer
 from kerasptb.data.tokenizers.vocabulary import Vocabulary
 
 # Number of subwords of texts of fewer bytes.
@@ -96,10 +98,10 @@ def encode_paragraphs(
     tokenizer = cast(Subwords | None, format.tokenizer)
     if tokenizer is None:
         size = format.vocabulary_size or num_subwords(files["train"].size)
-        tokenizer = Subwords.train(_paragraphs(files["train"], format)[1], size)
+        tokenizer = Subwords.train(_paragraphs(iter_lines(files["train"]), format)[1], size)
     ids, counted = {}, {}
     for split in SPLITS:
-        paragraphs, texts = _paragraphs(files[split], format)
+        paragraphs, texts = _paragraphs(iter_lines(files[split]), format)
         counter = _Counter(texts, files[split].path)
         read = map(format.signs.read, counter)
         faithful = _faithful(read, tokenizer) if split == "train" else read
@@ -110,9 +112,17 @@ def encode_paragraphs(
     return ids, tokenizer, counted
 
 
-def _paragraphs(file, format):
-    """Returns the `Paragraphs` of a file, which know in the end how many lines were joined, and an iterator of them."""
-    paragraphs, lines = Paragraphs(format.keeps_lines), iter_lines(file)
+def read_paragraphs(text: str, format: TextFormat) -> Iterator[str]:
+    """Returns the paragraphs of a text, read as a training text: of words its lines, empty ones too."""
+    lines = (line.removesuffix("\n") for line in io.StringIO(text, newline="\n"))
+    if cast(Tokenizer, format.tokenizer).kind == "words":
+        return lines
+    return _paragraphs(lines, dataclasses.replace(format, wrapped=is_wrapped([text])))[1]
+
+
+def _paragraphs(lines, format):
+    """Returns the `Paragraphs` of lines, which know in the end how many were joined, and an iterator of them."""
+    paragraphs = Paragraphs(format.keeps_lines)
     if format.of_words:
         lines = (" ".join(line.split()) for line in lines)
     return paragraphs, paragraphs.read(lines)

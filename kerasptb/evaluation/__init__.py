@@ -32,7 +32,7 @@ from kerasptb.evaluation.perplexity import (
     evaluate_perplexity,
     evaluate_split,
 )
-from kerasptb.evaluation.sentences import SentenceScore, perplexity_of, score_sentences
+from kerasptb.evaluation.sentences import SentenceScore, perplexity_of, score_document, score_sentences
 
 __all__ = [
     "AdaptedEvaluation",
@@ -59,6 +59,7 @@ __all__ = [
     "gradient_statistics",
     "perplexity_of",
     "published_settings",
+    "score_document",
     "score_sentences",
     "tune_continuous_cache",
     "tune_dynamic",

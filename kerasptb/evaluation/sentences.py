@@ -1,23 +1,29 @@
-"""Log probabilities of sentences, each read by itself from the end of the one before."""
+"""Log probabilities of sentences, each read by itself from the end of another, or one after the other."""
 
 import dataclasses
 import itertools
 import math
+import re
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
-from kerasptb.data import DataError
+from kerasptb.data import EOS, DataError
 from kerasptb.data.counts import count_text, has_words
+from kerasptb.data.encoding import read_paragraphs
 from kerasptb.data.errors import check_text
 from kerasptb.models import LanguageModel
 from kerasptb.reading import Reader, open_reader
+from kerasptb.reading.counted_reader import CountedReader
+from kerasptb.reading.reader import entropies
 
 # Sentences that are sorted by length, and tokens that are read together.
 _BLOCK, _TOGETHER = 4096, 1 << 13
 # Rows are padded to a multiple of so many tokens, and longer sentences than the most are read in pieces: then there are
 # few shapes, and a backend that compiles each has little to do.
 _UNIT, _LONGEST = 8, 256
+_ROWS = 512  # distributions that are in memory at once
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,6 +36,11 @@ class SentenceScore:
         num_unknown: its tokens that are `<unk>`.
         tokens: what is read of it, and at last its end.
         token_log10_probabilities: float64 [T], of each token after those before it.
+        entropies: float64 [T], of the distribution before each token, in bits; `None`, like the other arrays below, if
+            they were not asked for.
+        count_shares: float64 [T], the share that counts have in that distribution; 0 without counts.
+        words: what stands between white space, and `<eos>`; empty if they were not asked for.
+        token_words: int [T], the place among them of the word that each token is of.
     """
 
     sentence: str
@@ -37,6 +48,10 @@ class SentenceScore:
     num_unknown: int
     tokens: tuple[str, ...]
     token_log10_probabilities: np.ndarray
+    entropies: np.ndarray | None = None
+    count_shares: np.ndarray | None = None
+    words: tuple[str, ...] = ()
+    token_words: np.ndarray | None = None
 
     @property
     def log10_probability(self) -> float:
@@ -54,6 +69,39 @@ class SentenceScore:
         """That of a word, of which the end is one; NaN without words."""
         return perplexity_of(self.log10_probability, self.num_words + 1 if self.has_words else 0)
 
+    @property
+    def surprisals(self) -> np.ndarray:
+        """Those of the tokens in bits, float64 [T]."""
+        return -self.token_log10_probabilities / math.log10(2)
+
+    def by_token(self) -> list[dict[str, Any]]:
+        """Returns the figures of each token, and its word, dicts; needs `entropy=True`, as `by_word` does."""
+        rows = self._rows(np.arange(len(self.tokens)))
+        return [{"token": token, **row} for token, row in zip(self.tokens, rows, strict=True)]
+
+    def by_word(self) -> list[dict[str, Any]]:
+        """Returns the figures of each word: sums over its tokens, and the distribution before its first."""
+        return self._rows(np.flatnonzero(np.diff(self._asked(self.token_words), prepend=-1)))
+
+    def _rows(self, firsts):
+        """Returns dicts of the tokens from each of some to before the next."""
+        numbers = self._asked(self.token_words)[firsts].tolist()
+        columns = {
+            "word_number": [number + 1 for number in numbers],
+            "word": [self.words[number] for number in numbers],
+            "log10_probability": np.add.reduceat(self.token_log10_probabilities, firsts).tolist(),
+            "surprisal": np.add.reduceat(self.surprisals, firsts).tolist(),
+            "entropy": self._asked(self.entropies)[firsts].tolist(),
+            "counts": self._asked(self.count_shares)[firsts].tolist(),
+        }
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    @staticmethod
+    def _asked(values):
+        if values is None:
+            raise ValueError("Expected scores with the entropies: ask for them with entropy=True.")
+        return values
+
 
 def perplexity_of(log10_probability: float, num_words: int) -> float:
     """Returns the perplexity of a word of a text.
@@ -68,7 +116,9 @@ def perplexity_of(log10_probability: float, num_words: int) -> float:
         return math.inf
 
 
-def score_sentences(model: LanguageModel | Reader, sentences: str | Iterable[str]) -> Iterator[SentenceScore]:
+def score_sentences(
+    model: LanguageModel | Reader, sentences: str | Iterable[str], entropy: bool = False
+) -> Iterator[SentenceScore]:
     """Yields what a model says of sentences, in their order.
 
     Each is read as a line of the training text is, after the end of another, from a zero state. They are read in
@@ -77,6 +127,7 @@ def score_sentences(model: LanguageModel | Reader, sentences: str | Iterable[str
     Args:
         model: a `LanguageModel` that knows its tokenizer; it need not be compiled. Or what `load_saved_model` returns.
         sentences: texts without line ends, or one; read in blocks of some thousand.
+        entropy: whether the entropies of the distributions, the shares of counts in them and the words are found too.
 
     Yields:
         `SentenceScore`s.
@@ -86,33 +137,85 @@ def score_sentences(model: LanguageModel | Reader, sentences: str | Iterable[str
         ValueError: the model does not know its tokenizer.
         UnknownWordError: a word is unknown, and there is no `<unk>`.
     """
-    reader = open_reader(model)
-    tokenizer = reader.tokenizer
-    if tokenizer.eos_id is None:
-        raise DataError("Expected a model of a text of lines: the vocabulary has no <eos>, so no sentence begins.")
+    reader = _of_lines(model)
     sentences = iter([sentences] if isinstance(sentences, str) else sentences)
     while block := list(itertools.islice(sentences, _BLOCK)):
-        rows = [np.append(_encoded(reader.text_format, sentence), tokenizer.eos_id) for sentence in block]
-        for sentence, ids, values in zip(block, rows, _log_probabilities(reader, rows, tokenizer.eos_id), strict=True):
-            yield SentenceScore(
-                sentence,
-                len(sentence.split()),
-                0 if tokenizer.unk_id is None else int((ids == tokenizer.unk_id).sum()),
-                tuple(tokenizer.to_tokens(ids)),
-                values / math.log(10),
-            )
+        rows = [_encoded(reader, sentence) for sentence in block]
+        for sentence, ids, figures in zip(block, rows, _figures(reader, rows, entropy), strict=True):
+            yield _score(reader.tokenizer, sentence, ids, figures)
 
 
-def _encoded(text_format, sentence):
+def score_document(model: LanguageModel | Reader, text: str, entropy: bool = False) -> Iterator[SentenceScore]:
+    """Yields what a model says of the paragraphs of a text, each read after all that stands before it.
+
+    They are those that a training text would have: of a model of words the lines, empty ones too. With counts of the
+    training text, those of the text before a token refine the network too, as in `evaluate_counts`.
+
+    Args:
+        model: as for `score_sentences`.
+        text: the text.
+        entropy: as for `score_sentences`.
+
+    Yields and raises as `score_sentences`.
+    """
+    reader = _of_lines(model)
+    paragraphs = list(read_paragraphs(check_text(text), reader.text_format))
+    rows = [_encoded(reader, paragraph) for paragraph in paragraphs]
+    if not rows:
+        return
+    ids = np.concatenate([[reader.tokenizer.eos_id], *rows]).astype("int32")
+    figures = np.split(_read_document(reader, ids, entropy), np.cumsum([len(row) for row in rows])[:-1])
+    for paragraph, of_paragraph, found in zip(paragraphs, rows, figures, strict=True):
+        yield _score(reader.tokenizer, paragraph, of_paragraph, found)
+
+
+def _of_lines(model):
+    """Returns what reads with a model; raises a `DataError` if its text has no ends of lines."""
+    reader = open_reader(model)
+    if reader.tokenizer.eos_id is None:
+        raise DataError("Expected a model of a text of lines: the vocabulary has no <eos>, so no sentence begins.")
+    return reader
+
+
+def _encoded(reader, sentence):
+    """Returns the ids of a sentence and its end."""
     if "\n" in check_text(sentence):
         raise DataError(f"Expected sentences without line ends. Received: {sentence[:60]!r}")
-    line = " ".join(sentence.split()) if text_format.of_words else sentence.rstrip()  # as lines are read
-    return text_format.tokenizer.encode(text_format.signs.read(line))
+    line = " ".join(sentence.split()) if reader.text_format.of_words else sentence.rstrip()  # as lines are read
+    return np.append(reader.tokenizer.encode(reader.text_format.signs.read(line)), reader.tokenizer.eos_id)
 
 
-def _log_probabilities(reader, rows, eos_id):
-    """Returns those of the tokens of rows, natural logarithms: a list of float64 [T]."""
-    results = [np.zeros(0)] * len(rows)
+def _score(tokenizer, sentence, ids, figures):
+    """Returns the `SentenceScore` of figures, [T, 1], or [T, 3] with entropies and shares."""
+    logs, *others = figures.T
+    return SentenceScore(
+        sentence,
+        len(sentence.split()),
+        0 if tokenizer.unk_id is None else int((ids == tokenizer.unk_id).sum()),
+        tuple(tokenizer.to_tokens(ids)),
+        logs / math.log(10),
+        *others,
+        *(_words(tokenizer, sentence, ids) if others else ()),
+    )
+
+
+def _words(tokenizer, sentence, ids):
+    """Returns the words of a sentence and its end, and the place of each token's word among them, int [T].
+
+    A token is of the word in which it begins, or of the next one if it begins with white space.
+    """
+    pieces = [tokenizer.pieces[index] for index in ids[:-1].tolist()]
+    written = re.findall(r"\s*\S+", b"".join(pieces).decode(errors="surrogateescape"))
+    ends = np.cumsum([len(word.encode(errors="surrogateescape")) for word in written], dtype=int)
+    words = sentence.split()
+    if len(words) != len(written):  # a tokenizer may read a letter as several, and a space
+        words = [word.strip() for word in written]
+    return (*words, EOS), np.searchsorted(ends, np.cumsum([0, *map(len, pieces)]), side="right")
+
+
+def _figures(reader, rows, entropy):
+    """Returns those of the tokens of rows, natural logarithms first: a list of float64 [T, 1], or [T, 3]."""
+    eos_id, results = reader.tokenizer.eos_id, [np.zeros((0, 1))] * len(rows)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     while order:
         # The longest is the last of those that are read with it.
@@ -127,20 +230,41 @@ def _log_probabilities(reader, rows, eos_id):
         for row, i in zip(targets, together, strict=False):
             row[: len(rows[i])] = rows[i]
         tokens = np.concatenate([np.full_like(targets[:, :1], eos_id), targets[:, :-1]], axis=1)
-        values = _read(reader, tokens, targets)
+        values = _read(reader, tokens, targets, entropy)
         for row, i in zip(values, together, strict=False):
             results[i] = row[: len(rows[i])].astype("float64")
     return results
 
 
-def _read(reader, tokens, targets):
-    """Returns the log probability of each target, float32 [B, T]."""
+def _read(reader, tokens, targets, entropy):
+    """Returns the log probability of each target, [B, T, 1], or also entropy and share of counts, [B, T, 3]."""
     states, parts = np.zeros((len(tokens), reader.state_size), "float32"), []
     for start in range(0, tokens.shape[1], _LONGEST):
         piece = slice(start, start + _LONGEST)
+        distributions = [_distributions(reader, tokens[:, piece], states)] if entropy else []
         values, states = reader.log_likelihoods(tokens[:, piece], targets[:, piece], states)
-        parts.append(values)
+        parts.append(np.concatenate([values[..., np.newaxis], *distributions], axis=2))
     return np.concatenate(parts, axis=1)
+
+
+def _distributions(reader, tokens, states):
+    """Returns entropy and share of counts of the distribution after each token, float64 [B, T, 2]."""
+    hidden, _ = reader.encode(tokens, states)
+    flat = hidden.reshape(-1, hidden.shape[-1])
+    pieces = (flat[start : start + _ROWS] for start in range(0, len(flat), _ROWS))
+    of_pieces = [(entropies(reader.log_probabilities(piece)), reader.count_shares(piece)) for piece in pieces]
+    return np.stack([np.concatenate(each) for each in zip(*of_pieces, strict=True)], axis=1).reshape(*tokens.shape, 2)
+
+
+def _read_document(reader, ids, entropy):
+    """Returns the figures of all tokens of a text but the first, [T, 1] or [T, 3]."""
+    if not isinstance(reader, CountedReader):
+        return _read(reader, ids[np.newaxis, :-1], ids[np.newaxis, 1:], entropy)[0].astype("float64")
+    if entropy:
+        pieces = reader.describe_going_on(ids)
+    else:
+        pieces = (values[:, np.newaxis].astype("float64") for *_, values in reader.score_going_on(ids))
+    return np.concatenate(list(pieces))
 
 
 def _power_of_two(count):

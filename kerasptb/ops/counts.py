@@ -94,6 +94,15 @@ def mix_parts(
         log_probabilities[i] = _mix_one(weights, rate, parts[i, :number], log_probabilities[i])
 
 
+def kept_shares(weights: np.ndarray, parts: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Returns the shares of distributions in what they are refined to, float64 [T]: the products of lambda.
+
+    The parts are those of any tokens after the same contexts, as `find_parts` returns them.
+    """
+    kept = 1 / (1 + np.exp(-(weights[parts["of_counts"]] + weights[parts["of_orders"]]), dtype="float64"))
+    return np.where(np.arange(DEPTH) < numbers[:, np.newaxis], kept, 1.0).prod(axis=1)
+
+
 def _mix_one(weights, rate, parts, log_probability):
     """Returns the log probability of one token, refined, and lets the weights go a step."""
     p, below, kept = math.exp(log_probability), [], []

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from kerasptb.ops.counts import DEPTH, find_parts, initial_weights, mix_parts, open_counts
-from kerasptb.reading.reader import Reader
+from kerasptb.ops.counts import DEPTH, find_parts, initial_weights, kept_shares, mix_parts, open_counts
+from kerasptb.reading.reader import Reader, entropies
 
 # Tokens of which the parts are found together, and how often the weights go over a text, with what rate.
 _TOGETHER = 1024
@@ -111,11 +111,41 @@ class CountedReader(Reader):
             mix_parts(going_on, _GOING_ON, *find_parts(read, context, targets, append=True), together)
             yield values, with_counts, together
 
+    def describe_going_on(self, tokens: np.ndarray) -> Iterator[np.ndarray]:
+        """Yields what `score_going_on` says with the counts of the text before too, and of which distributions.
+
+        Args:
+            tokens: int32 [T], read from a zero state; the first has none.
+
+        Yields:
+            float64 [N, 3]: the log probability, the entropy in bits before the token, and the share of all counts.
+        """
+        counts, states = (self._counts, open_counts()), np.zeros((1, self.network.state_size), "float32")
+        weights = self._text_counts.weights.copy(), self._text_counts.going_on.copy()
+        counts[1].append(np.asarray(tokens[:1], "int32"))
+        for targets, context, values in _pieces(self.network, tokens):
+            hidden, states = self.network.encode(context[np.newaxis, DEPTH - 1 :], states)
+            rows, kept = np.ascontiguousarray(self.network.log_probabilities(hidden[0])), np.ones(len(targets))
+            for i in range(len(targets)):
+                one, history = slice(i, i + 1), context[i : i + DEPTH]
+                for of_one, learned, append in zip(counts, weights, (False, True), strict=True):
+                    of_one.mix(learned, history[np.newaxis], rows[one])
+                    parts = find_parts(of_one, history, targets[one], append)
+                    kept[one] *= kept_shares(learned, *parts)
+                    mix_parts(learned, _GOING_ON, *parts, values[one])
+            yield np.stack([values, entropies(rows), 1 - kept], axis=1)
+
     def log_probabilities(self, hidden: np.ndarray) -> np.ndarray:
         """Returns what `Reader.log_probabilities` says."""
         rows = np.ascontiguousarray(self.network.log_probabilities(hidden[:, :-DEPTH]))
         self._counts.mix(self._text_counts.weights, hidden[:, -DEPTH:].astype("int32") - 1, rows)
         return rows
+
+    def count_shares(self, hidden: np.ndarray) -> np.ndarray:
+        """Returns what `Reader.count_shares` says."""
+        any_token, histories = np.zeros(1, "int32"), hidden[:, -DEPTH:].astype("int32") - 1
+        parts = (find_parts(self._counts, history, any_token) for history in histories)
+        return 1 - np.concatenate([kept_shares(self._text_counts.weights, *each) for each in parts])
 
     def hidden_after(self, states: np.ndarray) -> np.ndarray:
         """Returns what `Reader.hidden_after` says."""

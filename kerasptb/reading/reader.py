@@ -176,6 +176,10 @@ class Reader(abc.ABC):
         scores -= np.log(np.exp(scores).sum(axis=1, keepdims=True))
         return scores
 
+    def count_shares(self, hidden: np.ndarray) -> np.ndarray:
+        """Returns the shares that counts have in the `log_probabilities` of hidden, float64 [N]; 0 without."""
+        return np.zeros(len(hidden))
+
     def warm_up(self) -> None:
         """Traces what the first calls would trace."""
         context, tokens = self.begin(), np.zeros(2, "int32")
@@ -237,6 +241,11 @@ class ModelReader(Reader):
 
     def _packed(self, state):
         return np.concatenate([_numpy(each) for each in keras.tree.flatten(state)], axis=1)
+
+
+def entropies(log_probabilities: np.ndarray) -> np.ndarray:
+    """Returns the entropies of distributions, natural logarithms, float32 [N, V], in bits, float64 [N]."""
+    return -(np.exp(log_probabilities) * log_probabilities).sum(axis=1, dtype="float64") / np.log(2)
 
 
 def open_reader(model: LanguageModel | Reader) -> Reader:

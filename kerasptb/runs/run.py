@@ -241,9 +241,13 @@ class Run:
         """
         return kerasptb.reading.generate_text(self.reader, prompt, words, **settings)
 
-    def score(self, sentences: str | Iterable[str]) -> list[kerasptb.evaluation.SentenceScore]:
+    def score(self, sentences: str | Iterable[str], entropy: bool = False) -> list[kerasptb.evaluation.SentenceScore]:
         """Returns what the model says of sentences, or of one, as `evaluation.score_sentences`."""
-        return list(kerasptb.evaluation.score_sentences(self.reader, sentences))
+        return list(kerasptb.evaluation.score_sentences(self.reader, sentences, entropy))
+
+    def score_document(self, text: str, entropy: bool = False) -> list[kerasptb.evaluation.SentenceScore]:
+        """Returns what the model says of the paragraphs of a text, as `evaluation.score_document`."""
+        return list(kerasptb.evaluation.score_document(self.reader, text, entropy))
 
     def evaluate(
         self,

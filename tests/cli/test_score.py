@@ -1,3 +1,4 @@
+import csv
 import json
 import math
 import os
@@ -71,6 +72,71 @@ def test_verbose_has_each_token(run, typed, capsys):
     assert totals["totals"]["perplexity"] == row["perplexity"]
 
 
+def test_surprisals_and_entropies_are_told_of_tokens_and_words(run, typed, capsys):
+    typed("one nobody\n")
+    assert main(["score", run, "--verbose", "--json"]) == 0
+    row = json.loads(capsys.readouterr().out.splitlines()[0])
+    (scored,) = kerasptb.load_run(run).score("one nobody", entropy=True)
+    assert [token["token"] for token in row["tokens"]] == ["one", "<unk>", "<eos>"]
+    assert [word["word"] for word in row["by_word"]] == ["one", "nobody", "<eos>"]
+    for rows in row["tokens"], row["by_word"]:
+        assert [each["surprisal"] for each in rows] == pytest.approx(scored.surprisals.tolist())
+        assert [each["entropy"] for each in rows] == pytest.approx(scored.entropies.tolist())
+        assert [each["surprisal"] for each in rows] == pytest.approx(
+            [-each["log10_probability"] / math.log10(2) for each in rows]
+        )
+    assert 0 < scored.entropies.max() < math.log2(7)
+
+
+def test_a_table_has_a_row_for_each_token(run, tmp_path, capsys):
+    (tmp_path / "text").write_text('one two\n\nthree, "four\n')
+    assert main(["score", run, str(tmp_path / "text")]) == 0
+    plain = capsys.readouterr()
+    assert main(["score", run, str(tmp_path / "text"), "--csv", str(tmp_path / "out.csv")]) == 0
+    assert capsys.readouterr() == plain
+    with (tmp_path / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [[row[name] for name in ("sentence", "word_number", "word", "token")] for row in rows] == [
+        ["1", "1", "one", "one"],
+        ["1", "2", "two", "two"],
+        ["1", "3", "<eos>", "<eos>"],
+        ["2", "1", "three,", "<unk>"],
+        ["2", "2", '"four', "<unk>"],
+        ["2", "3", "<eos>", "<eos>"],
+    ]
+    scored = kerasptb.load_run(run).score(["one two", 'three, "four'], entropy=True)
+    expected = [row for each in scored for row in each.by_token()]
+    for row, wanted in zip(rows, expected, strict=True):
+        for name in "log10_probability", "surprisal", "entropy", "counts":
+            assert float(row[name]) == pytest.approx(wanted[name])
+    assert main(["score", run, str(tmp_path / "text"), "--csv", "-"]) == 0
+    output = capsys.readouterr()
+    assert (output.out, output.err) == ((tmp_path / "out.csv").read_text(), plain.err)
+    (tmp_path / "text").write_text("\x1b[2J\n")  # which would clear a terminal
+    assert main(["score", run, str(tmp_path / "text"), "--csv", "-"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith(r"1,1,\x1b[2J,<unk>,")
+
+
+def test_a_document_is_one_text(run, tmp_path, capsys):
+    text = "one two\n\nthree four\n"
+    (tmp_path / "text").write_text(text)
+    out = tmp_path / "out.csv"
+    assert main(["score", run, str(tmp_path / "text"), "--document", "--json", "--csv", str(out)]) == 0
+    *lines, totals = map(json.loads, capsys.readouterr().out.splitlines())
+    scored = kerasptb.load_run(run).score_document(text)
+    assert [line["sentence"] for line in lines] == ["one two", "", "three four"]
+    assert [line["log10_probability"] for line in lines] == pytest.approx([each.log10_probability for each in scored])
+    assert totals["totals"]["log10_probability"] == pytest.approx(sum(each.log10_probability for each in scored))
+    (alone,) = kerasptb.load_run(run).score("three four")
+    assert lines[2]["log10_probability"] != pytest.approx(alone.log10_probability, abs=1e-4)
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["sentence"] for row in rows] == list("1112333")
+    assert math.fsum(float(row["surprisal"]) for row in rows) == pytest.approx(
+        -totals["totals"]["log10_probability"] / math.log10(2)
+    )
+
+
 HYPOTHESES = "u1\tone two\t-3\nu1\tone two three four one\t-1\nu2\tfour\t-2\nu3\tone\t-5\n"
 
 
@@ -118,6 +184,10 @@ def test_lists_that_would_mislead_are_refused(run, typed, error_of, tmp_path):
         (["--all", "--tune", "x"], "--all, --tune: these are of --nbest"),
         (["--nbest", "--tune", "x", "--bonus", 1], "leave --weight and --bonus out"),
         (["--nbest", "--json"], "not of --nbest"),
+        (["--nbest", "--document"], "not of --nbest"),
+        (["--nbest", "--csv", "x"], "not of --nbest"),
+        (["--csv", "-", "--json"], "--csv - takes the place of lines: leave --verbose and --json out, or name a file."),
+        (["--csv", "nowhere/out.csv"], "No such file or directory: nowhere/out.csv"),
         (["missing.txt"], "No such file"),
     ],
 )
