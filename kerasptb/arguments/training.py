@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from kerasptb.arguments.fields import Arguments, argument, preset_argument
-from kerasptb.arguments.kinds import Number, Several, Text, Whole
+from kerasptb.arguments.kinds import Choice, Number, Several, Text, Whole
 
 _TEACHER_WEIGHT = 0.5
 
@@ -50,6 +50,14 @@ class TrainingArguments(Arguments):
         Number(0, 1), "weight of the teacher's distribution; the text has the rest", None, option=True, shown="0.5"
     )
     teacher_digest: str | None = argument(Text(), "SHA-256 of the teacher's weights", None)
+    counts: str = argument(
+        Choice(("auto", "none")),
+        "count the training text at the end: its counts refine what the network says, where that helps; or none",
+        "auto",
+        option=True,
+        shown="auto",
+        fixed=False,
+    )
     freeze: tuple[str, ...] | None = argument(
         Several(Text()), "layers whose weights stay, such as embedding lstm_0", None, option=True, metavar="LAYER"
     )

@@ -122,8 +122,9 @@ class CountedReader(Reader):
         """
         counts, states = (self._counts, open_counts()), np.zeros((1, self.network.state_size), "float32")
         weights = self._text_counts.weights.copy(), self._text_counts.going_on.copy()
-        counts[1].append(np.asarray(tokens[:1], "int32"))
-        for targets, context, values in _pieces(self.network, tokens):
+        tokens = np.asarray(tokens, "int32")
+        counts[1].append(tokens[:1])
+        for (targets, context), values in zip(_pieces(tokens), _scored(self.network, tokens), strict=True):
             hidden, states = self.network.encode(context[np.newaxis, DEPTH - 1 :], states)
             rows, kept = np.ascontiguousarray(self.network.log_probabilities(hidden[0])), np.ones(len(targets))
             for i in range(len(targets)):

@@ -25,7 +25,7 @@ from kerasptb.ops import platform as platforms
 from kerasptb.ops.plan import note_as_reported
 from kerasptb.reading import CountedReader, open_reader
 from kerasptb.runs import Run, files, load_run
-from kerasptb.runs.counts import make_counts
+from kerasptb.runs.counts import make_counts, remove_counts
 from kerasptb.runs.request import Request
 from kerasptb.training.budget import describe_length
 from kerasptb.training.fitting import compile_model, freeze, make_batches
@@ -68,6 +68,7 @@ def train(
     teacher: str | os.PathLike[str] | None = None,
     teacher_weight: float | None = None,
     freeze: str | Iterable[str] | None = None,
+    counts: Literal["auto", "none"] | None = None,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     checkpoint_minutes: float = 5.0,
@@ -123,6 +124,8 @@ def train(
             no other is named. It needs TensorFlow, and one process. `None` for none.
         teacher_weight: weight of that distribution, from 0 to 1; the text has the rest. `None` for 0.5.
         freeze: names of layers whose weights stay, such as `["embedding"]`, or one name; `None` for none.
+        counts: "auto" counts the training text at the end, and keeps its counts where they help on the validation text
+            (see `kerasptb.ops.counts`): all that reads with the run uses them. "none" keeps none. `None` for "auto".
         out: the run folder, which must be empty or new; `None` for `runs/PRESET-TIME`.
         resume: whether to continue the run in `out` from its latest checkpoint, to the results that it would have had.
             The run keeps its settings and its text; an argument that contradicts them is an error.
@@ -179,6 +182,7 @@ def train(
             start_from=recorded_start(start_from),
             teacher=recorded_run(teacher),
             teacher_weight=teacher_weight,
+            counts=counts,
             freeze=freeze if freeze is None or isinstance(freeze, str) else tuple(freeze),
         ),
         recipe=RecipeArguments.asked(training_arguments, learning_rate=learning_rate),
@@ -304,6 +308,9 @@ def _explain(run, plan, report):
 
 def _count(run, corpus, model, report):
     """Counts the training text; returns the figures of the test text with its counts, and with those that go on."""
+    if run.settings.training.counts == "none":
+        remove_counts(run)
+        return {}
     network = open_reader(model)
     if (counted := make_counts(run, network, corpus, report)) is None:
         return {}

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 
@@ -24,7 +26,17 @@ def sizes():
 @pytest.fixture(scope="session")
 def run(texts, sizes, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
-    assert main(["train", "--data", str(texts), *sizes, "--epochs", "2", "--seed", "1", "--out", str(folder)]) == 0
+    asked = [*sizes, "--epochs", "2", "--seed", "1", "--counts", "none", "--out", str(folder)]
+    assert main(["train", "--data", str(texts), *asked]) == 0
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def counted_run(run, tmp_path_factory):
+    """The same run, with the counts of its training text."""
+    folder = tmp_path_factory.mktemp("counted") / "run"
+    shutil.copytree(run, folder)
+    assert main(["count", str(folder)]) == 0
     return str(folder)
 
 

@@ -23,6 +23,7 @@ def small_corpus(seed=0):
 
 def train(out, **kwargs):
     arguments = {"epochs": 3, "batch_size": 4, "num_steps": 5, "seed": 1, "verbose": 0, "model_arguments": SMALL}
+    arguments["counts"] = "none"  # most tests are about the network
     return kerasptb.train(small_corpus(), out=out, **{**arguments, **kwargs})
 
 
