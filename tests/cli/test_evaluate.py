@@ -212,7 +212,7 @@ def test_evaluate_types_by_subwords(no_steps, tmp_path, capsys, error_of):
     assert main(["evaluate", str(run), "--keyboard", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)["keyboard"]
     loaded = kerasptb.load_run(run)
-    expected = evaluate_keyboard(loaded.load_model(), loaded.load_corpus().test)
+    expected = evaluate_keyboard(loaded.reader, loaded.load_corpus().test)
     assert result == dataclasses.asdict(expected)
     assert main(["evaluate", str(run), "--keyboard", "--learn", "--text", str(text), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)["keyboard"]
