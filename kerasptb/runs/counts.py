@@ -12,7 +12,7 @@ from kerasptb.runs.files import COUNTS, COUNTS_WEIGHTS
 from kerasptb.utils.files import atomic_write
 
 # Tokens of the validation text that the weights are learned on: as many as the text of 20 novels has for it.
-_LEARNED_ON = 1 << 17
+LEARNED_ON = 1 << 17
 _REMEDY = "`kerasptb count RUN` makes the counts anew; --counts none does without."
 
 
@@ -21,7 +21,7 @@ def make_counts(run, reader, corpus, report):
 
     `reader` is that of the network. Returns the `CountedText`, `None` if they do not help.
     """
-    begin, valid = time.perf_counter(), np.asarray(corpus.valid[:_LEARNED_ON], "int32")
+    begin, valid = time.perf_counter(), np.asarray(corpus.valid[:LEARNED_ON], "int32")
     if len(corpus.train) >= 1 << 31:
         raise RunError(f"Expected a training text of less than 2^31 tokens to count. Received: {len(corpus.train):,}")
     remove_counts(run)
@@ -73,11 +73,14 @@ def load_counts(run):
 
 def write_counts(folder, counts):
     """Writes `CountedText` into a folder."""
-    arrays = np.stack([counts.tokens, counts.order])
     with atomic_write(folder / COUNTS) as temporary:
-        np.save(temporary, arrays)
+        shape = 2, len(counts.tokens)
+        arrays = np.lib.format.open_memmap(temporary, "w+", "int32", shape)  # a long text is in memory once
+        arrays[:] = counts.tokens, counts.order
+        digest = _digest(arrays)
+        del arrays
     with atomic_write(folder / COUNTS_WEIGHTS) as temporary:
-        np.savez(temporary, weights=counts.weights, going_on=counts.going_on, digest=_digest(arrays))
+        np.savez(temporary, weights=counts.weights, going_on=counts.going_on, digest=digest)
 
 
 def _digest(arrays):
