@@ -2,12 +2,14 @@
 
 import hashlib
 import time
+import types
 
 import numpy as np
 
+from kerasptb.evaluation.perplexity import checked_text
 from kerasptb.ops.counts import NUM_WEIGHTS, sort_positions
 from kerasptb.reading.counted_reader import CountedText, learn_weights
-from kerasptb.runs.damage import RunError, damage
+from kerasptb.runs.damage import damage
 from kerasptb.runs.files import COUNTS, COUNTS_WEIGHTS
 from kerasptb.utils.files import atomic_write
 
@@ -21,14 +23,15 @@ def make_counts(run, reader, corpus, report):
 
     `reader` is that of the network. Returns the `CountedText`, `None` if they do not help.
     """
-    begin, valid = time.perf_counter(), np.asarray(corpus.valid[:_LEARNED_ON], "int32")
-    if len(corpus.train) >= 1 << 31:
-        raise RunError(f"Expected a training text of less than 2^31 tokens to count. Received: {len(corpus.train):,}")
+    begin, vocabulary_size = time.perf_counter(), len(corpus.vocabulary)
     remove_counts(run)
-    if len(valid) < 2:
+    if min(len(corpus.train), len(corpus.valid)) < 2 or len(corpus.train) >= 1 << 31:
+        report("Counts need a training and a validation text of at least 2 tokens, and less than 2^31: none are kept.")
         return None
-    tokens = np.ascontiguousarray(corpus.train, "int32")
-    order = sort_positions(tokens, len(corpus.vocabulary))
+    # The library trusts both.
+    valid = checked_text(vocabulary_size, corpus.valid[:_LEARNED_ON])
+    tokens = np.ascontiguousarray(checked_text(vocabulary_size, corpus.train))
+    order = sort_positions(tokens, vocabulary_size)
     counts, means = learn_weights(reader, tokens, order, valid)
     network, static, going_on = np.exp(-means)
     taken = f"in {time.perf_counter() - begin:.0f} s"
@@ -54,7 +57,7 @@ def load_counts(run):
     path = run.folder / COUNTS_WEIGHTS
     if not path.exists():
         return None
-    with damage(path, _REMEDY), np.load(path, allow_pickle=False) as stored:
+    with damage(path, _REMEDY), path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         weights, going_on, expected = stored["weights"], stored["going_on"], str(stored["digest"])
         if not all(each.shape == (NUM_WEIGHTS,) and np.isfinite(each).all() for each in (weights, going_on)):
             raise ValueError("its weights are not those of counts")
@@ -74,8 +77,8 @@ def load_counts(run):
 def write_counts(folder, counts):
     """Writes `CountedText` into a folder."""
     arrays = np.stack([counts.tokens, counts.order])
-    with atomic_write(folder / COUNTS) as temporary:
-        np.save(temporary, arrays)
+    with atomic_write(folder / COUNTS) as temporary, temporary.open("wb") as file:
+        np.save(types.SimpleNamespace(write=file.write), arrays)  # to a file NumPy writes without a word of a full disk
     with atomic_write(folder / COUNTS_WEIGHTS) as temporary:
         np.savez(temporary, weights=counts.weights, going_on=counts.going_on, digest=_digest(arrays))
 
