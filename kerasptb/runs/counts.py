@@ -28,9 +28,9 @@ def make_counts(run, reader, corpus, report):
     if min(len(corpus.train), len(corpus.valid)) < 2 or len(corpus.train) >= 1 << 31:
         report("Counts need a training and a validation text of at least 2 tokens, and less than 2^31: none are kept.")
         return None
-    # The library trusts both.
-    valid = checked_text(vocabulary_size, corpus.valid[:_LEARNED_ON])
-    tokens = np.ascontiguousarray(checked_text(vocabulary_size, corpus.train))
+    tokens, valid = (  # the library trusts them
+        np.ascontiguousarray(checked_text(vocabulary_size, ids)) for ids in (corpus.train, corpus.valid[:_LEARNED_ON])
+    )
     order = sort_positions(tokens, vocabulary_size)
     counts, means = learn_weights(reader, tokens, order, valid)
     network, static, going_on = np.exp(-means)

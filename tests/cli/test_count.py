@@ -188,3 +188,15 @@ def test_what_was_exported_is_counted_with_a_text_that_is_named(run, texts, tmp_
     assert "Name another with --data" in error_of(["count", folder])
     output_of("count", folder, "--data", texts)
     assert len(content(folder)) == 2
+
+
+def test_the_model_in_the_package_stays_as_it_is(small_english, tmp_path, error_of, output_of):
+    text = tmp_path / "text.txt"
+    text.write_text("The cat sat on the mat, and the dog sat by it.\n" * 60)
+    assert "Count with a copy: kerasptb export english --format run --to FOLDER" in error_of(
+        ["count", "english", "--data", text]
+    )
+    assert content(small_english) == []
+    output_of("export", "english", "--format", "run", "--to", tmp_path / "copy")
+    output_of("count", tmp_path / "copy", "--data", text)
+    assert len(content(tmp_path / "copy")) == 2

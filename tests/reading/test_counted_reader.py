@@ -176,6 +176,14 @@ def test_pieces_of_a_text_are_the_whole(counted, monkeypatch, length):
     np.testing.assert_allclose(*results, atol=1e-5)
 
 
+def test_a_text_with_gaps_in_memory_is_read(counted):
+    apart, ids = np.repeat(_ids(counted), 2)[::2], _ids(counted)
+    assert not apart.flags.c_contiguous
+    assert evaluate_counts(counted, apart) == evaluate_counts(counted, ids)
+    np.testing.assert_array_equal(*(counted.score(counted.begin(), each) for each in (apart, ids)))
+    np.testing.assert_array_equal(*(np.vstack(list(counted.describe_going_on(each))) for each in (apart, ids)))
+
+
 def test_threads_share_counts(counted, native_library):
     ids, random = counted._text_counts.tokens, np.random.default_rng(0)
     histories = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(ids, counts.DEPTH))

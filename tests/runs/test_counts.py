@@ -1,5 +1,6 @@
 """The counts of a run's training text: made, kept, read; and files that are not what was written."""
 
+import dataclasses
 import os
 
 import numpy as np
@@ -88,10 +89,16 @@ def test_counts_that_do_not_help_are_not_kept_nor_are_old_ones(counted, text, li
 
 
 def test_a_text_of_too_many_tokens_is_told(run):
-    text, told = corpus(), []
-    object.__setattr__(text, "train", np.broadcast_to(np.int32(0), (1 << 31,)))
+    text, told = dataclasses.replace(corpus(), train=np.broadcast_to(np.int32(0), (1 << 31,))), []
     assert not run.count(text, told.append)
     assert "and less than 2^31" in told[0]
+
+
+def test_texts_with_gaps_in_memory_are_counted(counted):
+    text, before = corpus(), content(counted)
+    apart = dataclasses.replace(text, train=np.repeat(text.train, 2)[::2], valid=np.repeat(text.valid, 3)[::3])
+    assert counted.count(apart, print)
+    assert content(counted) == before
 
 
 @pytest.mark.parametrize("part", ["train", "valid"])
