@@ -27,6 +27,9 @@ from benchmarks import machine
 from benchmarks.texts import TEXTS, text_of
 from kerasptb.data import load_corpus
 
+# Beside the network's own figure, bits a byte with the counts of the training text, and with those that go on.
+_WITH_COUNTS = ("with_counts", "with_counts_going_on")
+
 
 def measure(data, tokens, size, options):
     """Returns the row of a training."""
@@ -54,9 +57,14 @@ def measure(data, tokens, size, options):
         "minutes": minutes,
         "valid_bits_a_byte": round(corpus.counts["valid"].bits_per_byte(perplexity), 3),
         "test_bits_a_byte": round(run.metrics["test_bits_per_byte"], 3),
+        **{way: _rounded(run.metrics.get(f"test_bits_per_byte_{way}")) for way in _WITH_COUNTS},
         "test_perplexity_of_a_word": round(run.metrics["test_word_perplexity"], 1),
         "test_unknown": round(corpus.counts["test"].unknown_share, 4),
     }
+
+
+def _rounded(figure):
+    return None if figure is None else round(figure, 3)
 
 
 def kneser_ney(data, size, options):
@@ -158,7 +166,7 @@ def main(arguments=None):
 
 _COLUMNS = (
     "text", "kind", "tokens", "tokens_a_word", "order", "units", "parameters", "passes", "minutes", "valid_bits_a_byte",
-    "test_bits_a_byte", "test_perplexity_of_a_word", "test_unknown", "machine",
+    "test_bits_a_byte", *_WITH_COUNTS, "test_perplexity_of_a_word", "test_unknown", "machine",
 )  # fmt: skip
 
 

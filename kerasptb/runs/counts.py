@@ -2,7 +2,6 @@
 
 import hashlib
 import time
-import types
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from kerasptb.runs.files import COUNTS, COUNTS_WEIGHTS
 from kerasptb.utils.files import atomic_write
 
 # Tokens of the validation text that the weights are learned on: as many as the text of 20 novels has for it.
-_LEARNED_ON = 1 << 17
+LEARNED_ON = 1 << 17
 _REMEDY = "`kerasptb count RUN` makes the counts anew; --counts none does without."
 
 
@@ -29,7 +28,7 @@ def make_counts(run, reader, corpus, report):
         report("Counts need a training and a validation text of at least 2 tokens, and less than 2^31: none are kept.")
         return None
     tokens, valid = (  # the library trusts them
-        np.ascontiguousarray(checked_text(vocabulary_size, ids)) for ids in (corpus.train, corpus.valid[:_LEARNED_ON])
+        np.ascontiguousarray(checked_text(vocabulary_size, ids)) for ids in (corpus.train, corpus.valid[:LEARNED_ON])
     )
     order = sort_positions(tokens, vocabulary_size)
     counts, means = learn_weights(reader, tokens, order, valid)
@@ -76,11 +75,16 @@ def load_counts(run):
 
 def write_counts(folder, counts):
     """Writes `CountedText` into a folder."""
-    arrays = np.stack([counts.tokens, counts.order])
+    digest = hashlib.blake2b(digest_size=16)
+    header = {"descr": "<i4", "fortran_order": False, "shape": (2, len(counts.tokens))}
     with atomic_write(folder / COUNTS) as temporary, temporary.open("wb") as file:
-        np.save(types.SimpleNamespace(write=file.write), arrays)  # to a file NumPy writes without a word of a full disk
+        # As `np.save`, which does not tell of a full disk, and without a copy of a long text.
+        np.lib.format.write_array_header_1_0(file, header)
+        for array in counts.tokens, counts.order:
+            file.write(array)
+            digest.update(array)
     with atomic_write(folder / COUNTS_WEIGHTS) as temporary:
-        np.savez(temporary, weights=counts.weights, going_on=counts.going_on, digest=_digest(arrays))
+        np.savez(temporary, weights=counts.weights, going_on=counts.going_on, digest=digest.hexdigest())
 
 
 def _digest(arrays):

@@ -9,6 +9,7 @@ import keras
 from kerasptb.data.batching import count_batches
 from kerasptb.models import LanguageModel
 from kerasptb.presets import get_preset
+from kerasptb.runs.counts import LEARNED_ON
 from kerasptb.training.fitting import compile_model, freeze, make_batches
 
 # Calls of the step function that are not timed, seconds that are, and the most calls.
@@ -18,6 +19,9 @@ _UNTIMED, _SECONDS, _MOST_CALLS = 2, 4.0, 40
 _EPOCH_SECONDS, _EPOCHS, _VALIDATION_SHARE = 50.0, 12, 0.1
 # After the last epoch: the model is loaded, and the test text is read twice, once in one row.
 _END_SECONDS, _READS_OF_TEST = 8.0, 4
+# Counting the training text takes a second for so many tokens. Then validation and test text are read in one row, for
+# which the network takes so many times as long as in streams, and the counts so many seconds a token.
+_COUNTED_A_SECOND, _ROW, _COUNTS_OF_TOKEN = 2e6, 3, 3e-5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +113,8 @@ def fill_minutes(settings, corpus, speed, seconds, most=math.inf):
     test_share = len(corpus.test) / len(corpus.valid)
     validation = speed.validation
     left = seconds - speed.begin - _END_SECONDS - _READS_OF_TEST * test_share * validation
+    if settings.training.counts != "none":
+        left -= _counting_seconds(corpus, validation)
     if batches.steps_per_epoch is not None or batches.jitter or batches.parts > 1:
         steps = min(batches.steps_per_epoch or steps, steps // batches.parts)
     else:
@@ -121,6 +127,13 @@ def fill_minutes(settings, corpus, speed, seconds, most=math.inf):
     return dataclasses.replace(
         settings, batches=batches, training=dataclasses.replace(settings.training, epochs=epochs)
     )
+
+
+def _counting_seconds(corpus, validation):
+    """Returns how long the training text takes to count, and what the counts are worth to measure."""
+    read = min(len(corpus.valid), LEARNED_ON) + len(corpus.test)
+    of_token = _ROW * validation / len(corpus.valid) + _COUNTS_OF_TOKEN
+    return len(corpus.train) / _COUNTED_A_SECOND + of_token * read
 
 
 def why_so_long(settings, speed, most=math.inf):

@@ -21,7 +21,7 @@ TEXT = TextRecord("text", "made up", "0", vocabulary_size=50, vocabulary_digest=
 
 def settings_of(**batches):
     model = ModelArguments(vocabulary_size=50, embedding_size=8, units=(8,), batch_size=10, num_steps=20)
-    training = TrainingArguments(preset="small", epochs=60)
+    training = TrainingArguments(preset="small", epochs=60, counts="none")
     return RunSettings(model, BatchArguments(**batches), training, {}, TEXT, {})
 
 
@@ -44,6 +44,14 @@ def test_epochs_fill_the_time(words, seconds, step, parts, epochs):
         assert epochs * (steps * step + 0.5) + 2 + 8 + 4 * 0.25 == pytest.approx(seconds, rel=0.1)
 
 
+def test_counts_take_of_the_time():
+    # 0.01 s for 20,011 words, and 3 x 0.25 ms and 0.03 ms for each of 3,000: 2.4 s of the 93 s for epochs of 5.5 s.
+    alone = settings_of()
+    counted = dataclasses.replace(alone, training=dataclasses.replace(alone.training, counts="auto"))
+    epochs = [fill_minutes(s, Texts(20_011), Speed(0.05, 0.5, 2.0), 104).training.epochs for s in (alone, counted)]
+    assert epochs == [17, 16]
+
+
 def test_long_validations_come_seldom():
     filled = fill_minutes(settings_of(), Texts(2_000_011), Speed(0.1, 10.0, 2.0), 3600)
     assert filled.batches.parts == 10  # of 100 s, ten times as long as a validation
@@ -53,6 +61,7 @@ def test_long_validations_come_seldom():
 def test_a_short_text_is_not_read_more_often_than_it_helps(seconds, parts, epochs):
     # 100 steps of 0.05 s: six readings in 30 s, in at least 12 epochs, which are ten validations of 0.25 s long.
     settings = dataclasses.replace(settings_of(), training=TrainingArguments(preset="auto", epochs=60, minutes=30.0))
+    settings = dataclasses.replace(settings, training=dataclasses.replace(settings.training, counts="none"))
     filled = fill_minutes(settings, Texts(20_011), Speed(0.05, 0.25, 0.0), seconds, most=6)
     assert (filled.batches.parts, filled.training.epochs) == (parts, epochs)
 
