@@ -132,6 +132,17 @@ def test_what_reads_keeps_the_counts_that_it_has_opened(counted):
     assert np.abs(load_run(counted.folder).reader.read_typed("b c").log_probabilities - before).max() > 1
 
 
+def test_who_stops_the_counting_keeps_the_counts_before(counted, monkeypatch):
+    def stopped(*arguments):
+        raise KeyboardInterrupt
+
+    before = content(counted)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("kerasptb.runs.counts.learn_weights", stopped)
+        counted.count(corpus(), print)
+    assert content(counted) == before
+
+
 def test_counting_waits_for_no_training(run):
     with lock_run(run.folder), pytest.raises(RunError, match="Another training is at work in"):
         run.count(corpus(), print)
