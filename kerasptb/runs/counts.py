@@ -64,34 +64,39 @@ def load_counts(run):
         return None
     with damage(path, _REMEDY), path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         weights, going_on, expected = stored["weights"], stored["going_on"], str(stored["digest"])
-        if not all(each.shape == (NUM_WEIGHTS,) and np.isfinite(each).all() for each in (weights, going_on)):
+        sound = (each.shape == (NUM_WEIGHTS,) and each.dtype == np.float32 for each in (weights, going_on))
+        if not all(sound) or not np.isfinite([weights, going_on]).all():
             raise ValueError("its weights are not those of counts")
     path = run.folder / COUNTS
     with damage(path, _REMEDY):
         if not path.exists():
             raise ValueError("it is gone")
         arrays = np.load(path, mmap_mode="r", allow_pickle=False)
-        if arrays.ndim != 2 or len(arrays) != 2 or arrays.dtype != np.int32 or _digest(arrays) != expected:
-            raise ValueError("its digest is another")
+        if arrays.ndim != 2 or len(arrays) != 2 or arrays.dtype != np.int32:
+            raise ValueError("it does not hold two rows of numbers")
+        if _digest(weights, going_on, *arrays) != expected:
+            raise ValueError(f"it does not fit {COUNTS_WEIGHTS}")
         for array, end in zip(arrays, (len(run.vocabulary), arrays.shape[1]), strict=True):
             if array.size and not 0 <= array.min() <= array.max() < end:  # the library trusts them
                 raise ValueError("its numbers are out of range")
-    return CountedText(*arrays, weights.astype("float32"), going_on.astype("float32"))
+    return CountedText(*arrays, weights, going_on)
 
 
 def write_counts(folder, counts):
     """Writes `CountedText` into a folder."""
-    digest = hashlib.blake2b(digest_size=16)
     header = {"descr": "<i4", "fortran_order": False, "shape": (2, len(counts.tokens))}
     with atomic_write(folder / COUNTS) as temporary, temporary.open("wb") as file:
         # As `np.save`, which does not tell of a full disk, and without a copy of a long text.
         np.lib.format.write_array_header_1_0(file, header)
-        for array in counts.tokens, counts.order:
-            file.write(array)
-            digest.update(array)
+        file.write(counts.tokens)
+        file.write(counts.order)
+    weights = {"weights": counts.weights, "going_on": counts.going_on}
     with atomic_write(folder / COUNTS_WEIGHTS) as temporary:
-        np.savez(temporary, weights=counts.weights, going_on=counts.going_on, digest=digest.hexdigest())
+        np.savez(temporary, **weights, digest=_digest(*weights.values(), counts.tokens, counts.order))
 
 
-def _digest(arrays):
-    return hashlib.blake2b(np.ascontiguousarray(arrays), digest_size=16).hexdigest()
+def _digest(*arrays):
+    digest = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()

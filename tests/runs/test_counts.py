@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from kerasptb.models import LanguageModel
 from kerasptb.ops.counts import NUM_WEIGHTS
 from kerasptb.reading import CountedReader, ModelReader
 from kerasptb.runs import RunError, load_run
-from kerasptb.runs.counts import load_counts
+from kerasptb.runs.counts import _digest, load_counts
 from kerasptb.runs.files import COUNTS, COUNTS_WEIGHTS, lock_run
 from kerasptb.runs.weights import save_weights
 
@@ -181,11 +182,14 @@ DAMAGES = {
     "a pipe": (COUNTS, lambda path: replace(path, os.mkfifo)),
     "weights cut": (COUNTS_WEIGHTS, lambda path: path.write_bytes(path.read_bytes()[:-100])),
     "weights flipped": (COUNTS_WEIGHTS, lambda path: flip(path, [2000])),
+    "a header shorter": (COUNTS_WEIGHTS, lambda path: flip(path, [path.read_bytes().index(b"v\0{")])),
+    "an archive's end": (COUNTS_WEIGHTS, lambda path: flip(path, [-4])),
     "no archive": (COUNTS_WEIGHTS, lambda path: path.write_bytes(b"weights")),
     "other weights": (COUNTS_WEIGHTS, lambda path: save(path, weights=np.zeros(NUM_WEIGHTS - 1, "float32"))),
     "a number": (COUNTS_WEIGHTS, lambda path: save(path, going_on=np.float32(1))),
     "NaN": (COUNTS_WEIGHTS, lambda path: save(path, weights=np.full(NUM_WEIGHTS, np.nan, "float32"))),
     "infinity": (COUNTS_WEIGHTS, lambda path: save(path, going_on=np.full(NUM_WEIGHTS, np.inf, "float32"))),
+    "half floats": (COUNTS_WEIGHTS, lambda path: save(path, weights=np.zeros(NUM_WEIGHTS, "float16"))),
     "words": (COUNTS_WEIGHTS, lambda path: save(path, going_on=np.full(NUM_WEIGHTS, "a"))),
     "no digest": (COUNTS_WEIGHTS, lambda path: save(path, digest=None)),
     "weights a folder": (COUNTS_WEIGHTS, lambda path: replace(path, os.mkdir)),
@@ -201,7 +205,8 @@ def test_damaged_counts_are_told_with_the_remedy_which_helps(counted, how):
     run = load_run(counted.folder)
     with pytest.raises(RunError) as told:
         run.suggest("a", 1)
-    assert f"{counted.folder / name} is damaged (" in str(told.value)
+    assert re.fullmatch(rf"{counted.folder}/\S+ is damaged \(.*\)\. `kerasptb.*", str(told.value))
+    assert name in str(told.value)
     assert str(told.value).endswith("`kerasptb count RUN` makes the counts anew; --counts none does without.")
     assert "\n" not in str(told.value)
     assert run.using(counts=False).suggest("a", 1)
@@ -228,12 +233,12 @@ def test_counts_of_a_run_with_more_words_are_refused(make_run, counted, tmp_path
 
 @pytest.mark.parametrize("change", [lambda order: order + 1, lambda order: order - 1])
 def test_positions_out_of_range_do_not_reach_the_library_whatever_the_digest(counted, change):
-    import hashlib
-
     arrays = np.load(counted.folder / COUNTS)
     arrays[1] = change(arrays[1])
     np.save(counted.folder / COUNTS, arrays)
-    save(counted.folder / COUNTS_WEIGHTS, digest=hashlib.blake2b(arrays, digest_size=16).hexdigest())
+    with np.load(counted.folder / COUNTS_WEIGHTS) as stored:
+        digest = _digest(stored["weights"], stored["going_on"], *arrays)
+    save(counted.folder / COUNTS_WEIGHTS, digest=digest)
     with pytest.raises(RunError, match=r"out of range"):
         load_run(counted.folder).suggest("a", 1)
 
