@@ -22,19 +22,19 @@ def make_counts(run, reader, corpus, report):
 
     `reader` is that of the network. Returns the `CountedText`, `None` if they do not help.
     """
-    counts = _learned(reader, corpus, report)
+    counts, line = _learned(reader, corpus)
     remove_counts(run)
     if counts is not None:
         write_counts(run.folder, counts)
+    report(line)
     return counts
 
 
-def _learned(reader, corpus, report):
-    """Returns the `CountedText` of a corpus, `None` if it does not help, and says so."""
+def _learned(reader, corpus):
+    """Returns the `CountedText` of a corpus, `None` if it does not help, and a line that says so."""
     begin, vocabulary_size = time.perf_counter(), len(corpus.vocabulary)
     if min(len(corpus.train), len(corpus.valid)) < 2 or len(corpus.train) >= 1 << 31:
-        report("Counts need a training and a validation text of at least 2 tokens, and less than 2^31: none are kept.")
-        return None
+        return None, "Counts need a training and a validation text of 2 to 2^31 tokens: none are kept."
     tokens, valid = (  # the library trusts them
         np.ascontiguousarray(checked_text(vocabulary_size, ids)) for ids in (corpus.train, corpus.valid[:LEARNED_ON])
     )
@@ -42,13 +42,12 @@ def _learned(reader, corpus, report):
     network, static, going_on = np.exp(-means)
     taken = f"in {time.perf_counter() - begin:.0f} s"
     if static >= network:
-        report(f"Counts of the training text do not help: perplexity {network:.2f} becomes {static:.2f} ({taken}).")
-        return None
-    report(
+        line = f"Counts of the training text do not help: perplexity {network:.2f} becomes {static:.2f} ({taken})."
+        return None, line
+    return counts, (
         f"Counts of the training text: perplexity {network:.2f} of the validation text becomes {static:.2f}, and "
         f"{going_on:.2f} if they go on while it is read ({taken})."
     )
-    return counts
 
 
 def remove_counts(run):

@@ -92,7 +92,7 @@ def test_counts_that_do_not_help_are_not_kept_nor_are_old_ones(counted, text, li
 def test_a_text_of_too_many_tokens_is_told(run):
     text, told = dataclasses.replace(corpus(), train=np.broadcast_to(np.int32(0), (1 << 31,))), []
     assert not run.count(text, told.append)
-    assert "and less than 2^31" in told[0]
+    assert "of 2 to 2^31 tokens" in told[0]
 
 
 def test_texts_with_gaps_in_memory_are_counted(counted):
