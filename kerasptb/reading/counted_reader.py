@@ -79,9 +79,9 @@ class CountedReader(Reader):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns what `Reader.log_likelihoods` says."""
         values, after = self.network.log_likelihoods(tokens, targets, states[:, :-DEPTH])
-        read, weights = _with_history(states, tokens), self._text_counts.weights
-        values = np.array(values)
-        for row, context, of_row in zip(values, read.astype("int32") - 1, np.asarray(targets, "int32"), strict=True):
+        read, targets = _with_history(states, tokens), np.ascontiguousarray(targets, "int32")
+        values, weights = np.array(values), self._text_counts.weights
+        for row, context, of_row in zip(values, read.astype("int32") - 1, targets, strict=True):
             mix_parts(weights, 0.0, *find_parts(self._counts, context[1:], of_row), row)
         return values, np.concatenate([after, read[:, -DEPTH:]], axis=1)
 
@@ -100,7 +100,7 @@ class CountedReader(Reader):
         """
         text, read = self._text_counts, open_counts()
         learned, going_on = text.weights.copy(), text.going_on.copy()
-        tokens = np.asarray(tokens, "int32")
+        tokens = np.ascontiguousarray(tokens, "int32")
         read.append(tokens[:1])
         scored = _scored(self.network, tokens) if of_network is None else _cut(of_network)
         for (targets, context), values in zip(_pieces(tokens), scored, strict=True):
@@ -122,7 +122,7 @@ class CountedReader(Reader):
         """
         counts, states = (self._counts, open_counts()), np.zeros((1, self.network.state_size), "float32")
         weights = self._text_counts.weights.copy(), self._text_counts.going_on.copy()
-        tokens = np.asarray(tokens, "int32")
+        tokens = np.ascontiguousarray(tokens, "int32")
         counts[1].append(tokens[:1])
         for (targets, context), values in zip(_pieces(tokens), _scored(self.network, tokens), strict=True):
             hidden, states = self.network.encode(context[np.newaxis, DEPTH - 1 :], states)

@@ -5,9 +5,10 @@ import time
 
 import numpy as np
 
+from kerasptb.evaluation.perplexity import checked_text
 from kerasptb.ops.counts import NUM_WEIGHTS, sort_positions
 from kerasptb.reading.counted_reader import CountedText, learn_weights
-from kerasptb.runs.damage import RunError, damage
+from kerasptb.runs.damage import damage
 from kerasptb.runs.files import COUNTS, COUNTS_WEIGHTS
 from kerasptb.utils.files import atomic_write
 
@@ -21,26 +22,32 @@ def make_counts(run, reader, corpus, report):
 
     `reader` is that of the network. Returns the `CountedText`, `None` if they do not help.
     """
-    begin, valid = time.perf_counter(), np.asarray(corpus.valid[:LEARNED_ON], "int32")
-    if len(corpus.train) >= 1 << 31:
-        raise RunError(f"Expected a training text of less than 2^31 tokens to count. Received: {len(corpus.train):,}")
+    counts, line = _learned(reader, corpus)
     remove_counts(run)
-    if len(valid) < 2:
-        return None
-    tokens = np.ascontiguousarray(corpus.train, "int32")
-    order = sort_positions(tokens, len(corpus.vocabulary))
-    counts, means = learn_weights(reader, tokens, order, valid)
+    if counts is not None:
+        write_counts(run.folder, counts)
+    report(line)
+    return counts
+
+
+def _learned(reader, corpus):
+    """Returns the `CountedText` of a corpus, `None` if it does not help, and a line that says so."""
+    begin, vocabulary_size = time.perf_counter(), len(corpus.vocabulary)
+    if min(len(corpus.train), len(corpus.valid)) < 2 or len(corpus.train) >= 1 << 31:
+        return None, "Counts need a training and a validation text of 2 to 2^31 tokens: none are kept."
+    tokens, valid = (  # the library trusts them
+        np.ascontiguousarray(checked_text(vocabulary_size, ids)) for ids in (corpus.train, corpus.valid[:LEARNED_ON])
+    )
+    counts, means = learn_weights(reader, tokens, sort_positions(tokens, vocabulary_size), valid)
     network, static, going_on = np.exp(-means)
     taken = f"in {time.perf_counter() - begin:.0f} s"
     if static >= network:
-        report(f"Counts of the training text do not help: perplexity {network:.2f} becomes {static:.2f} ({taken}).")
-        return None
-    write_counts(run.folder, counts)
-    report(
+        line = f"Counts of the training text do not help: perplexity {network:.2f} becomes {static:.2f} ({taken})."
+        return None, line
+    return counts, (
         f"Counts of the training text: perplexity {network:.2f} of the validation text becomes {static:.2f}, and "
         f"{going_on:.2f} if they go on while it is read ({taken})."
     )
-    return counts
 
 
 def remove_counts(run):
@@ -54,34 +61,41 @@ def load_counts(run):
     path = run.folder / COUNTS_WEIGHTS
     if not path.exists():
         return None
-    with damage(path, _REMEDY), np.load(path, allow_pickle=False) as stored:
+    with damage(path, _REMEDY), path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         weights, going_on, expected = stored["weights"], stored["going_on"], str(stored["digest"])
-        if not all(each.shape == (NUM_WEIGHTS,) and np.isfinite(each).all() for each in (weights, going_on)):
+        sound = (each.shape == (NUM_WEIGHTS,) and each.dtype == np.float32 for each in (weights, going_on))
+        if not all(sound) or not np.isfinite([weights, going_on]).all():
             raise ValueError("its weights are not those of counts")
     path = run.folder / COUNTS
     with damage(path, _REMEDY):
         if not path.exists():
             raise ValueError("it is gone")
         arrays = np.load(path, mmap_mode="r", allow_pickle=False)
-        if arrays.ndim != 2 or len(arrays) != 2 or arrays.dtype != np.int32 or _digest(arrays) != expected:
-            raise ValueError("its digest is another")
+        if arrays.ndim != 2 or len(arrays) != 2 or arrays.dtype != np.int32:
+            raise ValueError("it does not hold two rows of numbers")
+        if _digest(weights, going_on, *arrays) != expected:
+            raise ValueError(f"it does not fit {COUNTS_WEIGHTS}")
         for array, end in zip(arrays, (len(run.vocabulary), arrays.shape[1]), strict=True):
             if array.size and not 0 <= array.min() <= array.max() < end:  # the library trusts them
                 raise ValueError("its numbers are out of range")
-    return CountedText(*arrays, weights.astype("float32"), going_on.astype("float32"))
+    return CountedText(*arrays, weights, going_on)
 
 
 def write_counts(folder, counts):
     """Writes `CountedText` into a folder."""
-    with atomic_write(folder / COUNTS) as temporary:
-        shape = 2, len(counts.tokens)
-        arrays = np.lib.format.open_memmap(temporary, "w+", "int32", shape)  # a long text is in memory once
-        arrays[:] = counts.tokens, counts.order
-        digest = _digest(arrays)
-        del arrays
+    header = {"descr": "<i4", "fortran_order": False, "shape": (2, len(counts.tokens))}
+    with atomic_write(folder / COUNTS) as temporary, temporary.open("wb") as file:
+        # As `np.save`, which does not tell of a full disk, and without a copy of a long text.
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(counts.tokens)
+        file.write(counts.order)
+    weights = {"weights": counts.weights, "going_on": counts.going_on}
     with atomic_write(folder / COUNTS_WEIGHTS) as temporary:
-        np.savez(temporary, weights=counts.weights, going_on=counts.going_on, digest=digest)
+        np.savez(temporary, **weights, digest=_digest(*weights.values(), counts.tokens, counts.order))
 
 
-def _digest(arrays):
-    return hashlib.blake2b(np.ascontiguousarray(arrays), digest_size=16).hexdigest()
+def _digest(*arrays):
+    digest = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()

@@ -1,6 +1,7 @@
 """Files of a run that are not what was written: one message, with the file and the remedy."""
 
 import contextlib
+import errno
 import json
 
 from kerasptb.utils.files import DAMAGE, check_regular
@@ -17,7 +18,8 @@ def damage(path, remedy):
         check_regular(path)
         yield
     except DAMAGE as error:
-        if isinstance(error, RunError) or getattr(error, "errno", None) is not None:
+        # EINVAL: a place before the file's beginning, which a damaged archive named.
+        if isinstance(error, RunError) or getattr(error, "errno", None) not in (None, errno.EINVAL):
             raise  # it is told already, or the disk's, not the file's
         text = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, json.JSONDecodeError):

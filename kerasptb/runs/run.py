@@ -209,10 +209,15 @@ class Run:
             Whether the run has counts now.
 
         Raises:
-            RunError: as `load_corpus`, and if another training uses the folder.
+            RunError: as `load_corpus`, if another training uses the folder, and for "english".
         """
         from kerasptb.runs.counts import make_counts  # noqa: PLC0415  (needs Keras)
 
+        if self.folder == _IN_THE_PACKAGE:
+            raise RunError(
+                "The model in the package keeps no text. Count with a copy: "
+                f"kerasptb export {ENGLISH} --format run --to FOLDER"
+            )
         corpus, network = self.load_corpus(data), kerasptb.reading.open_reader(self.model)
         with lock_run(self.folder):
             return make_counts(self, network, corpus, report) is not None

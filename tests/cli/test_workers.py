@@ -83,6 +83,18 @@ def test_a_training_goes_on_after_a_death_and_after_sigterm_with_any_number_of_w
 
 
 @pytest.mark.slow
+def test_the_first_worker_counts_and_the_others_wait(train, texts, sizes, tmp_path):
+    status, said = train("--data", texts, *sizes, "--seed", "1", "--epochs", "1")
+    assert status == 0
+    assert said.out.count("Counts of the training text: ") == said.out.count("  with counts going on: ") == 1
+    run = kerasptb.load_run(tmp_path / "run")  # with Keras on another backend
+    figures = run.metrics["test_perplexity_every_word"], run.metrics["test_perplexity_every_word_with_counts"]
+    assert figures[1] == pytest.approx(run.evaluate_counts()[0].perplexity, rel=1e-4)
+    assert figures[0] == pytest.approx(run.evaluate().perplexity, rel=1e-4)
+    assert figures[0] != figures[1]
+
+
+@pytest.mark.slow
 def test_what_is_wrong_is_said_once(train, tmp_path):
     status, said = train("--data", tmp_path)
     assert status == 1

@@ -52,6 +52,22 @@ def reader(saved_model):
 
 
 @pytest.fixture(scope="session")
+def counted(reader):
+    """The same with the counts of a text, which comes back to some of its sentences, by weights far from even."""
+    import numpy as np
+
+    from kerasptb.ops.counts import NUM_WEIGHTS, initial_weights, sort_positions
+    from kerasptb.reading.counted_reader import CountedReader, CountedText
+
+    random, vocabulary = np.random.default_rng(0), reader.tokenizer
+    sentences = [" ".join(random.choice(WORDS.split()[4:], 6)) for _ in range(15)]
+    lines = [*random.choice(sentences, 60), *["the cat sat on the mat"] * 70]
+    text = np.array(vocabulary.encode("".join(f"{line}\n" for line in lines)), "int32")
+    weights = (initial_weights() + random.normal(-2, 1, (2, NUM_WEIGHTS))).astype("float32")
+    return CountedReader(reader, CountedText(text, sort_positions(text, len(vocabulary)), *weights))
+
+
+@pytest.fixture(scope="session")
 def texts():
     return TEXTS
 
