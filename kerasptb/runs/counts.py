@@ -1,5 +1,6 @@
 """The counts of a run's training text: made, written, and read by memory map."""
 
+import dataclasses
 import hashlib
 import time
 
@@ -9,11 +10,12 @@ from kerasptb.evaluation.perplexity import checked_text
 from kerasptb.ops.counts import NUM_WEIGHTS, sort_positions
 from kerasptb.reading.counted_reader import CountedText, learn_weights
 from kerasptb.runs.damage import damage
-from kerasptb.runs.files import COUNTS, COUNTS_WEIGHTS
+from kerasptb.runs.files import COUNTS
 from kerasptb.utils.files import atomic_write
 
 # Tokens of the validation text that the weights are learned on: as many as the text of 20 novels has for it.
 LEARNED_ON = 1 << 17
+_DIGEST_SIZE = 4  # numbers
 _REMEDY = "`kerasptb count RUN` makes the counts anew; --counts none does without."
 
 
@@ -23,8 +25,9 @@ def make_counts(run, reader, corpus, report):
     `reader` is that of the network. Returns the `CountedText`, `None` if they do not help.
     """
     counts, line = _learned(reader, corpus)
-    remove_counts(run)
-    if counts is not None:
+    if counts is None:
+        remove_counts(run)
+    else:
         write_counts(run.folder, counts)
     report(line)
     return counts
@@ -52,50 +55,51 @@ def _learned(reader, corpus):
 
 def remove_counts(run):
     """Removes the counts of a run, if it has some."""
-    for name in COUNTS_WEIGHTS, COUNTS:
-        (run.folder / name).unlink(missing_ok=True)
+    (run.folder / COUNTS).unlink(missing_ok=True)
 
 
 def load_counts(run):
     """Returns the `CountedText` of a run; `None` if it has none. Raises `RunError` for damaged ones."""
-    path = run.folder / COUNTS_WEIGHTS
-    if not path.exists():
-        return None
-    with damage(path, _REMEDY), path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-        weights, going_on, expected = stored["weights"], stored["going_on"], str(stored["digest"])
-        sound = (each.shape == (NUM_WEIGHTS,) and each.dtype == np.float32 for each in (weights, going_on))
-        if not all(sound) or not np.isfinite([weights, going_on]).all():
-            raise ValueError("its weights are not those of counts")
     path = run.folder / COUNTS
-    with damage(path, _REMEDY):
-        if not path.exists():
-            raise ValueError("it is gone")
-        arrays = np.load(path, mmap_mode="r", allow_pickle=False)
-        if arrays.ndim != 2 or len(arrays) != 2 or arrays.dtype != np.int32:
-            raise ValueError("it does not hold two rows of numbers")
-        if _digest(weights, going_on, *arrays) != expected:
-            raise ValueError(f"it does not fit {COUNTS_WEIGHTS}")
-        for array, end in zip(arrays, (len(run.vocabulary), arrays.shape[1]), strict=True):
-            if array.size and not 0 <= array.min() <= array.max() < end:  # the library trusts them
-                raise ValueError("its numbers are out of range")
-    return CountedText(*arrays, weights, going_on)
+    try:
+        with damage(path, _REMEDY):
+            return _read(path, len(run.vocabulary))
+    except FileNotFoundError:
+        return None
+
+
+def _read(path, vocabulary_size):
+    """Returns the `CountedText` of a file; raises ValueError for what `write_counts` has not written."""
+    stored = np.load(path, mmap_mode="r", allow_pickle=False)
+    size, rest = divmod(stored.size - 2 * NUM_WEIGHTS - _DIGEST_SIZE, 2)
+    if stored.ndim != 1 or stored.dtype != np.int32 or size < 0 or rest:
+        raise ValueError("it does not hold counts")
+    ends = np.cumsum([size, size, NUM_WEIGHTS, NUM_WEIGHTS])
+    tokens, order, *weights, digest = np.split(stored, ends)
+    if digest.tobytes() != _digest(stored[: ends[-1]]):
+        raise ValueError("its digest is another")
+    weights = np.array(weights).view("float32")
+    if not np.isfinite(weights).all():
+        raise ValueError("its weights are no numbers")
+    for array, end in (tokens, vocabulary_size), (order, size):
+        if size and not 0 <= array.min() <= array.max() < end:  # the library trusts them
+            raise ValueError("its numbers are out of range")
+    return CountedText(tokens, order, *weights)
 
 
 def write_counts(folder, counts):
-    """Writes `CountedText` into a folder."""
-    header = {"descr": "<i4", "fortran_order": False, "shape": (2, len(counts.tokens))}
+    """Writes `CountedText` into a folder, as one array of the tokens, their order, both weights' bits and a digest."""
+    arrays = [np.ascontiguousarray(getattr(counts, field.name)) for field in dataclasses.fields(counts)]
+    header = {"descr": "<i4", "fortran_order": False, "shape": (sum(map(len, arrays)) + _DIGEST_SIZE,)}
     with atomic_write(folder / COUNTS) as temporary, temporary.open("wb") as file:
         # As `np.save`, which does not tell of a full disk, and without a copy of a long text.
         np.lib.format.write_array_header_1_0(file, header)
-        file.write(counts.tokens)
-        file.write(counts.order)
-    weights = {"weights": counts.weights, "going_on": counts.going_on}
-    with atomic_write(folder / COUNTS_WEIGHTS) as temporary:
-        np.savez(temporary, **weights, digest=_digest(*weights.values(), counts.tokens, counts.order))
+        for part in (*arrays, _digest(*arrays)):
+            file.write(part)
 
 
 def _digest(*arrays):
-    digest = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(digest_size=4 * _DIGEST_SIZE)
     for array in arrays:
         digest.update(np.ascontiguousarray(array))
-    return digest.hexdigest()
+    return digest.digest()

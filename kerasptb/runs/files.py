@@ -8,8 +8,7 @@
       best.copy.weights.h5 the same again: no training comes by them twice
       last.weights.h5      the weights of the last whole epoch
       weights.int8.npz     the best weights in 8 bits, in place of all these, if `kerasptb export --format run` wrote it
-      counts.npy           the training text and the order of its positions: what followed what in it
-      counts.weights.npz   how much these count beside the network, and their digest
+      counts.npy           the training text, the order of its positions, and how much its counts weigh
       resume.npz           the latest checkpoint: all that the training depends on
       resume.before.npz    the checkpoint before
       history.csv          a row for each epoch
@@ -48,7 +47,6 @@ ADAPTATION = "adaptation.json"
 BEST_COPY = "best.copy.weights.h5"
 QUANTIZED = "weights.int8.npz"
 COUNTS = "counts.npy"
-COUNTS_WEIGHTS = "counts.weights.npz"
 
 _FILES = {
     CONFIG,
@@ -61,7 +59,6 @@ _FILES = {
     EXPLANATION,
     ADAPTATION,
     COUNTS,
-    COUNTS_WEIGHTS,
     "best.weights.h5",
     BEST_COPY,
     "last.weights.h5",
