@@ -76,8 +76,8 @@ def test_a_training_that_goes_on_counts_anew(copy, run, output_of):
     before = content(copy)
     output_of("train", "--resume", "--out", copy, "--epochs", "3")
     resumed = content(copy)
-    assert resumed[0] == before[0]
-    assert resumed[1] != before[1]
+    assert len(resumed) == len(before)  # of the same text
+    assert resumed != before  # but with other weights
     output_of("count", copy)
     assert content(copy) == resumed
 
