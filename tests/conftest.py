@@ -116,7 +116,7 @@ def native_library():
 @pytest.fixture(scope="session")
 def make_run():
     """Makes a run folder with the settings of a model and little else; `parts` are further parts of its config."""
-    from kerasptb.runs.run import create_run
+    from kerasptb.runs.folder import create_run
     from kerasptb.runs.settings import RunSettings
 
     def make(folder, vocabulary, model, **parts):
@@ -152,7 +152,7 @@ def _small_english(make_run, tmp_path_factory):
 def small_english(_small_english, monkeypatch, no_start):
     """The folder of a model of English as it is in the package, but small, for texts of up to 10,000 bytes."""
     no_start.setattr("kerasptb.training.start.MOST_BYTES", 10_000)
-    monkeypatch.setattr("kerasptb.runs.run._IN_THE_PACKAGE", _small_english)
+    monkeypatch.setattr("kerasptb.runs.files.IN_THE_PACKAGE", _small_english)
     return _small_english
 
 

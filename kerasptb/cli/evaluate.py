@@ -82,8 +82,9 @@ def execute(options):
         method = "every word" if batch_size == 1 else "streams from a zero state, remainder dropped"
         results.append(_result(found, method := f"every word, {adapts}" if adapts else method))
         if batch_size == 1:
+            adapted = found.evaluation if adapts else None
             names = f"{method}, with counts", f"{method}, with counts that go on"
-            results += map(_result, run.evaluate_counts(corpus, options.split, found) or (), names)
+            results += map(_result, run.evaluate_counts(corpus, options.split, adapted) or (), names)
     if options.json:
         named = {"split": options.split, "data": corpus.name, "unknown_share": counts.unknown_share}
         print(json.dumps({**named, "results": results}))

@@ -9,7 +9,7 @@ from kerasptb.cli.notices import import_keras
 from kerasptb.cli.workers import run_together
 from kerasptb.presets import PRESETS, get_preset, summary_of
 from kerasptb.runs import load_run
-from kerasptb.runs.run import load_resumed
+from kerasptb.runs.folder import load_resumed
 from kerasptb.runs.settings import NO_START, PARTS, arguments_of, check_divides
 
 

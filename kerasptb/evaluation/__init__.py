@@ -28,6 +28,7 @@ from kerasptb.evaluation.nbest import (
 from kerasptb.evaluation.perplexity import (
     AdaptedEvaluation,
     Evaluation,
+    TextEvaluation,
     evaluate_both,
     evaluate_perplexity,
     evaluate_split,
@@ -42,6 +43,7 @@ __all__ = [
     "Hypothesis",
     "KeyboardEvaluation",
     "SentenceScore",
+    "TextEvaluation",
     "Tuning",
     "Typist",
     "Weights",

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from kerasptb.arguments import Arguments
 from kerasptb.data import DataError, make_dataset
 from kerasptb.data.batching import as_ids
+from kerasptb.data.counts import TextCounts
 from kerasptb.metrics.perplexity import find_perplexity
 from kerasptb.models import LanguageModel
 
@@ -45,6 +47,30 @@ class AdaptedEvaluation(Evaluation):
 
     settings: Arguments
     log_probabilities: np.ndarray = dataclasses.field(repr=False, compare=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class TextEvaluation:
+    """How good a model is on a text."""
+
+    perplexity: float  # of a token
+    word_perplexity: float  # of a word, however it was cut into tokens; NaN for a text without words between its spaces
+    character_perplexity: float
+    bits_per_byte: float
+    unknown_share: float  # the share of the words that are `<unk>`, in [0, 1]
+    evaluation: Evaluation  # how it was read
+
+    @classmethod
+    def of(cls, found: Evaluation, counts: TextCounts) -> Self:
+        """Returns the figures of a text that was measured so, and counts so."""
+        return cls(
+            found.perplexity,
+            counts.word_perplexity(found.perplexity),
+            counts.character_perplexity(found.perplexity),
+            counts.bits_per_byte(found.perplexity),
+            counts.unknown_share,
+            found,
+        )
 
 
 def evaluate_perplexity(

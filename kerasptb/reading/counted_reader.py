@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from kerasptb.ops.counts import DEPTH, find_parts, initial_weights, kept_shares, mix_parts, open_counts
+from kerasptb.reading.context import Context
 from kerasptb.reading.reader import Reader, entropies
 
 # Tokens of which the parts are found together, and how often the weights go over a text, with what rate.
@@ -38,12 +39,12 @@ class CountedText:
     going_on: np.ndarray
 
     @property
-    def digest(self) -> str:
-        """Hexadecimal digest of the text and the weights."""
-        digest = hashlib.blake2b(digest_size=8)
-        for array in self.tokens, self.weights, self.going_on:
-            digest.update(array.tobytes())
-        return digest.hexdigest()
+    def digest(self) -> bytes:
+        """16 bytes that tell the text and the weights from others."""
+        digest = hashlib.blake2b(digest_size=16)
+        for field in dataclasses.fields(self):
+            digest.update(np.ascontiguousarray(getattr(self, field.name)).data)
+        return digest.digest()
 
 
 class CountedReader(Reader):
@@ -65,7 +66,7 @@ class CountedReader(Reader):
     @property
     def fingerprint(self) -> str:
         """Hexadecimal digest of the network, the tokenizer and the counts."""
-        both = f"{self.network.fingerprint} {self._text_counts.digest}"
+        both = f"{self.network.fingerprint} {self._text_counts.digest.hex()}"
         return hashlib.blake2b(both.encode(), digest_size=8).hexdigest()
 
     def encode(self, tokens: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -102,8 +103,8 @@ class CountedReader(Reader):
         learned, going_on = text.weights.copy(), text.going_on.copy()
         tokens = np.ascontiguousarray(tokens, "int32")
         read.append(tokens[:1])
-        scored = _scored(self.network, tokens) if of_network is None else _cut(of_network)
-        for (targets, context), values in zip(_pieces(tokens), scored, strict=True):
+        of_network = _score(self.network, tokens) if of_network is None else of_network
+        for targets, context, values in _pieces(tokens, of_network):
             parts = find_parts(self._counts, context, targets)
             with_counts, together = values.copy(), values.copy()
             mix_parts(text.weights, 0.0, *parts, with_counts)
@@ -124,7 +125,7 @@ class CountedReader(Reader):
         weights = self._text_counts.weights.copy(), self._text_counts.going_on.copy()
         tokens = np.ascontiguousarray(tokens, "int32")
         counts[1].append(tokens[:1])
-        for (targets, context), values in zip(_pieces(tokens), _scored(self.network, tokens), strict=True):
+        for targets, context, values in _pieces(tokens, _score(self.network, tokens)):
             hidden, states = self.network.encode(context[np.newaxis, DEPTH - 1 :], states)
             rows, kept = np.ascontiguousarray(self.network.log_probabilities(hidden[0])), np.ones(len(targets))
             for i in range(len(targets)):
@@ -172,7 +173,7 @@ def learn_weights(
     counts, read = open_counts(tokens, order), open_counts()
     read.append(valid[:1])
     pieces = []
-    for (targets, context), values in zip(_pieces(valid), _scored(network, valid), strict=True):
+    for targets, context, values in _pieces(valid, _score(network, valid)):
         of_read = find_parts(read, context, targets, append=True)
         pieces.append((values, *find_parts(counts, context, targets), *of_read))
     values, parts, numbers, parts_read, numbers_read = map(np.concatenate, zip(*pieces, strict=True))
@@ -191,28 +192,19 @@ def _learned(parts, numbers, values):
     return weights, refined
 
 
-def _pieces(tokens):
-    """Yields the tokens of a text but the first, and those before each, in pieces."""
+def _score(network, tokens):
+    """Returns the log probabilities of the tokens of a text but the first, read from a zero state, float32 [T - 1]."""
+    zero = Context(np.zeros(network.state_size, "float32"), None)
+    return network.score(network.read(zero, tokens[:1]), tokens[1:])
+
+
+def _pieces(tokens, values):
+    """Yields the tokens of a text but the first, those before each, and a copy of their values, float32, in pieces."""
     padded = np.concatenate([np.full(DEPTH, -1, "int32"), tokens])
     for start in range(1, len(tokens), _TOGETHER):
         targets = tokens[start : start + _TOGETHER]
-        yield targets, padded[start : start + len(targets) + DEPTH - 1]
-
-
-def _scored(network, tokens):
-    """Yields the log probabilities of the tokens of a text but the first, in the same pieces."""
-    states = np.zeros((1, network.state_size), "float32")
-    for start in range(1, len(tokens), _TOGETHER):
-        targets = tokens[start : start + _TOGETHER]
-        read = tokens[start - 1 : start - 1 + len(targets)]
-        values, states = network.log_likelihoods(read[np.newaxis], targets[np.newaxis], states)
-        yield np.array(values[0])
-
-
-def _cut(values):
-    """Yields values in the same pieces, float32."""
-    for start in range(0, len(values), _TOGETHER):
-        yield np.array(values[start : start + _TOGETHER], "float32")
+        context = padded[start : start + len(targets) + DEPTH - 1]
+        yield targets, context, np.array(values[start - 1 : start - 1 + len(targets)], "float32")
 
 
 def _with_history(states, tokens):

@@ -1,7 +1,6 @@
 """The counts of a run's training text: made, written, and read by memory map."""
 
 import dataclasses
-import hashlib
 import time
 
 import numpy as np
@@ -15,7 +14,7 @@ from kerasptb.utils.files import atomic_write
 
 # Tokens of the validation text that the weights are learned on: as many as the text of 20 novels has for it.
 LEARNED_ON = 1 << 17
-_DIGEST_SIZE = 4  # numbers
+_DIGEST_SIZE = 4  # in numbers of four bytes
 _REMEDY = "`kerasptb count RUN` makes the counts anew; --counts none does without."
 
 
@@ -76,15 +75,15 @@ def _read(path, vocabulary_size):
         raise ValueError("it does not hold counts")
     ends = np.cumsum([size, size, NUM_WEIGHTS, NUM_WEIGHTS])
     tokens, order, *weights, digest = np.split(stored, ends)
-    if digest.tobytes() != _digest(stored[: ends[-1]]):
+    counts = CountedText(tokens, order, *np.array(weights).view("float32"))
+    if digest.tobytes() != counts.digest:
         raise ValueError("its digest is another")
-    weights = np.array(weights).view("float32")
-    if not np.isfinite(weights).all():
+    if not np.isfinite([counts.weights, counts.going_on]).all():
         raise ValueError("its weights are no numbers")
     for array, end in (tokens, vocabulary_size), (order, size):
         if size and not 0 <= array.min() <= array.max() < end:  # the library trusts them
             raise ValueError("its numbers are out of range")
-    return CountedText(tokens, order, *weights)
+    return counts
 
 
 def write_counts(folder, counts):
@@ -94,12 +93,5 @@ def write_counts(folder, counts):
     with atomic_write(folder / COUNTS) as temporary, temporary.open("wb") as file:
         # As `np.save`, which does not tell of a full disk, and without a copy of a long text.
         np.lib.format.write_array_header_1_0(file, header)
-        for part in (*arrays, _digest(*arrays)):
+        for part in (*arrays, counts.digest):
             file.write(part)
-
-
-def _digest(*arrays):
-    digest = hashlib.blake2b(digest_size=4 * _DIGEST_SIZE)
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array))
-    return digest.digest()

@@ -47,6 +47,8 @@ ADAPTATION = "adaptation.json"
 BEST_COPY = "best.copy.weights.h5"
 QUANTIZED = "weights.int8.npz"
 COUNTS = "counts.npy"
+ENGLISH = "english"
+IN_THE_PACKAGE = Path(__file__).with_name(ENGLISH)
 
 _FILES = {
     CONFIG,

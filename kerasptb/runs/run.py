@@ -1,4 +1,4 @@
-"""A run, and what one asks of it: its folder opened, its text and its model loaded."""
+"""A run, and what one asks of it: its text and its model loaded."""
 
 from __future__ import annotations
 
@@ -6,29 +6,23 @@ import csv
 import dataclasses
 import functools
 import json
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import kerasptb
 from kerasptb.arguments import with_changes
-from kerasptb.data import UNK, Corpus, Tokenizer, load_tokenizer
+from kerasptb.data import UNK, Corpus, Tokenizer
 from kerasptb.data.corpus import open_text, read_corpus
-from kerasptb.data.counts import TextCounts
 from kerasptb.data.sources.raw_corpus import TextSource, is_there
 from kerasptb.data.text_format import TextFormat
+from kerasptb.runs import files
 from kerasptb.runs.damage import RunError, damage
-from kerasptb.runs.files import ADAPTATION, HISTORY, METRICS, QUANTIZED, VOCABULARIES, lock_run, remove
-from kerasptb.runs.settings import CONFIG, RunSettings
-from kerasptb.utils.files import make_folder, write_json
+from kerasptb.runs.files import ADAPTATION, HISTORY, METRICS, QUANTIZED, lock_run
+from kerasptb.runs.settings import RunSettings
 
 Split = Literal["train", "valid", "test", "all"]
 _WAYS = ["continuous cache", "dynamic"]  # to adapt to a text
-ENGLISH = "english"
-_IN_THE_PACKAGE = Path(__file__).with_name(ENGLISH)
-
-_REMEDY = "Restore it from a copy; without it the run cannot be used."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,13 +165,14 @@ class Run:
         model.compile()
         return model
 
-    def using(self, counts: bool = True, **overrides: Any) -> Run:
+    def using(self, counts: bool | None = None, **overrides: Any) -> Run:
         """Returns the run with other settings than its own.
 
         Args:
-            counts: whether the counts of its training text refine what the network says.
+            counts: whether the counts of its training text refine what the network says; `None` for as before.
             **overrides: arguments of `LanguageModel`, such as `backend="keras"`.
         """
+        counts = self.with_counts if counts is None else counts
         return dataclasses.replace(self, overrides={**self.overrides, **overrides}, with_counts=counts)
 
     @functools.cached_property
@@ -213,10 +208,10 @@ class Run:
         """
         from kerasptb.runs.counts import make_counts  # noqa: PLC0415  (needs Keras)
 
-        if self.folder == _IN_THE_PACKAGE:
+        if self.folder == files.IN_THE_PACKAGE:
             raise RunError(
                 "The model in the package keeps no text. Count with a copy: "
-                f"kerasptb export {ENGLISH} --format run --to FOLDER"
+                f"kerasptb export {files.ENGLISH} --format run --to FOLDER"
             )
         corpus, network = self.load_corpus(data), kerasptb.reading.open_reader(self.model)
         with lock_run(self.folder):
@@ -262,7 +257,7 @@ class Run:
         batch_size: int = 1,
         num_steps: int | None = None,
         report: Callable[[str], Any] = print,
-    ) -> TextEvaluation:
+    ) -> kerasptb.evaluation.TextEvaluation:
         """Measures the network alone on a text; at batch size 1 each word after all before it.
 
         Args:
@@ -284,7 +279,7 @@ class Run:
             found = evaluation.evaluate_split(self.model, ids, batch_size, num_steps, every_word=batch_size == 1)
         else:
             found = self._adaptation(corpus, report).evaluate(adapt, ids, num_steps)
-        return TextEvaluation.of(found, counts)
+        return evaluation.TextEvaluation.of(found, counts)
 
     def evaluate_keyboard(
         self,
@@ -325,14 +320,14 @@ class Run:
         self,
         data: Corpus | TextSource | None = None,
         split: Split = "test",
-        adapted: TextEvaluation | None = None,
-    ) -> tuple[TextEvaluation, TextEvaluation] | None:
+        adapted: kerasptb.evaluation.AdaptedEvaluation | None = None,
+    ) -> tuple[kerasptb.evaluation.TextEvaluation, kerasptb.evaluation.TextEvaluation] | None:
         """Measures the model with the counts of its training text, and with those of the text before too.
 
         Args:
             data: as for `evaluate`, like `split`.
             split: which part of it.
-            adapted: what `evaluate` found of the same text with `adapt`, which the counts refine then.
+            adapted: how a network that adapts read the same text, which the counts refine; `None` for none.
 
         Returns:
             with_counts, going_on: a `TextEvaluation` each; `None` for a run without counts.
@@ -342,10 +337,10 @@ class Run:
         if not isinstance(self.reader, CountedReader):
             return None
         corpus = self.load_corpus(data)
-        of_network = None if adapted is None else getattr(adapted.evaluation, "log_probabilities", None)
-        with_counts, going_on = kerasptb.evaluation.evaluate_counts(self.reader, corpus.split(split), of_network)
-        sizes = corpus.count(split)
-        return TextEvaluation.of(with_counts, sizes), TextEvaluation.of(going_on, sizes)
+        of_network = None if adapted is None else adapted.log_probabilities
+        evaluation, sizes = kerasptb.evaluation, corpus.count(split)
+        with_counts, going_on = evaluation.evaluate_counts(self.reader, corpus.split(split), of_network)
+        return evaluation.TextEvaluation.of(with_counts, sizes), evaluation.TextEvaluation.of(going_on, sizes)
 
     def _adaptation(self, corpus, report):
         """Returns how the model adapts, tuned on the text that the run was trained on: the corpus, if it is that."""
@@ -353,105 +348,3 @@ class Run:
 
         own = corpus if corpus.digest == self.settings.data.digest else self.load_corpus()
         return Adaptation(self.folder / ADAPTATION, self.model, own, report)
-
-
-@dataclasses.dataclass(frozen=True)
-class TextEvaluation:
-    """How good a model is on a text."""
-
-    perplexity: float  # of a token
-    word_perplexity: float  # of a word, however it was cut into tokens; NaN for a text without words between its spaces
-    character_perplexity: float
-    bits_per_byte: float
-    unknown_share: float  # the share of the words that are `<unk>`, in [0, 1]
-    evaluation: kerasptb.evaluation.Evaluation  # how it was read
-
-    @classmethod
-    def of(cls, found: kerasptb.evaluation.Evaluation, counts: TextCounts) -> Self:
-        """Returns the figures of a text that was measured so, and counts so."""
-        return cls(
-            found.perplexity,
-            counts.word_perplexity(found.perplexity),
-            counts.character_perplexity(found.perplexity),
-            counts.bits_per_byte(found.perplexity),
-            counts.unknown_share,
-            found,
-        )
-
-
-def load_resumed(out: str | os.PathLike[str] | None) -> Run:
-    """Returns the `Run` that a training is to go on with; raises a `RunError` if no folder is named, or it is none."""
-    if out is None:
-        raise RunError("Resuming needs the run's folder: name it with --out.")
-    if (Path(out) / QUANTIZED).exists():
-        raise RunError(f"{out} was exported to be used: it has no checkpoint. Begin a new training with --from {out}")
-    return _open(Path(out))
-
-
-def load_run(folder: str | os.PathLike[str]) -> Run:
-    """Opens a run folder.
-
-    Args:
-        folder: the folder that a training wrote; or "english", for the model of English in this package, unless a run
-            is in a folder of that name.
-
-    Raises:
-        RunError: if the folder is not a run.
-    """
-    return _open(_IN_THE_PACKAGE if is_in_the_package(folder) else Path(folder))
-
-
-def is_in_the_package(folder: str | os.PathLike[str]) -> bool:
-    """Returns whether `load_run` opens the model of English that comes with this package."""
-    return str(folder) == ENGLISH and not (Path(folder) / CONFIG).exists() and (_IN_THE_PACKAGE / CONFIG).exists()
-
-
-def _open(folder):
-    try:
-        with damage(folder / CONFIG, _REMEDY):
-            settings = RunSettings.from_config(json.loads((folder / CONFIG).read_text()))
-        with damage(folder / VOCABULARIES[settings.data.tokens != "words"], _REMEDY):
-            vocabulary = load_tokenizer(folder)
-            _check_vocabulary(vocabulary, settings.data)
-    except FileNotFoundError as error:
-        raise RunError(
-            f"Expected a folder made by `kerasptb train`. Received: {folder}, which has no {Path(error.filename).name}."
-        ) from None
-    except NotADirectoryError:
-        raise RunError(f"Expected a folder made by `kerasptb train`. Received: {folder}, a file.") from None
-    return Run(folder, settings, vocabulary)
-
-
-def _check_vocabulary(vocabulary, data):
-    """Raises if a vocabulary is not the one that a run records."""
-    if data.vocabulary_size != len(vocabulary):
-        raise ValueError(f"it has {len(vocabulary)} {vocabulary.kind}, of {data.vocabulary_size}")
-    if data.vocabulary_digest != vocabulary.digest:
-        raise ValueError(f"its {vocabulary.kind} or their order are not those of the training")
-
-
-def create_run(
-    folder: str | os.PathLike[str], settings: RunSettings, vocabulary: Tokenizer, made: bool | None = None
-) -> Run:
-    """Makes a run folder, with its parents, or uses an empty one; raises a `RunError` if it is not empty.
-
-    `made` is whether it was made for the run, and goes if that fails; `None` for what its absence says.
-    """
-    config = settings.to_config()
-    json.dumps(config)  # raises for values that JSON cannot hold before the folder is created
-    folder = Path(folder)
-    made = not folder.exists() if made is None else made
-    make_folder(folder)
-    with lock_run(folder):  # or two processes might both find it empty
-        # One that was killed here has left its vocabulary, or the beginning of it.
-        if any(not path.name.lstrip(".").startswith(VOCABULARIES) for path in folder.iterdir()):
-            raise RunError(
-                f"{folder} is not empty. Name another folder with --out, or go on with the run in it with --resume."
-            )
-        try:
-            vocabulary.save(folder / vocabulary.FILE)
-            write_json(folder / CONFIG, config)
-        except BaseException:
-            remove(folder, itself=made)
-            raise
-    return dataclasses.replace(load_run(folder), made=made)

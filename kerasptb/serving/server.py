@@ -74,7 +74,8 @@ def serve(
         import threadpoolctl  # noqa: PLC0415
         import uvicorn  # noqa: PLC0415
 
-        from kerasptb.runs.run import ENGLISH, is_in_the_package  # noqa: PLC0415
+        from kerasptb.runs.files import ENGLISH  # noqa: PLC0415
+        from kerasptb.runs.folder import is_in_the_package  # noqa: PLC0415
         from kerasptb.serving.app import DEFAULT_RATE, create_app  # noqa: PLC0415
         from kerasptb.serving.protocol import BoundedProtocol  # noqa: PLC0415
     except ModuleNotFoundError as error:

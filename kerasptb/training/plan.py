@@ -24,8 +24,9 @@ from kerasptb.optimizers import decay_of, rate_of
 from kerasptb.presets import Facts, Recipe, get_preset
 from kerasptb.runs.damage import RunError
 from kerasptb.runs.files import METRICS
+from kerasptb.runs.folder import create_run, load_resumed
 from kerasptb.runs.request import Request
-from kerasptb.runs.run import Run, create_run, load_resumed
+from kerasptb.runs.run import Run
 from kerasptb.runs.settings import CONFIG, RunSettings, check_divides
 from kerasptb.runs.text import TextRecord
 from kerasptb.training.budget import fit_training

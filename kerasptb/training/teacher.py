@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 
+from kerasptb.runs import load_run
 from kerasptb.runs.damage import RunError
-from kerasptb.runs.run import load_run
 
 NO_TEACHER: dict[str, Any] = {"teacher": None, "teacher_weight": None, "teacher_digest": None}
 

@@ -307,22 +307,24 @@ def _explain(run, plan, report):
 
 
 def _count(run, corpus, model, report):
-    """Counts the training text; returns the figures of the test text with its counts, and with those that go on."""
+    """Counts the training text; returns the perplexities of the test text with its counts, by how they are used."""
     if run.settings.training.counts == "none":
         remove_counts(run)
         return {}
     network = open_reader(model)
     if (counted := make_counts(run, network, corpus, report)) is None:
         return {}
-    sizes = corpus.count("test")
-    both = evaluate_counts(CountedReader(network, counted), corpus.test)
+    with_counts, going_on = evaluate_counts(CountedReader(network, counted), corpus.test)
+    return {"with_counts": with_counts.perplexity, "with_counts_going_on": going_on.perplexity}
+
+
+def _figures(counts, perplexity, way=""):
+    """Returns the figures of the test text, where every word is read, by their names in metrics.json."""
     return {
-        way: {
-            "perplexity_every_word": found.perplexity,
-            "word_perplexity": finite(sizes.word_perplexity(found.perplexity)),
-            "bits_per_byte": sizes.bits_per_byte(found.perplexity),
-        }
-        for way, found in zip(("with_counts", "with_counts_going_on"), both, strict=True)
+        f"test_perplexity_every_word{way}": perplexity,
+        f"test_word_perplexity{way}": finite(counts.word_perplexity(perplexity)),
+        f"test_character_perplexity{way}": finite(counts.character_perplexity(perplexity)),
+        f"test_bits_per_byte{way}": counts.bits_per_byte(perplexity),
     }
 
 
@@ -340,12 +342,8 @@ def _finish(run, plan, recorder, interrupted, report):
         "train_perplexity": best["perplexity"],
         "valid_perplexity": best["val_perplexity"],
         "test_perplexity": test,
-        "test_perplexity_every_word": strict.perplexity,
-        "test_word_perplexity": finite(counts.word_perplexity(strict.perplexity)),
-        "test_character_perplexity": finite(counts.character_perplexity(strict.perplexity)),
-        "test_bits_per_byte": counts.bits_per_byte(strict.perplexity),
+        **_figures(counts, strict.perplexity),
         "test_unknown_share": counts.unknown_share,
-        **{f"test_{name}_{way}": figure for way, found in counted.items() for name, figure in found.items()},
         "best_epoch": best["epoch"],
         "epochs": len(recorder.history),
         "words_per_second": float(np.median([row["words_per_second"] for row in recorder.history])),
@@ -357,6 +355,8 @@ def _finish(run, plan, recorder, interrupted, report):
         "data": corpus.name,
         "interrupted": interrupted,
     }
+    for way, perplexity in counted.items():
+        metrics |= _figures(counts, perplexity, f"_{way}")
     peers.by_first(lambda: write_json(run.folder / files.METRICS, metrics))
     report(
         f"Best epoch {best['epoch']}: train perplexity {best['perplexity']:.2f}, "
@@ -364,8 +364,8 @@ def _finish(run, plan, recorder, interrupted, report):
         f"every word: {strict.perplexity:.2f})"
     )
     report(f"The test text: {describe(counts, strict.perplexity)}")
-    for way, found in counted.items():
-        report(f"  {way.replace('_', ' ')}: {describe(counts, found['perplexity_every_word'])}")
+    for way, perplexity in counted.items():
+        report(f"  {way.replace('_', ' ')}: {describe(counts, perplexity)}")
     late = 0.0 if plan.deadline is None else (time.monotonic() - plan.deadline) / 60
     if late > _LATE * (run.settings.training.minutes or 0.0):
         least = "so long takes an epoch with what follows it, or " if len(recorder.history) == 1 else ""

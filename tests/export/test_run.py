@@ -8,7 +8,7 @@ import pytest
 import kerasptb
 from kerasptb.export import ExportError, export_run
 from kerasptb.runs import RunError
-from kerasptb.runs.run import load_resumed
+from kerasptb.runs.folder import load_resumed
 from kerasptb.runs.weights import save_weights
 from kerasptb.utils.files import write_json
 
@@ -109,10 +109,11 @@ def test_a_model_alone_has_no_settings(subword_model, tmp_path):
         export_run(subword_model, tmp_path / "exported")
 
 
-def test_damage_is_told_in_a_line(exported):
+@pytest.mark.parametrize("place", [0.5, -4])  # -4: where the archive's directory begins, before the file then
+def test_damage_is_told_in_a_line(exported, place):
     weights = exported / "weights.int8.npz"
     content = bytearray(weights.read_bytes())
-    content[len(content) // 2] ^= 0xFF
+    content[int(len(content) * place) if place > 0 else place] ^= 0xFF
     weights.write_bytes(content)
     with pytest.raises(RunError, match=r"weights.int8.npz is damaged .*Export the run anew"):
         kerasptb.load_run(exported).load_model()

@@ -144,6 +144,13 @@ def test_who_stops_the_counting_keeps_the_counts_before(counted, monkeypatch):
     assert content(counted) == before
 
 
+def test_a_run_without_counts_stays_so_with_other_settings(counted):
+    alone = counted.using(counts=False)
+    assert not alone.using(backend="keras").with_counts
+    assert alone.using(counts=True).with_counts
+    assert counted.using(backend="keras").with_counts
+
+
 def test_counting_waits_for_no_training(run):
     with lock_run(run.folder), pytest.raises(RunError, match="Another training is at work in"):
         run.count(corpus(), print)

@@ -9,7 +9,7 @@ import pytest
 import kerasptb
 from kerasptb import cli
 from kerasptb.runs import RunError
-from kerasptb.runs.run import load_resumed
+from kerasptb.runs.folder import load_resumed
 
 # The Adventures of Sherlock Holmes (1892), of which no word was trained on.
 HELD_OUT = (

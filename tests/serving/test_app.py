@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 pytest.importorskip("httpx2", reason="httpx2, which Starlette's test client needs, is not installed")
 
+from small_client import post
 from starlette.testclient import TestClient
 
 from kerasptb.data import Vocabulary
@@ -31,12 +32,6 @@ NOT_ON_KEYS = ("<unk>", "<eos>", "N")
 def client(reader):
     with TestClient(create_app(reader, rate=None)) as client:
         yield client
-
-
-def post(client, path, **body):
-    response = client.post(f"/v1/{path}", json=body)
-    assert response.status_code == 200, response.text
-    return response.json()
 
 
 def problem(response, status):

@@ -6,6 +6,7 @@ import pytest
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 pytest.importorskip("httpx2", reason="httpx2, which Starlette's test client needs, is not installed")
 
+from small_client import post
 from starlette.testclient import TestClient
 
 from kerasptb.ops.counts import DEPTH
@@ -20,12 +21,6 @@ TEXT = "the cat sat on the"
 def client(counted):
     with TestClient(create_app(counted, rate=None)) as client:
         yield client
-
-
-def post(client, path, **body):
-    response = client.post(f"/v1/{path}", json=body)
-    assert response.status_code == 200, response.text
-    return response.json()
 
 
 def pairs(suggestions):

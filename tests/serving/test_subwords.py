@@ -9,6 +9,7 @@ pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 pytest.importorskip("httpx2", reason="httpx2, which Starlette's test client needs, is not installed")
 
 import tensorflow as tf
+from small_client import post
 from starlette.testclient import TestClient
 
 from kerasptb.data import Subwords
@@ -21,12 +22,6 @@ from kerasptb.serving.app import create_app
 def client(subworded):
     with TestClient(create_app(subworded.reader, rate=None)) as client:
         yield client
-
-
-def post(client, path, **body):
-    response = client.post(f"/v1/{path}", json=body)
-    assert response.status_code == 200, response.text
-    return response.json()
 
 
 def words_of(answer):

@@ -8,7 +8,7 @@ import numpy as np
 from kerasptb.ops.native import loader
 
 _INT32, _INT8, _FLOAT = (np.ctypeslib.ndpointer(dtype, flags="C") for dtype in ("int32", "int8", "float32"))
-_SIZE, _COUNTS = ctypes.c_int64, ctypes.c_void_p
+_SIZE, _POINTER = ctypes.c_int64, ctypes.c_void_p
 
 
 def sort(tokens, vocabulary_size):
@@ -23,27 +23,29 @@ class NativeCounts:
 
     def __init__(self, tokens=None, order=None):
         self._arrays = tokens, order  # which the library reads
-        types = (_INT32, _INT32, _SIZE) if tokens is not None else (ctypes.c_void_p, ctypes.c_void_p, _SIZE)
-        size = 0 if tokens is None else len(tokens)
-        self._counts = loader.function("kerasptb_counts_open", *types, returns=_COUNTS)(tokens, order, size)
+        size, pointers = 0, (None, None)
+        if tokens is not None:
+            size, pointers = len(tokens), (tokens.ctypes.data, order.ctypes.data)
+        open_counts = loader.function("kerasptb_counts_open", _POINTER, _POINTER, _SIZE, returns=_POINTER)
+        self._counts = open_counts(*pointers, size)
         if self._counts is None:
             raise MemoryError("no memory for the counts of a text")
-        weakref.finalize(self, loader.function("kerasptb_counts_close", _COUNTS, returns=None), self._counts)
+        weakref.finalize(self, loader.function("kerasptb_counts_close", _POINTER, returns=None), self._counts)
 
     def append(self, tokens):
         """Adds tokens, int32 [T]."""
-        _call("append", (_COUNTS, _INT32, _SIZE), self._counts, tokens, len(tokens))
+        _call("append", (_POINTER, _INT32, _SIZE), self._counts, tokens, len(tokens))
 
     def mix(self, weights, histories, log_probabilities):
         """Refines float32 [N, V] in place, after histories, int32 [N, DEPTH]."""
-        types = _COUNTS, _FLOAT, _INT32, _SIZE, _FLOAT, _SIZE
-        _call("mix", types, self._counts, weights, histories, len(histories), log_probabilities,
-              log_probabilities.shape[1])  # fmt: skip
+        types = _POINTER, _FLOAT, _INT32, _SIZE, _FLOAT, _SIZE
+        rows, vocabulary_size = log_probabilities.shape
+        _call("mix", types, self._counts, weights, histories, rows, log_probabilities, vocabulary_size)
 
     def find_parts(self, context, tokens, parts, numbers, append=False):
         """Writes the parts of tokens, int32 [T], after a context, int32 [T - 1 + DEPTH]."""
         pointer = np.ctypeslib.ndpointer(parts.dtype, flags="C")
-        types = _COUNTS, ctypes.c_int, _INT32, _INT32, _SIZE, pointer, _INT8
+        types = _POINTER, ctypes.c_int, _INT32, _INT32, _SIZE, pointer, _INT8
         _call("find_parts", types, self._counts, append, context, tokens, len(tokens), parts, numbers)
 
 

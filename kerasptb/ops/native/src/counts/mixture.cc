@@ -33,15 +33,6 @@ double lambda(const float* weights, const Part& part) {
   return 1 / (1 + std::exp(-static_cast<double>(weights[part.of_counts] + weights[part.of_orders])));
 }
 
-int find(const Counts& counts, History history, int32_t token, Followers& few, Part* parts) {
-  int number = 0, longest = 0;
-  counts.visit(history, few, [&](int k, const Followers& followers) {
-    longest = std::max(longest, k);
-    parts[number++] = part(k, longest, followers, followers.count(token));
-  });
-  return number;
-}
-
 }  // namespace
 
 void mix(const Counts& counts, const float* weights, History histories, int64_t rows, float* log_probabilities,
@@ -79,18 +70,17 @@ void mix(const Counts& counts, const float* weights, History histories, int64_t 
   }
 }
 
-void find_parts(const Counts& counts, const int32_t* context, const int32_t* tokens, int64_t size, Part* parts,
-                int8_t* numbers) {
+void find_parts(const Counts& counts, Counts* growing, const int32_t* context, const int32_t* tokens, int64_t size,
+                Part* parts, int8_t* numbers) {
   Followers few;
-  for (int64_t i = 0; i < size; ++i)
-    numbers[i] = static_cast<int8_t>(find(counts, context + i, tokens[i], few, parts + i * kDepth));
-}
-
-void find_parts_and_append(Counts& counts, const int32_t* context, const int32_t* tokens, int64_t size, Part* parts,
-                           int8_t* numbers) {
-  for (int64_t i = 0; i < size; ++i) {
-    find_parts(counts, context + i, tokens + i, 1, parts + i * kDepth, numbers + i);
-    counts.append(tokens[i]);
+  for (int64_t i = 0; i < size; ++i, parts += kDepth) {
+    int longest = 0;
+    numbers[i] = 0;
+    counts.visit(context + i, few, [&](int k, const Followers& followers) {
+      longest = std::max(longest, k);
+      parts[numbers[i]++] = part(k, longest, followers, followers.count(tokens[i]));
+    });
+    if (growing != nullptr) growing->append(tokens[i]);
   }
 }
 

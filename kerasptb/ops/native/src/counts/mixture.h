@@ -30,13 +30,10 @@ void mix(const Counts& counts, const float* weights, History histories, int64_t 
          int64_t vocabulary);
 
 // Finds the parts of tokens, [size, kDepth], of each the highest order first, and their numbers, [size]. `context` are
-// the tokens before, [size - 1 + kDepth].
-void find_parts(const Counts& counts, const int32_t* context, const int32_t* tokens, int64_t size, Part* parts,
-                int8_t* numbers);
-
-// The same of a text that is appended meanwhile.
-void find_parts_and_append(Counts& counts, const int32_t* context, const int32_t* tokens, int64_t size, Part* parts,
-                           int8_t* numbers);
+// the tokens before, [size - 1 + kDepth]. With `growing`, the counts themselves, each token is appended to them before
+// the next.
+void find_parts(const Counts& counts, Counts* growing, const int32_t* context, const int32_t* tokens, int64_t size,
+                Part* parts, int8_t* numbers);
 
 // Refines log probabilities of tokens, [size], by their parts, in place. After each the weights go a step of `rate`
 // along the gradient of its log probability.

@@ -1,0 +1,99 @@
+"""Run folders made and opened."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+from kerasptb.data import Tokenizer, load_tokenizer
+from kerasptb.runs import files
+from kerasptb.runs.damage import RunError, damage
+from kerasptb.runs.run import Run
+from kerasptb.runs.settings import CONFIG, RunSettings
+from kerasptb.utils.files import make_folder, write_json
+
+_REMEDY = "Restore it from a copy; without it the run cannot be used."
+
+
+def load_resumed(out: str | os.PathLike[str] | None) -> Run:
+    """Returns the `Run` that a training is to go on with; raises a `RunError` if no folder is named, or it is none."""
+    if out is None:
+        raise RunError("Resuming needs the run's folder: name it with --out.")
+    if (Path(out) / files.QUANTIZED).exists():
+        raise RunError(f"{out} was exported to be used: it has no checkpoint. Begin a new training with --from {out}")
+    return _open(Path(out))
+
+
+def load_run(folder: str | os.PathLike[str]) -> Run:
+    """Opens a run folder.
+
+    Args:
+        folder: the folder that a training wrote; or "english", for the model of English in this package, unless a run
+            is in a folder of that name.
+
+    Raises:
+        RunError: if the folder is not a run.
+    """
+    return _open(files.IN_THE_PACKAGE if is_in_the_package(folder) else Path(folder))
+
+
+def is_in_the_package(folder: str | os.PathLike[str]) -> bool:
+    """Returns whether `load_run` opens the model of English that comes with this package."""
+    return (
+        str(folder) == files.ENGLISH
+        and not (Path(folder) / CONFIG).exists()
+        and (files.IN_THE_PACKAGE / CONFIG).exists()
+    )
+
+
+def _open(folder):
+    try:
+        with damage(folder / CONFIG, _REMEDY):
+            settings = RunSettings.from_config(json.loads((folder / CONFIG).read_text()))
+        with damage(folder / files.VOCABULARIES[settings.data.tokens != "words"], _REMEDY):
+            vocabulary = load_tokenizer(folder)
+            _check_vocabulary(vocabulary, settings.data)
+    except FileNotFoundError as error:
+        raise RunError(
+            f"Expected a folder made by `kerasptb train`. Received: {folder}, which has no {Path(error.filename).name}."
+        ) from None
+    except NotADirectoryError:
+        raise RunError(f"Expected a folder made by `kerasptb train`. Received: {folder}, a file.") from None
+    return Run(folder, settings, vocabulary)
+
+
+def _check_vocabulary(vocabulary, data):
+    """Raises if a vocabulary is not the one that a run records."""
+    if data.vocabulary_size != len(vocabulary):
+        raise ValueError(f"it has {len(vocabulary)} {vocabulary.kind}, of {data.vocabulary_size}")
+    if data.vocabulary_digest != vocabulary.digest:
+        raise ValueError(f"its {vocabulary.kind} or their order are not those of the training")
+
+
+def create_run(
+    folder: str | os.PathLike[str], settings: RunSettings, vocabulary: Tokenizer, made: bool | None = None
+) -> Run:
+    """Makes a run folder, with its parents, or uses an empty one; raises a `RunError` if it is not empty.
+
+    `made` is whether it was made for the run, and goes if that fails; `None` for what its absence says.
+    """
+    config = settings.to_config()
+    json.dumps(config)  # raises for values that JSON cannot hold before the folder is created
+    folder = Path(folder)
+    made = not folder.exists() if made is None else made
+    make_folder(folder)
+    with files.lock_run(folder):  # or two processes might both find it empty
+        # One that was killed here has left its vocabulary, or the beginning of it.
+        if any(not path.name.lstrip(".").startswith(files.VOCABULARIES) for path in folder.iterdir()):
+            raise RunError(
+                f"{folder} is not empty. Name another folder with --out, or go on with the run in it with --resume."
+            )
+        try:
+            vocabulary.save(folder / vocabulary.FILE)
+            write_json(folder / CONFIG, config)
+        except BaseException:
+            files.remove(folder, itself=made)
+            raise
+    return dataclasses.replace(load_run(folder), made=made)
