@@ -41,8 +41,7 @@ def test_a_training_killed_at_every_write_goes_on_to_the_bit(tmp_path, monkeypat
             raise _Killed
         return replace(path, target)
 
-    for module in ("files", "run"):  # who is killed removes nothing
-        monkeypatch.setattr(f"kerasptb.runs.{module}.remove", lambda folder, itself=True: None)
+    monkeypatch.setattr("kerasptb.runs.files.remove", lambda folder, itself=True: None)  # who is killed removes nothing
     monkeypatch.setattr(Path, "replace", kill)
     for _ in range(20):
         resume = (tmp_path / "run" / "config.json").exists()  # else it has not begun
