@@ -23,10 +23,8 @@ stands between white space, and its characters are those that stand there, and a
 """
 
 import dataclasses
-import itertools
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -40,7 +38,16 @@ from kerasptb.evaluation.continuous_cache import Cache, CacheSettings
 from kerasptb.evaluation.perplexity import checked_text
 from kerasptb.evaluation.reading import read_blocks
 from kerasptb.models import LanguageModel
-from kerasptb.reading import Beginning, Context, Memory, Reader, Writer, open_reader, pieces_of, run_search
+from kerasptb.reading import (
+    Context,
+    Memory,
+    Reader,
+    Writer,
+    open_reader,
+    pieces_of,
+    run_search,
+    run_searches,
+)
 
 # V floats for each key of the words that are looked for at once; each has up to 50 such rows in memory.
 _SCORES = 1_500_000
@@ -252,10 +259,10 @@ def _searched(writer, parts, learn):
             if word is not None and word.context and (letters := _letters(writer, part, i, memory)):
                 yield word, letters, memory
             if memory is not None and (word is None or word.word is not None):
-                memory = memory.extended(_remembered(writer, word))
+                memory = memory.extended(remembered(writer, word))
 
 
-def _remembered(writer, word):
+def remembered(writer, word):
     """Returns the words that a memory has of what was typed, as the server finds them in a text."""
     if word is None:
         return [EOS]
@@ -376,30 +383,3 @@ class _Least:
 def _unread(_):
     """Words of one token need no reading."""
     raise AssertionError
-
-
-def run_searches(
-    searches: Iterable[tuple[Any, Generator[list[Beginning], list[Any], Any]]],
-    read: Callable[[list[Beginning]], list[Any]],
-    num_parallel: int,
-) -> Iterator[tuple[Any, Any]]:
-    """Runs many named searches, like `search_words`, so many at once, which read together.
-
-    Yields the name and the result of each, in the order in which they end.
-    """
-    searches = iter(searches)
-    waiting: list[tuple[Any, Generator[list[Beginning], list[Any], Any], list[Beginning]]] = []
-    contexts: Iterator[Any] = iter(())
-    while True:
-        answers: list[Any] = [list(itertools.islice(contexts, len(asked))) for _, _, asked in waiting]
-        running = [(name, search) for name, search, _ in waiting]
-        running += itertools.islice(searches, num_parallel - len(running))
-        if not running:
-            return
-        waiting = []
-        for (name, search), answer in itertools.zip_longest(running, answers):
-            try:
-                waiting.append((name, search, search.send(answer)))
-            except StopIteration as end:
-                yield name, end.value
-        contexts = iter(read([each for _, _, asked in waiting for each in asked]))

@@ -2,12 +2,13 @@
 
 import dataclasses
 import os
+import shutil
 from pathlib import Path
 
 from kerasptb.export.destination import atomic_folder
 from kerasptb.models.portable import ExportError
 from kerasptb.runs import Run, load_run
-from kerasptb.runs.files import METRICS, QUANTIZED
+from kerasptb.runs.files import METRICS, QUANTIZED, WORDS
 from kerasptb.runs.quantized import save_quantized
 from kerasptb.runs.settings import CONFIG
 from kerasptb.training.teacher import NO_TEACHER
@@ -49,6 +50,8 @@ def export_run(run: Run | str | os.PathLike[str], folder: str | os.PathLike[str]
     with atomic_folder(folder) as temporary:
         save_quantized(model, temporary / QUANTIZED)
         run.vocabulary.save(temporary / run.vocabulary.FILE)
+        if (run.folder / WORDS).exists():
+            shutil.copyfile(run.folder / WORDS, temporary / WORDS)
         if run.metrics:
             write_json(temporary / METRICS, run.metrics)
         write_json(temporary / CONFIG, settings.to_config())

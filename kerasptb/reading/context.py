@@ -39,9 +39,12 @@ class Beginning:
         log_probability: of its pieces.
         context: the `Context` before its last piece.
         piece: the id of its last piece.
+        row: how its letters align with taps, if it is looked for by them: a `Row`; the log probability is then that of
+            both, at most.
     """
 
     written: str
     log_probability: float
     context: Context
     piece: int
+    row: Any = None

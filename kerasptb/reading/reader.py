@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 import keras
 import numpy as np
 
+from kerasptb.data.lexicon import Lexicon
 from kerasptb.data.text_format import USUAL, TextFormat
 from kerasptb.models import LanguageModel
 from kerasptb.models.language_model import few_lengths
@@ -39,7 +40,10 @@ class Reader(abc.ABC):
         text_format: the same, like `dense`, `state_sizes` and `output`.
         tokenizer: its `Tokenizer`.
         state_size: S.
+        lexicon: the `Lexicon` of words that are known where what was typed is corrected; `None` for none.
     """
+
+    lexicon: Lexicon | None = None
 
     def __init__(
         self,

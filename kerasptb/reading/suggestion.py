@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable
 
 from kerasptb.arguments import Argument, Whole
 from kerasptb.data import UNK, DataError
 from kerasptb.data.errors import check_text
 from kerasptb.models import LanguageModel
+from kerasptb.reading.channel import Channel, Taps, open_channel
 from kerasptb.reading.reader import Reader, open_reader
 from kerasptb.reading.words import run_search
 from kerasptb.reading.writer import Writer
@@ -30,7 +32,12 @@ class Suggestion:
 
 
 def suggest(
-    model: LanguageModel | Reader, text: str, k: int = 5, exclude: str | Iterable[str] = (UNK,), complete: bool = False
+    model: LanguageModel | Reader,
+    text: str,
+    k: int = 5,
+    exclude: str | Iterable[str] = (UNK,),
+    complete: bool = False,
+    typos: Channel | str | os.PathLike[str] | None = None,
 ) -> list[Suggestion]:
     """Returns the most probable next words after a text.
 
@@ -42,6 +49,8 @@ def suggest(
         exclude: words that are never suggested, or one word. The probabilities are not rescaled for the words left out.
         complete: whether the last word of the text is unfinished, unless something else than a letter follows it, and
             the suggestions are words that begin so, whatever the case.
+        typos: how the last word may have been typed with errors, which is then unfinished as with `complete`: the name
+            of a layout of keys, such as "qwerty", its file, or a `Channel`. `None` if nobody errs.
 
     Returns:
         List of k `Suggestion`, the most probable first; fewer if fewer words begin so. A word of several pieces has the
@@ -58,8 +67,13 @@ def suggest(
         raise DataError(f"Every word of the vocabulary is left out. Received: exclude={reader.tokenizer.tokens}")
     if _K.read(k) > most:
         raise ValueError(f"`k` must be from 1 to {most}. Received: k={k}")
-    typed = writer.split(reader.text_format.signs.read(check_text(text)), complete)
+    typed = writer.split(reader.text_format.signs.read(check_text(text)), complete or typos is not None)
     context = reader.read_typed(typed.whole)
+    if typos is not None and (letters := typed.prefix.strip()):
+        taps, channel = Taps(letters), open_channel(typos)
+        search = writer.readings(context, taps, channel, k, whole=False, begins=typed.begins, lexicon=reader.lexicon)
+        readings = run_search(search, reader.after)
+        return [Suggestion(word, probability / readings.total) for word, probability in readings.words]
     found = run_search(writer.keys(context, typed.prefix, k, typed.begins), reader.after)
     given = found.prefix_probability if typed.prefix.strip() else 1.0
     return [Suggestion(word, min(probability / given, 1.0)) for word, probability in found.words]

@@ -9,18 +9,21 @@ likelier than its beginning, so that the search ends when none that waits is lik
 generator that asks its caller for the contexts after pieces, so that it does not matter how the caller reads.
 """
 
+import abc
 import dataclasses
 import functools
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Collection, Container, Generator
+import unicodedata
+from collections.abc import Callable, Collection, Container, Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from kerasptb.data import EOS, Tokenizer
 from kerasptb.data.tokenizers.written_text import is_of_word
+from kerasptb.ops.taps import Trie
 from kerasptb.reading.context import Beginning, Context
 
 # Words of pieces that begin with more characters are not looked for.
@@ -79,7 +82,7 @@ class WordPieces:
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self.written, self._prefixes = tokenizer.written, tokenizer.prefixes
+        self.written, self._prefixes, self._tokenizer = tokenizer.written, tokenizer.prefixes, tokenizer
         self.ends_word = np.array([not text or not is_of_word(text[0]) for text in self.written])
         self.are_words = bool(self.ends_word.all())
         self.has_ways = not self.are_words and max(map(len, tokenizer.pieces)) > 1
@@ -95,6 +98,24 @@ class WordPieces:
         for index in np.flatnonzero(self.is_whole).tolist():
             words.setdefault(word_of(self.written[index]), []).append(index)
         return words
+
+    def spelling(self, word: str) -> float:
+        """Returns the log probability of the letters of a word that the vocabulary lacks: 1 / 20 each."""
+        return -math.log(20) * (len(word) + 1)
+
+    @functools.cached_property
+    def trie(self) -> Trie:
+        """The pieces that write a word, or go on with one, by their letters."""
+        named = zip(self._tokenizer.tokens, self.written, strict=True)
+        return Trie(
+            [text if token not in self._tokenizer.unnamed and self._writes(text) else None for token, text in named]
+        )
+
+    def _writes(self, text):
+        letters = text.removeprefix(" ")
+        if self.are_words:
+            return bool(letters) and not any(map(str.isspace, letters))
+        return text == " " or (bool(letters) and all(is_of_word(each) and _is_character(each) for each in letters))
 
     def fitting(self, prefix: str) -> np.ndarray:
         """Returns the ids of the pieces that may come next where a prefix is to be written, int [M].
@@ -185,7 +206,7 @@ def search_words(
     if pieces.are_words:
         return _likeliest_words(pieces, context.known(), prefix, k, at_least, [*pieces.ids_of(exclude), *left_out])
     before = -pieces.log_given(context.known(), prefix, begins)
-    search = _Search(pieces, prefix, k, exclude, begins, at_least, beside)
+    search = _PrefixSearch(pieces, prefix, k, exclude, begins, at_least, beside)
     search.read([(Beginning("", before, context, -1), context)])
     while asked := search.take():
         contexts = yield asked
@@ -205,6 +226,33 @@ def run_search(
         return end.value
 
 
+def run_searches(
+    searches: Iterable[tuple[Any, Generator[list[Beginning], list[Any], Any]]],
+    read: Callable[[list[Beginning]], list[Any]],
+    num_parallel: int = 32,
+) -> Iterator[tuple[Any, Any]]:
+    """Runs many named searches, like `search_words`, so many at once, which read together.
+
+    Yields the name and the result of each, in the order in which they end.
+    """
+    searches = iter(searches)
+    waiting: list[tuple[Any, Generator[list[Beginning], list[Any], Any], list[Beginning]]] = []
+    contexts: Iterator[Any] = iter(())
+    while True:
+        answers: list[Any] = [list(itertools.islice(contexts, len(asked))) for _, _, asked in waiting]
+        running = [(name, search) for name, search, _ in waiting]
+        running += itertools.islice(searches, num_parallel - len(running))
+        if not running:
+            return
+        waiting = []
+        for (name, search), answer in itertools.zip_longest(running, answers):
+            try:
+                waiting.append((name, search, search.send(answer)))
+            except StopIteration as end:
+                yield name, end.value
+        contexts = iter(read([each for _, _, asked in waiting for each in asked]))
+
+
 def _likeliest_words(pieces, log_probabilities, prefix, k, at_least, left_out):
     """Returns the `NextWords` of a vocabulary of words: nothing has to be read."""
     log_probabilities, ids = log_probabilities.copy(), pieces.fitting(prefix)
@@ -213,57 +261,103 @@ def _likeliest_words(pieces, log_probabilities, prefix, k, at_least, left_out):
     total = _mass(values)
     likely = np.flatnonzero(values > _log(at_least))
     found = _likeliest(ids[likely], values[likely], k)
-    return NextWords([(word_of(pieces.written[index]), math.exp(value)) for index, value in found], min(total, 1.0))
+    return NextWords([(word_of(pieces.written[index]), math.exp(value)) for index, value, _ in found], min(total, 1.0))
 
 
-class _Search:
-    """The words that a search has found, and the beginnings that wait to be read."""
+class Search:
+    """The words that a search has found, and the beginnings that wait to be read: what all searches have in common."""
 
-    def __init__(self, pieces, prefix, k, exclude, begins, at_least, beside):
-        self._pieces, self._prefix, self._k, self._begins, self._at_least = pieces, prefix, k, begins, at_least
+    def __init__(
+        self, pieces: WordPieces, k: int, exclude: Collection[str], at_least: float, beside: Container[str], rows: int
+    ) -> None:
+        self._pieces, self._k, self.at_least, self._left = pieces, k, at_least, rows
         self._exclude, self._beside = frozenset(exclude), beside
-        self._words, self._met, self._total = {}, {}, 0.0
-        self._waiting, self._order = [], itertools.count()
-        self._ways = [_WAYS] * len(prefix)
-        self._left = _MOST_ROWS + _ROWS_A_WORD * k + _WAYS * len(prefix)
+        self._words: dict[str, float] = {}
+        self._met: dict[str, float] = {}
+        self._total = 0.0
+        self._waiting: list[Any] = []
+        self._order = itertools.count()
         self._pace = _WAYS_ADD_UP if pieces.has_ways else _ONE_WAY
 
-    def read(self, beginnings):
+    def read(self, beginnings: Sequence[tuple[Beginning, Context]]) -> None:
         """Takes pairs of a `Beginning` that was read and the `Context` after it."""
         for beginning, after in beginnings:
-            self._end(beginning, after.log_probabilities)
+            self._end(beginning, after.known())
         least = self._least() * self._pace.row
         for beginning, after in beginnings:
             self._follow(beginning, after, least)
 
-    def take(self):
+    def take(self) -> list[Beginning]:
         """Returns the likeliest beginnings that wait, if one of them may change the words that are returned."""
-        least, taken = self._least(), []
+        least, taken = self._least(), list[Beginning]()
         if not self._waits_for(least * self._pace.round):
             return taken
         while self._waits_for(least * self._pace.row) and len(taken) < min(self._pace.width(self._k), self._left):
-            value, _, before, after, index, others = heapq.heappop(self._waiting)
+            value, _, before, after, (index, row), others = heapq.heappop(self._waiting)
             self._wait(before, after, others)
-            beginning = Beginning(before.written + self._pieces.written[index], -value, after, index)
+            beginning = Beginning(before.written + self._pieces.written[index], -value, after, index, row)
             if self._is_worth_reading(beginning):
                 taken.append(beginning)
         self._left -= len(taken)
         return taken
 
-    def result(self):
-        """Returns `NextWords`."""
+    def result(self) -> NextWords:
+        """Returns what was found."""
         words = heapq.nlargest(self._k, self._words.items(), key=_probability)
         words = sorted([*words, *self._met.items()], key=_probability, reverse=True)
         return NextWords(words, min(self._total, 1.0))
 
-    def _end(self, beginning, following):
+    @abc.abstractmethod
+    def _end(self, beginning: Beginning, following: np.ndarray) -> None:
         """Adds the word that ends after a beginning."""
+
+    @abc.abstractmethod
+    def _follow(self, beginning: Beginning, after: Context, least: float) -> None:
+        """Adds what may follow a beginning: words that end at once, and longer beginnings, which wait."""
+
+    def _is_worth_reading(self, beginning: Beginning) -> bool:
+        """Returns whether it is likely enough."""
+        return math.exp(beginning.log_probability) > _LEAST_SHARE * self._total
+
+    def _log_least(self, least: float) -> float:
+        return _log(max(least, _LEAST_SHARE * self._total))
+
+    def _wait(self, before: Beginning, after: Context, others: Iterator[tuple[int, float, Any]]) -> None:
+        """Lets the first of some pieces wait, each with its log probability and row, and the rest behind it."""
+        for index, value, row in others:
+            entry = (-before.log_probability - value, next(self._order), before, after, (index, row), others)
+            heapq.heappush(self._waiting, entry)
+            return
+
+    def _waits_for(self, least: float) -> bool:
+        return bool(self._waiting) and math.exp(-self._waiting[0][0]) > least
+
+    def _least(self) -> float:
+        """Returns the least probability of a word that may be returned."""
+        likeliest = heapq.nlargest(self._k, self._words.values())
+        return max(self.at_least, likeliest[-1]) if len(likeliest) == self._k else self.at_least
+
+    def _add(self, written: str, probability: float) -> None:
+        word = word_of(written)
+        if word and word not in self._exclude:
+            words = self._met if word in self._beside else self._words
+            words[word] = words.get(word, 0.0) + probability
+
+
+class _PrefixSearch(Search):
+    """A search of the words that begin with a prefix."""
+
+    def __init__(self, pieces, prefix, k, exclude, begins, at_least, beside):
+        super().__init__(pieces, k, exclude, at_least, beside, _MOST_ROWS + _ROWS_A_WORD * k + _WAYS * len(prefix))
+        self._prefix, self._begins = prefix, begins
+        self._ways = [_WAYS] * len(prefix)
+
+    def _end(self, beginning, following):
         if len(beginning.written) >= len(self._prefix) and beginning.written.strip():
             ended = self._pieces.end_probability(following)
             self._add(beginning.written, math.exp(beginning.log_probability) * ended)
 
     def _follow(self, beginning, after, least):
-        """Adds what may follow a beginning: words that end at once, and longer beginnings, which wait."""
         written, before, following = beginning.written, beginning.log_probability, after.log_probabilities
         if written.strip() and len(written) >= len(self._prefix):
             ids = self._pieces.going_on_above(following, self._log_least(least) - before)
@@ -289,9 +383,6 @@ class _Search:
             following[self._pieces.ids_of(self._exclude)] = -np.inf
         return ids, following[ids]
 
-    def _log_least(self, least):
-        return _log(max(least, _LEAST_SHARE * self._total))
-
     def _covers(self, written, ids):
         return self._pieces.covers(ids, self._prefix[len(written) :])
 
@@ -302,48 +393,27 @@ class _Search:
         self._add_whole(beginning, ids[beside], values[beside])
         return ids[~beside], values[~beside]
 
-    def _wait(self, before, after, others):
-        """Lets the first of the pairs of a piece and its log probability wait, and the rest behind it."""
-        for index, value in others:
-            entry = (-before.log_probability - value, next(self._order), before, after, index, others)
-            heapq.heappush(self._waiting, entry)
-            return
-
-    def _waits_for(self, least):
-        return bool(self._waiting) and math.exp(-self._waiting[0][0]) > least
-
     def _is_worth_reading(self, beginning):
         """Returns whether it is likely enough, and among the likeliest that write so much of the prefix."""
         size = len(beginning.written)
-        if math.exp(beginning.log_probability) <= _LEAST_SHARE * self._total:
+        if not super()._is_worth_reading(beginning):
             return False
         if size < len(self._prefix):
             self._ways[size] -= 1
         return size >= len(self._prefix) or self._ways[size] >= 0
 
-    def _least(self):
-        """Returns the least probability of a word that may be returned."""
-        likeliest = heapq.nlargest(self._k, self._words.values())
-        return max(self._at_least, likeliest[-1]) if len(likeliest) == self._k else self._at_least
-
     def _add_whole(self, beginning, ids, values):
         for index, value in zip(ids.tolist(), values.tolist(), strict=True):
             self._add(beginning.written + self._pieces.written[index], math.exp(beginning.log_probability + value))
 
-    def _add(self, written, probability):
-        word = word_of(written)
-        if word and word not in self._exclude:
-            words = self._met if word in self._beside else self._words
-            words[word] = words.get(word, 0.0) + probability
-
 
 def _likeliest(ids, values, most):
-    """Returns an iterator of pairs of an id and its value, of the likeliest, in their order; equals by lower ids."""
+    """Returns an iterator of ids, their values and `None`, of the likeliest, in their order; equals by lower ids."""
     if most < len(ids):
         best = values >= np.partition(values, -most)[-most]
         ids, values = ids[best], values[best]
     order = np.argsort(-values, kind="stable")[:most]
-    return zip(ids[order].tolist(), values[order].tolist(), strict=True)
+    return zip(ids[order].tolist(), values[order].tolist(), itertools.repeat(None))
 
 
 def word_of(written: str) -> str:
@@ -369,6 +439,10 @@ def _log(probability):
 def _mass(log_probabilities):
     """Returns the probability of all of some pieces."""
     return float(np.exp(log_probabilities).sum(dtype="float64"))
+
+
+def _is_character(letter):
+    return unicodedata.category(letter) != "Cs"
 
 
 def _is_sign(written):

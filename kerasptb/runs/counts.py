@@ -10,6 +10,7 @@ from kerasptb.ops.counts import NUM_WEIGHTS, sort_positions
 from kerasptb.reading.counted_reader import CountedText, learn_weights
 from kerasptb.runs.damage import damage
 from kerasptb.runs.files import COUNTS
+from kerasptb.runs.words import make_words, remove_words
 from kerasptb.utils.files import atomic_write
 
 # Tokens of the validation text that the weights are learned on: as many as the text of 20 novels has for it.
@@ -19,13 +20,14 @@ _REMEDY = "`kerasptb count RUN` makes the counts anew; --counts none does withou
 
 
 def make_counts(run, reader, corpus, report):
-    """Writes the counts of a corpus' training text into a run, unless they do not help on its validation text.
+    """Writes the words and counts of a corpus' training text into a run; no counts if they do not help on valid.
 
     `reader` is that of the network. Returns the `CountedText`, `None` if they do not help.
     """
+    make_words(run, corpus.train)
     counts, line = _learned(reader, corpus)
     if counts is None:
-        remove_counts(run)
+        (run.folder / COUNTS).unlink(missing_ok=True)
     else:
         write_counts(run.folder, counts)
     report(line)
@@ -53,8 +55,9 @@ def _learned(reader, corpus):
 
 
 def remove_counts(run):
-    """Removes the counts of a run, if it has some."""
+    """Removes the words and counts of a run, if it has some."""
     (run.folder / COUNTS).unlink(missing_ok=True)
+    remove_words(run)
 
 
 def load_counts(run):

@@ -8,6 +8,7 @@
       best.copy.weights.h5 the same again: no training comes by them twice
       last.weights.h5      the weights of the last whole epoch
       weights.int8.npz     the best weights in 8 bits, in place of all these, if `kerasptb export --format run` wrote it
+      words.txt            the words that the training text has more than once, the most frequent first
       counts.npy           the training text, the order of its positions, and how much its counts weigh
       resume.npz           the latest checkpoint: all that the training depends on
       resume.before.npz    the checkpoint before
@@ -47,6 +48,7 @@ ADAPTATION = "adaptation.json"
 BEST_COPY = "best.copy.weights.h5"
 QUANTIZED = "weights.int8.npz"
 COUNTS = "counts.npy"
+WORDS = "words.txt"
 ENGLISH = "english"
 IN_THE_PACKAGE = Path(__file__).with_name(ENGLISH)
 
@@ -61,6 +63,7 @@ _FILES = {
     EXPLANATION,
     ADAPTATION,
     COUNTS,
+    WORDS,
     "best.weights.h5",
     BEST_COPY,
     "last.weights.h5",

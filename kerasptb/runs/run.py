@@ -186,12 +186,15 @@ class Run:
         return self.counted(kerasptb.reading.open_reader(self.model))
 
     def counted(self, reader: kerasptb.reading.Reader) -> kerasptb.reading.Reader:
-        """Returns a reader of the run's network with the counts of its training text; itself if there are none."""
+        """Returns a reader of the run's network with the words and counts of its training text, if the run has them."""
         from kerasptb.reading.counted_reader import CountedReader  # noqa: PLC0415  (needs Keras)
         from kerasptb.runs.counts import load_counts  # noqa: PLC0415
+        from kerasptb.runs.words import load_words  # noqa: PLC0415
 
         counts = load_counts(self) if self.with_counts else None
-        return reader if counts is None else CountedReader(reader, counts)
+        counted = reader if counts is None else CountedReader(reader, counts)
+        counted.lexicon = load_words(self)
+        return counted
 
     def count(self, data: Corpus | TextSource | None = None, report: Callable[[str], Any] = print) -> bool:
         """Counts the training text anew, unless its counts do not help on the validation text.

@@ -1,0 +1,39 @@
+"""The words of a text: what is a word, for those who correct what was typed."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from kerasptb.data.tokenizers.prefixes import fold_case
+
+# Of a text, so many words that it has more than once, the most frequent; of the longest letters that keys look for.
+_MOST, _LEAST, _LONGEST = 100_000, 2, 40
+_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+
+
+class Lexicon:
+    """Words that are known, whatever the case.
+
+    Args:
+        words: the words.
+    """
+
+    def __init__(self, words: Iterable[str]) -> None:
+        self.words = tuple(words)
+        self._folded = frozenset(map(fold_case, self.words))
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> "Lexicon":
+        """Returns the words that texts have more than once, the most frequent first."""
+        counts: Counter[str] = Counter()
+        for text in texts:
+            counts.update(_WORD.findall(text))
+        frequent = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+        return cls([word for word, count in frequent if count >= _LEAST and len(word) <= _LONGEST][:_MOST])
+
+    def __contains__(self, text: object) -> bool:
+        """Whether all words in a text are known, or it has none; `'s` may follow each."""
+        if not isinstance(text, str):
+            return False
+        words = map(fold_case, _WORD.findall(text))
+        return all(word in self._folded or word.removesuffix("'s") in self._folded for word in words)

@@ -1,0 +1,238 @@
+"""The words that taps may stand for: a search as that of words.py, in which each beginning has a row of an alignment.
+
+The value of a beginning is its probability times what its letters can make of the taps at most, so that exact typing is
+the case of a row with one number. What the taps write, letter by letter, is read too, in the same rounds: its
+probability says whether it stays.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+import math
+from collections.abc import Collection, Generator
+
+import numpy as np
+
+from kerasptb.data import Tokenizer
+from kerasptb.data.lexicon import Lexicon
+from kerasptb.ops import taps as ops
+from kerasptb.reading.channel import Channel, Taps
+from kerasptb.reading.context import Beginning, Context
+from kerasptb.reading.memory import Memory
+from kerasptb.reading.words import NextWords, Search, WordPieces, word_of
+
+# Longer taps are not looked for, and stay as they are.
+MAX_TAPS = 40
+# Beginnings that are read at most, and more for each word that is asked for.
+_MOST_ROWS, _ROWS_A_WORD = 64, 16
+# By how much a word must be likelier than what is typed, as a natural logarithm, to be written instead.
+MARGIN = 0.5
+# What a model gives for each letter to come, about: else beginnings with a letter or two come before whole words.
+_A_TAP = 0.2
+# Words of less than this share of the probability of what is typed are not looked for.
+BESIDE = 1e-2
+
+
+@dataclasses.dataclass(frozen=True)
+class Readings:
+    """What taps may stand for.
+
+    Attributes:
+        words: pairs of a word and the probability that it comes and is typed so, the likeliest first; what the taps
+            write may be among them.
+        literal: what the taps write.
+        literal_probability: the same of that.
+    """
+
+    words: list[tuple[str, float]]
+    literal: str
+    literal_probability: float
+
+    def corrected(self, margin: float = MARGIN) -> str:
+        """Returns the likeliest word, or what is typed unless that is likelier by a margin of log odds."""
+        for word, probability in self.words:
+            if word != self.literal:
+                return word if probability > self.literal_probability * math.exp(margin) else self.literal
+        return self.literal
+
+    @property
+    def total(self) -> float:
+        """The probability of all of them."""
+        known = dict(self.words)
+        return sum(known.values()) + (0.0 if self.literal in known else self.literal_probability)
+
+
+def search_taps(
+    pieces: WordPieces,
+    tokenizer: Tokenizer,
+    context: Context,
+    taps: Taps,
+    channel: Channel,
+    k: int,
+    whole: bool,
+    exclude: Collection[str] = (),
+    begins: bool = False,
+    at_least: float = 0.0,
+    memory: Memory | None = None,
+    lexicon: Lexicon | None = None,
+    beside: float = BESIDE,
+) -> Generator[list[Beginning], list[Context], Readings]:
+    """Finds the likeliest words that taps may stand for; a generator as `search_words`.
+
+    Args:
+        pieces: the `WordPieces`.
+        tokenizer: their `Tokenizer`.
+        context: the `Context` after the text before the word.
+        taps: the `Taps`, at least one.
+        channel: the `Channel`.
+        k: number of words.
+        whole: whether the taps are all of the word. Two words whose space was left out are a word with a space.
+        exclude: as in `search_words`, like the rest.
+        begins: whether the word comes without a space before it.
+        at_least: the least probability that is looked for.
+        memory: the words typed before, which are likelier; `None` for none.
+        lexicon: words that are known: others are less likely, by `Errors.unknown`; `None` if none is.
+        beside: the share of the probability of what is typed below which no word is looked for.
+
+    Returns:
+        The `Readings`.
+    """
+    if len(taps.text) > MAX_TAPS:
+        return Readings([], taps.text, 0.0)
+    literal = _Literal(pieces, tokenizer, context, taps.text, begins)
+    hits = _with_forecast(channel.hits(pieces.trie, taps, whole))
+    lead = "" if begins else " "
+
+    def prior(word):
+        known = lexicon is None or word in lexicon or (memory is not None and word in memory)
+        return 1.0 if known else channel.errors.unknown
+
+    search = _TappedSearch(pieces, lead, hits, k, exclude, at_least, () if memory is None else memory, prior)
+    row, before = ops.first_row(hits, _A_TAP ** len(taps.text)), -pieces.log_given(context.known(), lead, begins)
+    search.read([(Beginning("", before + math.log(ops.bound(hits, row)), context, -1, row), context)])
+    literal.log_probability += before
+
+    def as_typed():
+        return prior(taps.text) * math.exp(literal.log_probability) * hits.hit ** len(taps.text)
+
+    while True:
+        asked, of_literal = search.take(), literal.take()
+        if not asked and not of_literal:
+            break
+        contexts = yield [*asked, *of_literal]
+        if asked:
+            search.read(list(zip(asked, contexts[: len(asked)], strict=True)))
+        if of_literal:
+            literal.read(contexts[-1])
+            if literal.is_done:
+                search.at_least = max(at_least, beside * as_typed())
+    found = dict(search.result().words)
+    found[taps.text] = max(as_typed(), found.get(taps.text, 0.0))
+    if memory is not None:
+        _mix(found, memory, exclude, hits, row, pieces.trie)
+    words = heapq.nlargest(k, found.items(), key=lambda pair: pair[1])
+    return Readings(words, taps.text, found[taps.text])
+
+
+def _mix(found, memory, exclude, hits, row, trie):
+    """Mixes a memory into the probabilities of words; those that the search has not found have none of the model."""
+    of_model, shares = memory.shares
+    places = np.flatnonzero(shares > 0)
+    words = [memory.lexicon[place] for place in places]
+    aligned = ops.align_all(hits, row, [trie.spell(word) for word in words])
+    for word in found:
+        found[word] *= of_model
+    for word, share, taps in zip(words, shares[places].tolist(), aligned.tolist(), strict=True):
+        if taps > 0 and word not in exclude:
+            found[word] = found.get(word, 0.0) + share * taps
+
+
+def _with_forecast(hits):
+    """Returns `Hits` that are worth more by what a tap to come costs, of which `first_row` begins with that of all."""
+    return dataclasses.replace(hits, likelihoods=hits.likelihoods / _A_TAP, strays=hits.strays / _A_TAP)
+
+
+class _TappedSearch(Search):
+    """A search of the words that taps may stand for."""
+
+    def __init__(self, pieces, lead, hits, k, exclude, at_least, beside, prior):
+        super().__init__(pieces, k, exclude, at_least, beside, _MOST_ROWS + _ROWS_A_WORD * k)
+        self._lead, self._hits, self._trie, self._prior = lead, hits, pieces.trie, prior
+
+    def result(self) -> NextWords:
+        """Returns what was found."""
+        self._total = math.fsum([*self._words.values(), *self._met.values()])
+        return super().result()
+
+    def _end(self, beginning, following):
+        if beginning.written.strip() and not self._pieces.are_words:
+            self._add_ended(beginning, self._pieces.end_probability(following))
+
+    def _add_ended(self, beginning, ended):
+        share = beginning.row.end / ops.bound(self._hits, beginning.row)
+        if share > 0 and (word := word_of(beginning.written)):
+            probability = self._prior(word) * math.exp(beginning.log_probability) * ended * share
+            self._add(beginning.written, probability)
+            self._total = max(self._total, probability)
+
+    def _follow(self, beginning, after, least):
+        log_least = self._log_least(least) - beginning.log_probability
+        first, last = self._places(beginning.written)
+        ids, values, row_after = ops.follow(
+            self._trie, first, last, self._hits, beginning.row, after.log_probabilities, log_least, self._left
+        )
+        found = zip(ids.tolist(), values.tolist(), map(row_after, range(len(ids))), strict=True)
+        if self._pieces.are_words:
+            found = self._without_whole(beginning, list(found), log_least)
+        elif not beginning.written and self._lead and self._trie.space < len(self._trie.pieces):
+            space = int(self._trie.pieces[self._trie.space])
+            if space >= 0 and (value := float(after.log_probabilities[space])) > log_least:
+                found = iter(sorted([*found, (space, value, beginning.row)], key=lambda each: -each[1]))
+        self._wait(beginning, after, found)
+
+    def _places(self, written):
+        """Returns where in the trie the pieces are that may follow: a space comes first, if any, or between words."""
+        space, end = self._trie.space, len(self._trie.letters)
+        if written.strip():
+            return 0, end
+        return (space + 1, end) if self._lead and not written else (0, space)
+
+    def _without_whole(self, beginning, found, log_least):
+        """Adds words that are tokens. Yields those that another word may follow, whose space was left out."""
+        for index, value, row in found:
+            written = beginning.written + self._pieces.written[index]
+            ended = Beginning(written, beginning.log_probability + value, beginning.context, index, row)
+            self._add_ended(ended, 1.0)
+            left = 1 - row.end / ops.bound(self._hits, row)
+            if left > 0 and value + math.log(left) > log_least:
+                yield index, value, row
+
+
+class _Literal:
+    """What taps write, read piece by piece."""
+
+    def __init__(self, pieces, tokenizer, context, text, begins):
+        self._pieces, self._last, self._place, self.is_done = pieces, context, 0, False
+        self._ids = tokenizer.encode_further(text, "(" if begins else "a").tolist()
+        self.log_probability = pieces.spelling(text) if tokenizer.unk_id in self._ids else 0.0
+        self._advance()
+
+    def take(self):
+        """Returns the `Beginning` that is to be read next, if any."""
+        return [] if self.is_done else [Beginning("", 0.0, self._last, self._ids[self._place - 1])]
+
+    def read(self, context):
+        """Takes the `Context` after it."""
+        self._last = context
+        self._advance()
+
+    def _advance(self):
+        logs = self._last.known()
+        if self._place < len(self._ids):
+            self.log_probability += float(logs[self._ids[self._place]])
+            self._place += 1
+            self.is_done = self._pieces.are_words and self._place == len(self._ids)
+        else:
+            self.log_probability += math.log(max(self._pieces.end_probability(logs), 1e-30))
+            self.is_done = True
