@@ -152,7 +152,7 @@ class Keyboard(Channel):
 
     def __init__(self, layout: Layout | str | os.PathLike[str] = "qwerty", errors: Errors | None = None) -> None:
         super().__init__(Errors() if errors is None else errors)
-        self.layout = layout if isinstance(layout, Layout) else load_layout(layout)
+        self.layout = layout if isinstance(layout, Layout) else load_layout(os.fspath(layout))
         self._width = width_of(self.errors.wrong, self.layout.height)
 
     @functools.cached_property

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import os
 import unicodedata
 from pathlib import Path
 
@@ -63,7 +62,7 @@ class Layout:
 
 
 @functools.lru_cache(16)
-def load_layout(name: str | os.PathLike[str]) -> Layout:
+def load_layout(name: str) -> Layout:
     """Returns a `Layout` of the package, "azerty", "portuguese", "qwerty" or "qwertz", or of a JSON file.
 
     A file has `rows` from the top, each with its `keys` from left to right, `from` where the first begins; and may have
@@ -72,14 +71,14 @@ def load_layout(name: str | os.PathLike[str]) -> Layout:
     Raises:
         DataError: if there is no such layout, or the file is none.
     """
-    own = _OWN / f"{os.fspath(name)}.json"
+    own = _OWN / f"{name}.json"
     path = own if own.parent == _OWN and own.exists() else Path(name)
     try:
         layout = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
         known = ", ".join(sorted(each.stem for each in _OWN.glob("*.json")))
         raise DataError(
-            f"Expected a layout, one of {known}, or the path of a file. Received: {os.fspath(name)}"
+            f"Expected a layout, one of {known}, or the path of a file. Received: {name}"
         ) from None
     except ValueError as error:
         raise DataError(f"Expected {_WHAT} in {path}. Received: {error}") from None
