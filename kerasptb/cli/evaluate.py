@@ -57,6 +57,19 @@ def add_parser(commands):
         help="with --keyboard: type this text; for a run of words a sentence a line",
     )
     command.add_argument(
+        "--typos",
+        type=float,
+        metavar="RATE",
+        help="with --keyboard: type with errors, this share of taps on wrong keys, and correct them",
+    )
+    command.add_argument("--layout", help="with --typos: a layout or its file (default: qwerty)")
+    command.add_argument(
+        "--letters", action="store_true", help="with --typos: which keys are hit is known, but not where"
+    )
+    command.add_argument(
+        "--words", type=arguments.positive, help="with --typos: words that are typed at most (default: 5000)"
+    )
+    command.add_argument(
         "--num-steps",
         type=arguments.positive,
         help="words of a row; with --dynamic those of a segment (default there: 20)",
@@ -132,6 +145,10 @@ def _check(options):
         )
     if (options.learn or options.text is not None or options.keys) and not options.keyboard:
         raise ValueError("--keys, --learn and --text are of --keyboard, which types a text.")
+    if options.typos is None and (options.layout or options.letters or options.words):
+        raise ValueError("--layout, --letters and --words are of --typos, which types with errors.")
+    if options.typos is not None and (not options.keyboard or options.continuous_cache):
+        raise ValueError("--typos is of --keyboard, without --continuous-cache.")
     if options.text is not None and (options.split or options.data):
         raise ValueError("--text is the text to type: leave --split and --data out.")
     if options.continuous_cache and (options.learn or options.text is not None):
@@ -146,18 +163,59 @@ def _type(options, run):
         corpus, text = None, read_utf8(Path(options.text), "text").removeprefix("\ufeff")
         named = {"text": options.text}
     import_keras()
-    result = run.evaluate_keyboard(
-        corpus, options.split, text, options.keys or 3, options.learn, options.continuous_cache, report=_say
-    )
+    if options.typos is None:
+        name, lines = "keyboard", _keyboard_lines
+        result = run.evaluate_keyboard(
+            corpus, options.split, text, options.keys or 3, options.learn, options.continuous_cache, report=_say
+        )
+    else:
+        name, lines, result = "typos", _typos_lines, _evaluate_typos(options, run, corpus, text)
     if options.json:
-        print(json.dumps({**named, "keyboard": dataclasses.asdict(result)}))
-        return
-    print(
-        f"{printable(options.text or options.split)} typed with {result.keys} suggestions: "
+        print(json.dumps({**named, name: dataclasses.asdict(result)}))
+    else:
+        print(f"{printable(options.text or options.split)} typed with {result.keys} suggestions: {lines(result)}")
+
+
+def _evaluate_typos(options, run, corpus, text):
+    from kerasptb.reading import Keyboard
+
+    keyboard, points = Keyboard(options.layout or "qwerty"), not options.letters
+    sizes = {"keys": options.keys or 3, "num_words": options.words or 5000}
+    learn, split = options.learn, options.split
+    return run.evaluate_typos(
+        corpus, split, text, options.typos, keyboard, points=points, learn=learn, progress=_show_words, **sizes
+    )
+
+
+def _show_words(done, total):
+    """Shows how many words are typed, on a terminal in a line that is updated."""
+    if sys.stderr.isatty():
+        print(f"\r{done:,} of {total:,} words", end="\n" if done == total else "", file=sys.stderr, flush=True)
+    elif done == total or done % 1000 == 0:
+        print(f"{done:,} of {total:,} words", file=sys.stderr, flush=True)
+
+
+def _keyboard_lines(result):
+    return (
         f"{result.keystroke_savings:.1%} of the keystrokes saved "
         f"(at most {result.savings_ceiling:.1%} could be; {result.num_characters:,} characters)\n"
         f"next word first in {result.top1:.1%}, among three in {result.top3:.1%} (of {result.num_words:,} words)"
     )
+
+
+def _typos_lines(result):
+    return (
+        f"{result.keystroke_savings:.1%} of the keystrokes saved "
+        f"({result.savings_without_errors:.1%} if nobody errs; {result.num_characters:,} characters), "
+        f"a key shows the word after {result.taps_until_shown:.2f} taps\n"
+        f"{_share(result.right)} of the words are right, {_share(result.right_as_typed)} before correction, which "
+        f"changes {_share(result.changed)} of the latter "
+        f"(95 % intervals; {result.num_words:,} words, {result.wrong_keys:.1%} of the taps on wrong keys)"
+    )
+
+
+def _share(share):
+    return f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})"
 
 
 def _settings(result):

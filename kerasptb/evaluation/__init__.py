@@ -34,6 +34,8 @@ from kerasptb.evaluation.perplexity import (
     evaluate_split,
 )
 from kerasptb.evaluation.sentences import SentenceScore, perplexity_of, score_document, score_sentences
+from kerasptb.evaluation.simulator import Simulator
+from kerasptb.evaluation.typos import Share, TypingEvaluation, evaluate_typos
 
 __all__ = [
     "AdaptedEvaluation",
@@ -43,8 +45,11 @@ __all__ = [
     "Hypothesis",
     "KeyboardEvaluation",
     "SentenceScore",
+    "Share",
+    "Simulator",
     "TextEvaluation",
     "Tuning",
+    "TypingEvaluation",
     "Typist",
     "Weights",
     "by_utterance",
@@ -58,6 +63,7 @@ __all__ = [
     "evaluate_keyboard_on_text",
     "evaluate_perplexity",
     "evaluate_split",
+    "evaluate_typos",
     "gradient_statistics",
     "perplexity_of",
     "published_settings",

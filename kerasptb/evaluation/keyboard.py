@@ -32,7 +32,7 @@ from kerasptb.data import EOS, UNK, DataError, Tokenizer, Vocabulary
 from kerasptb.data.batching import check_sizes
 from kerasptb.data.errors import check_text
 from kerasptb.data.scripts import is_unspaced
-from kerasptb.data.tokenizers.tokenizer import TypedWord
+from kerasptb.data.tokenizers.tokenizer import Parts, TypedWord
 from kerasptb.data.tokenizers.written_text import is_of_word
 from kerasptb.evaluation.continuous_cache import Cache, CacheSettings
 from kerasptb.evaluation.perplexity import checked_text
@@ -159,7 +159,7 @@ class Typist:
             if word is not None:
                 context = Context(np.zeros(0, "float32"), row)
                 letters = range(len(word.text)) if word.is_named and row[index] > -np.inf else ()
-                shown = run_search(_find(self._writer, word, self._keys, context, letters), _unread)
+                shown = run_search(find_shown(self._writer, word, self._keys, context, letters), _unread)
                 self._counts.add([word], [shown])
 
     def result(self) -> KeyboardEvaluation:
@@ -196,8 +196,7 @@ def evaluate_keyboard(
     reader = open_reader(model)
     if cache is not None:
         check_cached(reader.tokenizer)
-    ids = checked_text(len(reader.tokenizer), ids)
-    return _type(reader, ids, reader.tokenizer.parts_of(ids), keys, cache, learn)
+    return _type(reader, *parts_of(reader, ids), keys, cache, learn)
 
 
 def evaluate_keyboard_on_text(
@@ -213,9 +212,16 @@ def evaluate_keyboard_on_text(
         learn: as in `evaluate_keyboard`. Words that the vocabulary lacks are shown once they were typed before.
     """
     reader = open_reader(model)
-    format = reader.text_format
-    parts = reader.tokenizer.typed_parts(format.signs.read(check_text(text)), format.keep_lines)
-    return _type(reader, *parts, keys, None, learn)
+    return _type(reader, *parts_of(reader, text), keys, None, learn)
+
+
+def parts_of(reader: Reader, text: str | Sequence[int] | np.ndarray) -> tuple[np.ndarray, Parts]:
+    """Returns the ids of a text, int32 [T], given as such or as a person wrote it, and what is typed of it."""
+    tokenizer, format = reader.tokenizer, reader.text_format
+    if isinstance(text, str):
+        return tokenizer.typed_parts(format.signs.read(check_text(text)), format.keep_lines)
+    ids = checked_text(len(tokenizer), text)
+    return ids, tokenizer.parts_of(ids)
 
 
 def check_cached(tokenizer: Tokenizer) -> None:
@@ -276,7 +282,7 @@ def _letters(writer, part, i, memory):
     """
     word = part[i]
     by_itself = is_of_word(word.text[0]) or not word.shown_from
-    if word.word is None or not word.is_named or not by_itself or not writer.can_show(_forms(word), memory):
+    if word.word is None or not word.is_named or not by_itself or not writer.can_show(forms_of(word), memory):
         return []
     before = "".join(each.text for each in part[:i])
     # Without spaces the keys show what follows the letters, not a word that begins with them.
@@ -284,7 +290,7 @@ def _letters(writer, part, i, memory):
     return [n for n in letters if not i or writer.split(before + word.text[:n], memory=memory).whole == before]
 
 
-def _forms(word):
+def forms_of(word):
     """Returns what on a key serves for a word: shift makes small letters capitals, but no key makes capitals small."""
     before = word.lead.lstrip()
     return {before + word.text, before + word.text.lower(), word.word}
@@ -312,12 +318,12 @@ def _searches(reader, writer, ids, words, keys, cache, learn):
                 contexts = mixture.contexts(hidden[some], of_block[some], rows - first)
             for (word, letters, memory), row, context in zip(here, rows, contexts, strict=True):
                 at_least = least.of(row, word, start, context)
-                yield id(word), _find(writer, word, keys, context, letters, memory, at_least)
+                yield id(word), find_shown(writer, word, keys, context, letters, memory, at_least)
 
 
-def _find(writer, word, keys, context, letters, memory=None, at_least=0.0):
+def find_shown(writer, word, keys, context, letters, memory=None, at_least=0.0):
     """Searches when the keys show a word; a generator as `search_words`, which returns a `Shown`."""
-    forms, rank, possible = _forms(word), None, len(letters) > 0
+    forms, rank, possible = forms_of(word), None, len(letters) > 0
     for typed in letters:
         found = yield from writer.keys(
             context, word.lead + word.text[:typed], max(keys, _RANKS), word.begins, memory, at_least

@@ -319,6 +319,31 @@ class Run:
         reader = self.reader if cache is None else self.model
         return evaluation.evaluate_keyboard(reader, corpus.split(split), keys, cache, learn)
 
+    def evaluate_typos(
+        self,
+        data: Corpus | TextSource | None = None,
+        split: Split = "test",
+        text: str | None = None,
+        rate: float = 0.069,
+        keyboard: kerasptb.reading.Keyboard | None = None,
+        **options: Any,
+    ) -> kerasptb.evaluation.TypingEvaluation:
+        """Types a text with errors, and corrects it, see `evaluation.evaluate_typos`.
+
+        Args:
+            data: as for `evaluate`, like `split`.
+            split: which part of it.
+            text: a text as a person wrote it, in place of both.
+            rate: the share of taps that hit another key.
+            keyboard: the `Keyboard`; `None` for QWERTY.
+            options: further arguments of `evaluation.evaluate_typos`.
+
+        Returns:
+            A `TypingEvaluation`.
+        """
+        typed = self.load_corpus(data).split(split) if text is None else text
+        return kerasptb.evaluation.evaluate_typos(self.reader, typed, rate, keyboard, **options)
+
     def evaluate_counts(
         self,
         data: Corpus | TextSource | None = None,

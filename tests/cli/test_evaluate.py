@@ -7,7 +7,8 @@ import pytest
 
 import kerasptb
 from kerasptb.cli import main
-from kerasptb.evaluation import CacheSettings, evaluate_keyboard, evaluate_keyboard_on_text
+from kerasptb.evaluation import CacheSettings, evaluate_keyboard, evaluate_keyboard_on_text, evaluate_typos
+from kerasptb.reading import Keyboard
 from kerasptb.runs.weights import save_weights
 
 
@@ -201,6 +202,31 @@ def test_evaluate_types_a_text_of_ones_own(run, tmp_path, capsys, error_of):
         assert "are of --keyboard" in error_of(["evaluate", run, *option])
     assert "leave --split" in error_of(["evaluate", run, "--keyboard", "--text", str(path), "--split", "valid"])
     assert "in its own way" in error_of(["evaluate", run, "--keyboard", "--learn", "--continuous-cache"])
+
+
+def test_evaluate_types_with_errors(run, tmp_path, capsys, error_of):
+    text = "one two three four zebra\nthree two one.\n"
+    path = tmp_path / "own.txt"
+    path.write_text(text)
+    typos = ["evaluate", run, "--keyboard", "--text", str(path), "--typos", "0.2"]
+    assert main([*typos, "--layout", "qwertz", "--letters", "--learn", "--keys", "2", "--words", "6", "--json"]) == 0
+    output = capsys.readouterr()
+    options = {"points": False, "keys": 2, "learn": True, "num_words": 6}
+    reader = kerasptb.load_run(run).reader
+    expected = evaluate_typos(reader, text, 0.2, Keyboard("qwertz"), **options)
+    assert json.loads(output.out) == {"text": str(path), "typos": dataclasses.asdict(expected)}
+    assert (expected.num_words, output.err.splitlines()[-1]) == (6, "6 of 6 words")
+    assert main(typos) == 0
+    printed, expected = capsys.readouterr().out, evaluate_typos(reader, text, 0.2)
+    assert f"{path} typed with 3 suggestions: {expected.keystroke_savings:.1%} of the keystrokes saved" in printed
+    right = expected.right
+    assert f"{right.value:.1%} ({right.low:.1%} to {right.high:.1%}) of the words are right" in printed
+    assert main(["evaluate", run, "--keyboard", "--typos", "0", "--words", "9"]) == 0
+    assert "(95 % intervals; 9 words, 0.0% of the taps on wrong keys)" in capsys.readouterr().out
+    assert "wrong keys in [0, 0.5]. Received: 0.7" in error_of([*typos[:-1], "0.7"])
+    assert "Expected a layout, one of azerty" in error_of([*typos, "--layout", "none"])
+    assert "are of --typos" in error_of(["evaluate", run, "--keyboard", "--letters"])
+    assert "--typos is of --keyboard" in error_of(["evaluate", run, "--typos", "0.1"])
 
 
 def test_evaluate_types_by_subwords(no_steps, tmp_path, capsys, error_of):

@@ -23,7 +23,7 @@ TEXTS = {
 def keys_of_evaluation(reader, text, learn, monkeypatch):
     """What is on the keys at each look of the evaluation: the word that is typed, and the words up to it."""
     monkeypatch.setattr(keyboard, "_SCORES", 1)  # one word after the other
-    looks, typed, of_writer, of_word = [], [], Writer.keys, keyboard._find
+    looks, typed, of_writer, of_word = [], [], Writer.keys, keyboard.find_shown
 
     def keys(self, context, prefix, *others):
         found = yield from of_writer(self, context, prefix, *others)
@@ -36,7 +36,7 @@ def keys_of_evaluation(reader, text, learn, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Writer, "keys", keys)
-        patch.setattr(keyboard, "_find", find)
+        patch.setattr(keyboard, "find_shown", find)
         result = evaluate_keyboard_on_text(reader, text, KEYS, learn)
     return looks, result
 
