@@ -8,7 +8,9 @@ from kerasptb.data.tokenizers.prefixes import fold_case
 
 # Of a text, so many words that it has more than once, the most frequent; of the longest letters that keys look for.
 _MOST, _LEAST, _LONGEST = 100_000, 2, 40
-_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+# Words between which a single hyphen or space stands.
+_WORDS = re.compile(rf"{WORD.pattern}(?:[- ]{WORD.pattern})*")
 
 
 class Lexicon:
@@ -27,13 +29,13 @@ class Lexicon:
         """Returns the words that texts have more than once, the most frequent first."""
         counts: Counter[str] = Counter()
         for text in texts:
-            counts.update(_WORD.findall(text))
+            counts.update(WORD.findall(text))
         frequent = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
         return cls([word for word, count in frequent if count >= _LEAST and len(word) <= _LONGEST][:_MOST])
 
     def __contains__(self, text: object) -> bool:
-        """Whether all words in a text are known, or it has none; `'s` may follow each."""
-        if not isinstance(text, str):
+        """Whether a text is known words, between which a hyphen or a space may stand; `'s` may follow each."""
+        if not isinstance(text, str) or not _WORDS.fullmatch(text):
             return False
-        words = map(fold_case, _WORD.findall(text))
+        words = map(fold_case, WORD.findall(text))
         return all(word in self._folded or word.removesuffix("'s") in self._folded for word in words)

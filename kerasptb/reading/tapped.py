@@ -27,9 +27,9 @@ MAX_TAPS = 40
 # Beginnings that are read at most, and more for each word that is asked for.
 _MOST_ROWS, _ROWS_A_WORD = 64, 16
 # By how much a word must be likelier than what is typed, as a natural logarithm, to be written instead.
-MARGIN = 0.5
+MARGIN = 1.75
 # What a model gives for each letter to come, about: else beginnings with a letter or two come before whole words.
-_A_TAP = 0.2
+_A_TAP = 0.12
 # Words of less than this share of the probability of what is typed are not looked for.
 BESIDE = 1e-2
 
