@@ -77,9 +77,7 @@ def load_layout(name: str) -> Layout:
         layout = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
         known = ", ".join(sorted(each.stem for each in _OWN.glob("*.json")))
-        raise DataError(
-            f"Expected a layout, one of {known}, or the path of a file. Received: {name}"
-        ) from None
+        raise DataError(f"Expected a layout, one of {known}, or the path of a file. Received: {name}") from None
     except ValueError as error:
         raise DataError(f"Expected {_WHAT} in {path}. Received: {error}") from None
     try:

@@ -30,6 +30,8 @@ _MOST_ROWS, _ROWS_A_WORD = 64, 16
 MARGIN = 0.5
 # What a model gives for each letter to come, about: else beginnings with a letter or two come before whole words.
 _A_TAP = 0.2
+# A piece that is less likely than this after what comes before it, with its taps, is not looked at.
+_LOG_LEAST_PIECE = -20.0
 # Words of less than this share of the probability of what is typed are not looked for.
 BESIDE = 1e-2
 
@@ -55,6 +57,10 @@ class Readings:
             if word != self.literal:
                 return word if probability > self.literal_probability * math.exp(margin) else self.literal
         return self.literal
+
+    def log_odds(self, word: str) -> float:
+        """Returns by how much a word is likelier than what was typed, a natural logarithm, at most 700."""
+        return min(math.log(dict(self.words)[word]) - math.log(max(self.literal_probability, 1e-300)), 700.0)
 
     @property
     def total(self) -> float:
@@ -177,7 +183,7 @@ class _TappedSearch(Search):
             self._total = max(self._total, probability)
 
     def _follow(self, beginning, after, least):
-        log_least = self._log_least(least) - beginning.log_probability
+        log_least = max(self._log_least(least) - beginning.log_probability, _LOG_LEAST_PIECE)
         first, last = self._places(beginning.written)
         ids, values, row_after = ops.follow(
             self._trie, first, last, self._hits, beginning.row, after.log_probabilities, log_least, self._left
