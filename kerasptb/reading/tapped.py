@@ -120,7 +120,8 @@ def search_taps(
     def as_typed():
         return prior(taps.text) * math.exp(literal.log_probability) * hits.hit ** len(taps.text)
 
-    asked, of_literal = [Beginning("", before + math.log(ops.bound(hits, row)), context, -1, row)], []
+    asked = [Beginning("", before + math.log(ops.bound(hits, row)), context, -1, row)]
+    of_literal: list[Beginning] = []
     contexts = [context]
     while asked or of_literal:
         if literal.is_done:
