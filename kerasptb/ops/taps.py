@@ -9,7 +9,8 @@ and that of the text and another letter c is
            + (doubled P(t_j | c) + stray(t_j)) p[j-1]
 
 the forward algorithm of a pair hidden Markov model (Durbin et al., 1998, "Biological Sequence Analysis", chapter 4),
-with the edits of Damerau (1964, "A technique for computer detection and correction of spelling errors"). If the taps may be the beginning of a word only, letters after the last tap cost nothing.
+with the edits of Damerau (1964, "A technique for computer detection and correction of spelling errors"). If the taps
+may be the beginning of a word only, letters after the last tap cost nothing.
 
 P(t | c) is relative to the letter for which the tap is likeliest, so that no tap is worth more than one, and the sum of
 a row bounds that of all texts that begin so. Pieces lie in a trie, which is walked as far as the bound allows.
@@ -78,6 +79,7 @@ class Trie:
         symbols: mapping from a character to its number, S of them; that of the space is the last.
         letters: int32 [N], the symbol of each node.
         ends: int32 [N], the node after its last descendant.
+        parents: int32 [N], the node of the letter before, -1 for none.
         pieces: int32 [N], the index of the piece that ends there, -1 for none.
         space: the node of the space, of which those of all later nodes are descendants; N for none.
     """
@@ -91,6 +93,7 @@ class Trie:
         letters: list[int] = []
         pieces: list[int] = []
         ends: list[int] = []
+        parents: list[int] = []
         path: list[int] = []
         for symbols, piece in spelled:
             same = 0
@@ -100,6 +103,7 @@ class Trie:
                 ends[node] = len(letters)
             del path[same:]
             for symbol in symbols[same:]:
+                parents.append(path[-1] if path else -1)
                 path.append(len(letters))
                 letters.append(symbol)
                 pieces.append(-1)
@@ -107,7 +111,9 @@ class Trie:
             pieces[-1] = piece
         for node in path:
             ends[node] = len(letters)
-        self.letters, self.ends, self.pieces = (np.array(each, "int32") for each in (letters, ends, pieces))
+        self.letters, self.ends, self.parents, self.pieces = (
+            np.array(each, "int32") for each in (letters, ends, parents, pieces)
+        )
         spaces = np.flatnonzero(self.letters == self.symbols[" "])
         self.space = int(spaces[0]) if len(spaces) else len(letters)
 

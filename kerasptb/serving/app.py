@@ -1,6 +1,7 @@
 """The web application: routes and their errors. The answers are computed in `engine.py`."""
 
 import contextlib
+import functools
 import itertools
 import math
 from pathlib import Path
@@ -14,6 +15,8 @@ from starlette.exceptions import HTTPException
 
 import kerasptb
 from kerasptb.data import EOS, DataError
+from kerasptb.data.tokenizers.prefixes import fold_case
+from kerasptb.reading import Keyboard
 from kerasptb.serving import schemas
 from kerasptb.serving.engine import SuggestionEngine
 from kerasptb.serving.errors import BadRequestError, BusyError
@@ -32,6 +35,7 @@ MAX_BODY_BYTES = 12 * schemas.MAX_CHARACTERS + 8_000
 # A fast typist makes ten keystrokes a second, each of which may send two requests. An office may share an address.
 DEFAULT_RATE = 100
 
+_CORRECTIONS = 2  # words that are looked for, of which what was typed may be one
 _PAGE = Path(__file__).parent / "page"
 _PROBLEMS = {
     400: "The body is not JSON.",
@@ -101,11 +105,24 @@ def _add_routes(app):
         """Suggests the next word, or words that the unfinished one at the end may become."""
         engine = app.state.engine
         typed, memory = await engine.split(request.text, request.complete, request.learn)
-        found = await engine.keys(await engine.context(typed.whole), typed, request.k, memory)
+        context = await engine.context(typed.whole)
+        prefix = engine.text_format.end_typed(request.text, len(typed.prefix.removeprefix(" ")))
+        if request.typos is None or not typed.prefix.strip():
+            found = await engine.keys(context, typed, request.k, memory)
+            return schemas.SuggestResponse(
+                suggestions=_suggested(found.words),
+                prefix=prefix,
+                prefix_probability=found.prefix_probability,
+                correction=None,
+            )
+        how = typed, request.touches, keyboard_of(request.typos)
+        found = await engine.readings(context, *how, request.k, whole=False, memory=memory)
+        whole = await engine.readings(context, *how, _CORRECTIONS, whole=True, memory=memory)
         return schemas.SuggestResponse(
-            suggestions=_suggested(found),
-            prefix=engine.text_format.end_typed(request.text, len(typed.prefix.removeprefix(" "))),
-            prefix_probability=found.prefix_probability,
+            suggestions=_suggested(found.words, found.literal),
+            prefix=prefix,
+            prefix_probability=found.total,
+            correction=_correction(whole),
         )
 
     @app.post("/v1/stream", responses=problems | of_state, tags=["API"], summary="Suggest words, a few words at a time")
@@ -126,7 +143,7 @@ def _add_routes(app):
         typed = engine.typed_after(whole, read(request.prefix, whole))
         found = await engine.keys(context, typed, request.k, memory)
         return schemas.StreamResponse(
-            suggestions=_suggested(found),
+            suggestions=_suggested(found.words),
             prefix_probability=found.prefix_probability,
             state=encode_state(context.state, engine.fingerprint, memory, whole),
         )
@@ -166,8 +183,27 @@ def _described(problems):
     return {status: {"model": schemas.Problem, "description": reason} for status, reason in problems.items()}
 
 
-def _suggested(found):
-    return [schemas.SuggestedWord(word=word, probability=probability) for word, probability in found.words]
+@functools.cache
+def keyboard_of(layout):
+    """Returns the `Keyboard` of a layout of the package."""
+    return Keyboard(layout)
+
+
+def _suggested(words, prefix=""):
+    """Returns words for an answer; those that do not begin with a prefix correct it."""
+    begins = fold_case(prefix)
+    return [
+        schemas.SuggestedWord(word=word, probability=value, corrects=not fold_case(word).startswith(begins))
+        for word, value in words
+    ]
+
+
+def _correction(readings):
+    """Returns what a word should be by its `Readings`; None if it stays."""
+    word = readings.corrected()
+    if word == readings.literal:
+        return None
+    return schemas.Correction(word=word, log_odds=readings.log_odds(word))
 
 
 def _name(tokenizer, token):

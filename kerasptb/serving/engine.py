@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from kerasptb.reading import Writer
+from kerasptb.reading import Taps, Writer
 from kerasptb.serving.batching import Batcher
 from kerasptb.serving.errors import BadRequestError
 from kerasptb.serving.shared_reader import BatchedReader, RememberingReader
@@ -27,7 +27,7 @@ class SuggestionEngine:
 
     def __init__(self, reader, max_contexts=None):
         self.tokenizer, self.state_size, self.fingerprint = reader.tokenizer, reader.state_size, reader.fingerprint
-        self.text_format = reader.text_format
+        self.text_format, self._lexicon = reader.text_format, reader.lexicon
         self._writer, self._reader = Writer(reader.tokenizer), BatchedReader(reader)
         self._remembering = RememberingReader(self._reader, max_contexts)
         self._texts = Batcher(_one_by_one, 1, _MAX_LONG_WAITING)
@@ -108,7 +108,25 @@ class SuggestionEngine:
 
     async def keys(self, context, typed, k, memory=None):
         """Returns the `NextWords` on k keys after the `Context` of whole words, for a text as `Typed`."""
-        search = self._writer.keys(context, typed.prefix, k, typed.begins, memory)
+        return await self._run(self._writer.keys(context, typed.prefix, k, typed.begins, memory))
+
+    async def readings(self, context, typed, touches, channel, k, whole, memory=None):
+        """Returns the `Readings` of the unfinished word of a text as `Typed`, typed with errors; `touches` or None.
+
+        Raises a `BadRequestError` unless each letter has a touch, if there are touches.
+        """
+        letters = typed.prefix.strip()
+        if touches is not None and len(touches) != len(letters):
+            raise BadRequestError(
+                f"Expected a touch for each of the {len(letters)} characters of the unfinished word. "
+                f"Received: {len(touches)}."
+            )
+        taps = Taps(letters, None if touches is None else np.array(touches, "float64").reshape(-1, 2))
+        return await self._run(
+            self._writer.readings(context, taps, channel, k, whole, typed.begins, memory, self._lexicon)
+        )
+
+    async def _run(self, search):
         try:
             beginnings = next(search)
             while True:

@@ -1,6 +1,6 @@
 """The bodies of requests and answers, as in the OpenAPI description."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -38,6 +38,8 @@ _TEXT = Field(
 )
 
 
+_COORDINATE = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False, strict=True)]
+LayoutName = Literal["azerty", "portuguese", "qwerty", "qwertz"]
 _LEARN = Field(
     False,
     strict=True,
@@ -63,6 +65,24 @@ class SuggestRequest(_Request):
         "begin so. If false, it is whole and the next word is suggested.",
     )
     learn: bool = _LEARN
+    typos: LayoutName | None = Field(
+        None,
+        description="The layout of the keys on which the unfinished word may have been typed with errors; null if it "
+        "is as it stands.",
+    )
+    touches: list[tuple[_COORDINATE, _COORDINATE]] | None = Field(
+        None,
+        max_length=_MAX_PREFIX_CHARACTERS,
+        description="With `typos`, where the keys were hit for each letter of the unfinished word: x to the right and "
+        "y down from the corner of the keys, in widths of a key. null if that is not known.",
+    )
+
+
+class Correction(BaseModel):
+    """A word that is likelier than what was typed."""
+
+    word: str
+    log_odds: float = Field(description="By how much, a natural logarithm.")
 
 
 class SuggestedWord(BaseModel):
@@ -73,7 +93,13 @@ class SuggestedWord(BaseModel):
         "paragraph, N any number. With `learn` also a word that the model does not know, as it was typed before."
     )
     probability: float = Field(
-        ge=0, le=1, description="The model's probability that it comes, and ends there, given the text before."
+        ge=0,
+        le=1,
+        description="The model's probability that it comes, and ends there, given the text before; with `typos`, and "
+        "that it is typed so.",
+    )
+    corrects: bool = Field(
+        False, description="Whether it does not begin with the prefix: that was typed with an error then."
     )
 
 
@@ -85,7 +111,14 @@ class SuggestResponse(BaseModel):
         description="The unfinished word at the end of the text, which a suggestion takes the place of."
     )
     prefix_probability: float = Field(
-        ge=0, le=1, description="Probability that the next word begins with the prefix; nearly 1 if it is empty."
+        ge=0,
+        le=1,
+        description="Probability that the next word begins with the prefix; nearly 1 if it is empty. With `typos`, "
+        "that of all words that were found, and that they are typed so.",
+    )
+    correction: Correction | None = Field(
+        None,
+        description="With `typos`, what the word should be if it ends with the prefix; null if it may stay as it is.",
     )
 
 

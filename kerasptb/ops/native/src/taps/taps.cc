@@ -74,18 +74,25 @@ KERASPTB_EXPORT bool kerasptb_taps_align(const double* likelihoods, const double
 }
 
 // Returns how many pieces were found, the likeliest first; -1 without memory.
-KERASPTB_EXPORT int64_t kerasptb_taps_follow(const int32_t* letters, const int32_t* ends, const int32_t* pieces,
-                                             int64_t first, int64_t last, const double* likelihoods,
+KERASPTB_EXPORT int64_t kerasptb_taps_follow(const int32_t* letters, const int32_t* ends, const int32_t* parents,
+                                             const int32_t* pieces, int64_t first, int64_t last, const double* likelihoods,
                                              const double* strays, const double* omitted, const double* rates,
                                              int64_t symbols, int64_t taps, bool whole, const double* row,
                                              int32_t last_symbol, double bound, const float* log_probabilities,
-                                             int64_t vocabulary, double log_least, int64_t most, int32_t* found_pieces,
+                                             double log_least, int64_t most, int32_t* found_pieces,
                                              double* found_values, double* found_rows, int32_t* found_symbols) try {
   const Hits hits{likelihoods, strays, omitted, rates[0], rates[1], rates[2], rates[3], symbols, taps, whole};
   const int64_t size = taps + 1;
   if (!(bound > 0)) return 0;
-  const double at_most = vocabulary ? *std::max_element(log_probabilities, log_probabilities + vocabulary) : -INFINITY;
-  const double least = std::exp(log_least - at_most) * bound;  // of the bound of a node that is walked
+  // The likeliest piece of each node and its descendants.
+  std::vector<float> likeliest(last - first);
+  for (int64_t node = first; node < last; ++node) {
+    likeliest[node - first] = pieces[node] < 0 ? -INFINITY : log_probabilities[pieces[node]];
+  }
+  for (int64_t node = last - 1; node >= first; --node) {
+    const int64_t parent = parents[node] - first;
+    if (parent >= 0) likeliest[parent] = std::max(likeliest[parent], likeliest[node - first]);
+  }
   // The path to a node: where the subtrees of its nodes end, their letters, and their rows, after those of the text.
   std::vector<int64_t> path_ends{last};
   std::vector<int32_t> path_letters{last_symbol};
@@ -103,7 +110,7 @@ KERASPTB_EXPORT int64_t kerasptb_taps_follow(const int32_t* letters, const int32
     double *r = &rows[(depth - 1) * size], *q = r + size, *p = q + size;
     hits.add_letter(q, r, path_letters.back(), letters[node], p);
     const double after = hits.bound(p, q);
-    if (!(after > least)) {
+    if (!(std::log(after / bound) + likeliest[node - first] > log_least)) {
       node = ends[node];
       continue;
     }
