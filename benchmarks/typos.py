@@ -2,8 +2,8 @@
 
     python -m benchmarks.typos RUN TEXT … [--rates 0 0.03 0.069 0.1] [--words 5000] [--train FILE] [--csv FILE]
 
-The first words of each text are typed on QWERTY, with errors as kerasptb/evaluation/simulator.py makes them, and each is
-corrected after the text before it, typed right.
+The first words of each text are typed on QWERTY, with errors as kerasptb/evaluation/simulator.py makes them, and each
+is corrected after the text before it, typed right.
 
 - The run corrects from points and from letters, the keys that were hit; the others from letters.
 - The unigrams have the run's channel, margin and beam, but words of the training text FILE, with their shares of it.
@@ -17,7 +17,6 @@ import argparse
 import dataclasses
 import os
 import subprocess
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -52,6 +51,7 @@ class Unigrams:
         self._writer, self._lexicon, self._keyboard = Writer(vocabulary), Lexicon(words), keyboard
 
     def correct(self, unit):
+        """Returns what is written for a `Unit`."""
         search = self._writer.readings(
             self._context, unit.taps, self._keyboard, _KEYS, whole=True, lexicon=self._lexicon
         )
@@ -72,6 +72,7 @@ class Hunspell:
         self._process.stdout.readline()  # its version
 
     def correct(self, unit):
+        """Returns what is written for a `Unit`."""
         print(f"^{unit.taps.text}", file=self._process.stdin, flush=True)
         answers = list(iter(self._process.stdout.readline, "\n"))
         # A text of several words, such as "well-known", stays unless all of it is unknown.
@@ -91,6 +92,7 @@ class SymSpell:
         self._top = symspellpy.Verbosity.TOP
 
     def correct(self, unit):
+        """Returns what is written for a `Unit`."""
         found = self._lookup.lookup(unit.taps.text, self._top, 2, include_unknown=True, transfer_casing=True)
         return found[0].term
 
@@ -128,18 +130,14 @@ def figures(units, written):
 
 
 def type_text(reader, peers, text, rate, num_words, learn):
-    """Yields the name of each corrector, what it writes, the units, and the seconds of a processor."""
+    """Yields the name of each corrector, the units, and what it writes."""
     keyboard = Keyboard()
     ids, words = typed_words(reader, text, learn, num_words)
     for points in (True, False):
         units = type_words(Simulator(keyboard.layout, rate), words, points)
-        begun = time.process_time()
-        written = corrected_by_run(reader, ids, units, keyboard)
-        yield f"our model, {'points' if points else 'letters'}", units, written, time.process_time() - begun
+        yield "points" if points else "letters", units, corrected_by_run(reader, ids, units, keyboard)
     for name, peer in peers.items():
-        begun = time.process_time()
-        written = [peer.correct(unit) for unit in units]
-        yield name, units, written, time.process_time() - begun
+        yield name, units, [peer.correct(unit) for unit in units]
 
 
 def main():
@@ -154,19 +152,17 @@ def main():
     options = parser.parse_args()
     peers = {"hunspell": Hunspell(), "SymSpell": SymSpell()}
     if options.train:
-        peers = {"unigrams, letters": Unigrams(options.train.read_text(encoding="utf-8"), Keyboard()), **peers}
+        peers = {"unigrams": Unigrams(options.train.read_text(encoding="utf-8"), Keyboard()), **peers}
     reader, rows = load_run(options.run).reader, []
     for path in options.texts:
         text = path.read_text(encoding="utf-8")
         for rate in options.rates:
-            for name, units, written, seconds in type_text(
-                reader, peers, text, rate, options.words, options.learn
-            ):
+            for name, units, written in type_text(reader, peers, text, rate, options.words, options.learn):
                 row = {"corrector": name, "text": path.stem, "rate": rate, **figures(units, written)}
-                rows.append(row | {"milliseconds": round(1000 * seconds / len(units), 2), **machine.describe()})
-                print(*(f"{key} {value}" for key, value in list(rows[-1].items())[:14]), sep=", ", flush=True)
-    if options.csv:
-        machine.write_csv(options.csv, rows)
+                print(*(f"{key} {value}" for key, value in row.items()), sep=", ", flush=True)
+                rows.append(row | machine.describe())
+            if options.csv:
+                machine.write_csv(options.csv, rows)
 
 
 if __name__ == "__main__":

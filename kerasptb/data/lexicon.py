@@ -34,8 +34,9 @@ class Lexicon:
         return cls([word for word, count in frequent if count >= _LEAST and len(word) <= _LONGEST][:_MOST])
 
     def __contains__(self, text: object) -> bool:
-        """Whether a text is known words, between which a hyphen or a space may stand; `'s` may follow each."""
-        if not isinstance(text, str) or not _WORDS.fullmatch(text):
+        """Whether a text has no letters, or is known words, a hyphen or space between them; `'s` may follow each."""
+        if not isinstance(text, str):
             return False
-        words = map(fold_case, WORD.findall(text))
-        return all(word in self._folded or word.removesuffix("'s") in self._folded for word in words)
+        words = [fold_case(word) for word in WORD.findall(text)]
+        is_whole = not words or _WORDS.fullmatch(text)
+        return bool(is_whole) and all(word in self._folded or word.removesuffix("'s") in self._folded for word in words)

@@ -21,5 +21,5 @@ def test_words_are_known_whatever_the_case_and_the_apostrophe():
         "L'été",
     ):
         assert known in lexicon, known
-    for unknown in ("dog", "cat-dog", "parisian", 3):
+    for unknown in ("dog", "cat-dog", "parisian", "cat-", "-cat", "'cat'", "cat- Paris", 3):
         assert unknown not in lexicon, unknown
