@@ -160,7 +160,7 @@ def main():
             for name, units, written in type_text(reader, peers, text, rate, options.words, options.learn):
                 row = {"corrector": name, "text": path.stem, "rate": rate, **figures(units, written)}
                 print(*(f"{key} {value}" for key, value in row.items()), sep=", ", flush=True)
-                rows.append(row | machine.describe())
+                rows.append(row)
             if options.csv:
                 machine.write_csv(options.csv, rows)
 
