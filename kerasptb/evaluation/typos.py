@@ -13,6 +13,7 @@ second parts of words such as `and/or` are read, not typed.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -143,7 +144,7 @@ def evaluate_typos(
 
     Raises:
         DataError: for a rate out of range, or a text without a word to type.
-        ValueError: as `evaluate_keyboard`.
+        ValueError: for `keys` or `num_words` below 1, or a model that does not know its tokenizer.
     """
     check_sizes(keys=keys, num_words=num_words)
     reader, keyboard = open_reader(model), keyboard or Keyboard()
@@ -224,15 +225,16 @@ def _type(writer, unit, contexts, keyboard, lexicon, keys):
     Returns the `Readings` of all its taps, after how many taps a key shows it, and the same of each of its words if it
     is typed without errors; `None` if none does.
     """
-    (word, memory), context, taps = unit.words[0], contexts[0], unit.taps
-    options = {"begins": word.begins, "memory": memory, "lexicon": lexicon}
-    readings = yield from writer.readings(context, taps, keyboard, keys, whole=True, **options)
+    (word, memory), *_ = unit.words
+    options = {"begins": word.begins, "memory": memory}
+    search = functools.partial(writer.readings, contexts[0], channel=keyboard, k=keys, lexicon=lexicon, **options)
+    readings = yield from search(unit.taps, whole=True)
     forms, shown = forms_of(word) if len(unit.words) == 1 else {unit.text}, None
-    for typed in range(len(taps.text)):
+    for typed in range(len(unit.taps.text)):
         if typed:
-            found = yield from writer.readings(context, _first(taps, typed), keyboard, keys, whole=False, **options)
+            found = yield from search(_first(unit.taps, typed), whole=False)
         else:
-            found = yield from writer.keys(context, word.lead, keys, word.begins, memory)
+            found = yield from writer.keys(contexts[0], word.lead, keys, **options)
         if any(each in forms for each, _ in found.words[:keys]):
             shown = typed
             break
