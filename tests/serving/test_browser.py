@@ -88,6 +88,10 @@ class Page:
     def value(self):
         return self.text.get_property("value")
 
+    @property
+    def typos(self):
+        return Select(self.browser.find_element(By.ID, "typos"))
+
     def type(self, *keys):
         self.text.send_keys(*keys)
 
@@ -468,6 +472,7 @@ def test_a_text_as_it_is_written(browser, serving, subworded):
         name = f"a language model of {len(subworded.tokenizer)} subwords"
         page.wait(lambda: browser.find_element(By.ID, "model").text == name)
         assert browser.title == "kerasptb keyboard"
+        page.typos.select_by_visible_text("Off")
         page.type("The cat ")
         page.wait(lambda: [word for word, _ in page.coloured] == ["The", "cat"])
         assert "over 2 subwords" in browser.find_element(By.ID, "summary").text
@@ -498,6 +503,8 @@ def test_the_run_is_named(browser, serving, width):
                 "english",
             )
             assert not browser.execute_script("return document.body.scrollWidth > window.innerWidth")
+            assert page.typos.first_selected_option.text == "QWERTY"
+            page.typos.select_by_visible_text("Off")
             page.type("I would like ")
             page.wait(lambda: "to" in page.words)
             page.type(Keys.CONTROL + "a", Keys.NULL, "He said, “")
@@ -508,11 +515,12 @@ def test_the_run_is_named(browser, serving, width):
             page.wait(lambda: page.words[:1] == ["don’t"])
             values = [value.text for value in browser.find_elements(By.CSS_SELECTOR, "#bars .value")]
             assert float(values[0].removesuffix(" %")) > 90
-            assert Select(browser.find_element(By.ID, "typos")).first_selected_option.text == "QWERTY"
+            page.typos.select_by_visible_text("QWERTY")
             page.type(Keys.CONTROL + "a", Keys.NULL, "Yesterday he wemt")
             page.wait(lambda: page.words[:2] == ["“wemt”", "went"])
             page.type(" hoome, ")
             page.wait(lambda: page.value == "Yesterday he went home, ")
+            browser.get("about:blank")
     finally:
         browser.set_window_size(1000, 800)
 
@@ -552,17 +560,10 @@ class CorrectingPage(Page):
     def __init__(self, page, **corrections):
         super().__init__(page.browser, page.server.url)
         self.run(CORRECTING, corrections)
-        self.choose("QWERTY")
+        self.typos.select_by_visible_text("QWERTY")
 
     def run(self, script, *arguments):
         return self.browser.execute_script(script, *arguments)
-
-    @property
-    def choice(self):
-        return Select(self.browser.find_element(By.ID, "typos"))
-
-    def choose(self, layout):
-        self.choice.select_by_visible_text(layout)
 
     def hold(self, *words):
         self.run("for (const word of arguments[0]) window.held[word] = []", words)
@@ -595,7 +596,7 @@ class CorrectingPage(Page):
 
 @pytest.fixture
 def correcting(page):
-    assert Select(page.browser.find_element(By.ID, "typos")).first_selected_option.text == "Off"  # a model of words
+    assert page.typos.first_selected_option.text == "Off"  # a model of words
     return CorrectingPage(page, wemt="went", dont="don't", teh="the")
 
 
@@ -769,7 +770,7 @@ def test_nothing_is_corrected_if_it_is_off(correcting):
     page = correcting
     page.hold("wemt")
     page.type("He wemt ")
-    page.choose("Off")
+    page.typos.select_by_visible_text("Off")
     page.let_go("wemt")
     page.text.click()
     page.type("wemt ")
@@ -786,7 +787,7 @@ def test_layouts_by_keyboard_alone(correcting):
     page.browser.switch_to.active_element.send_keys(Keys.TAB)
     chosen = page.browser.switch_to.active_element
     assert (chosen.accessible_name, chosen.aria_role) == ("Correct typing errors", "combobox")
-    names = [option.text for option in page.choice.options]
+    names = [option.text for option in page.typos.options]
     assert names == ["Off", "QWERTY", "QWERTZ", "AZERTY", "Portuguese"]
     for name in ("qwertz", "azerty", "portuguese"):
         chosen.send_keys(Keys.ARROW_DOWN)
