@@ -9,7 +9,6 @@ const BY_KEY = new Set(["insertText", "insertLineBreak", "deleteContentBackward"
 const DELETES = "deleteContentBackward";
 // An apostrophe or a hyphen may go on with the word.
 const ENDS = /[\s.,;:!?…)\]}"”»]/;
-const GOES_ON = /^[\p{L}\p{N}]/u;
 
 export class Corrections {
   #field;
@@ -42,7 +41,7 @@ export class Corrections {
 
   /** What a space at the caret would write instead of the word before it, by the answer for that; null if it stays. */
   offer(answer, before) {
-    return this.#isTyped() && !GOES_ON.test(this.#run.after) ? this.#instead(answer, before) : null;
+    return this.#isTyped() ? this.#instead(answer, before) : null;
   }
 
   /** Takes an input event, and the newest question before it: {before, answer}, a text and the promise of its answer. */
@@ -64,8 +63,7 @@ export class Corrections {
       this.#ended.clear();
     }
     const sign = value.slice(before.length, caret);
-    const ends = sign.length === 1 && ENDS.test(sign) && !GOES_ON.test(this.#run.after);
-    if (byKey && ends && value.startsWith(before)) {
+    if (byKey && sign.length === 1 && ENDS.test(sign) && value.startsWith(before)) {
       this.#correct(before, sign, answer);
     }
   }
