@@ -525,7 +525,7 @@ def test_the_run_is_named(browser, serving, width):
         browser.set_window_size(1000, 800)
 
 
-# The page's requests, answered as without errors but for the words of a table; an answer may be held until it is let go.
+# Requests are answered as without `typos` but for the words of a table. An answer may be held until it is let go.
 CORRECTING = """
     const [corrections] = arguments;
     const real = window.fetch;
@@ -746,7 +746,8 @@ def test_what_an_input_method_composes_stays(correcting):
     page.type("He ")
     for composed in ("we", "wemt"):
         page.browser.execute_cdp_cmd(
-            "Input.imeSetComposition", {"text": composed, "selectionStart": len(composed), "selectionEnd": len(composed)}
+            "Input.imeSetComposition",
+            {"text": composed, "selectionStart": len(composed), "selectionEnd": len(composed)},
         )
     page.browser.execute_cdp_cmd("Input.insertText", {"text": "wemt"})
     assert page.value == "He wemt"

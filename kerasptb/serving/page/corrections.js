@@ -1,4 +1,4 @@
-// Words typed with errors: a space or a sign after one writes what is likelier instead, and Backspace puts it back.
+// Words typed with errors: a space or a sign after one writes what is likelier, and Backspace puts back what was typed.
 //
 // Only what is typed key by key is corrected, once the answer is there that was asked for when the word's last letter
 // was typed. Pasted text and what an input method composed are as their writer wants them.
@@ -44,11 +44,10 @@ export class Corrections {
     return this.#isTyped() ? this.#instead(answer, before) : null;
   }
 
-  /** Takes an input event, and the newest question before it: {before, answer}, a text and the promise of its answer. */
-  follow({ inputType, isComposing, data }, { before, answer }) {
-    const { value, selectionStart: caret } = this.#field;
+  /** Takes an input event and the newest question before it, {before, answer}: a text and the promise of its answer. */
+  follow({ inputType, isComposing, data }, question) {
     const byKey = BY_KEY.has(inputType) && !isComposing;
-    if (!value) {
+    if (!this.#field.value) {
       this.#kept.clear(); // another text begins
     }
     if (inputType === "historyUndo") {
@@ -58,13 +57,10 @@ export class Corrections {
       this.#last = null;
     }
     if (!byKey || !this.#isTyped()) {
-      const start = byKey ? caret - (data?.length ?? 0) : caret;
-      this.#run = { start, before: value.slice(0, start), after: value.slice(caret) };
-      this.#ended.clear();
+      this.#beginRun((byKey && data?.length) || 0);
     }
-    const sign = value.slice(before.length, caret);
-    if (byKey && sign.length === 1 && ENDS.test(sign) && value.startsWith(before)) {
-      this.#correct(before, sign, answer);
+    if (byKey) {
+      this.#endWord(question);
     }
   }
 
@@ -82,6 +78,23 @@ export class Corrections {
     this.keep(word);
     this.#replace(last.start, to, last.typed, 1);
     this.#tell(last.start, word, null);
+  }
+
+  /** What is typed key by key begins so many letters before the caret. */
+  #beginRun(numLetters) {
+    const { value, selectionStart: caret } = this.#field;
+    const start = caret - numLetters;
+    this.#run = { start, before: value.slice(0, start), after: value.slice(caret) };
+    this.#ended.clear();
+  }
+
+  /** Corrects the word before the caret if a sign has just ended it. */
+  #endWord({ before, answer }) {
+    const { value, selectionStart: caret } = this.#field;
+    const sign = value.slice(before.length, caret);
+    if (sign.length === 1 && ENDS.test(sign) && value.startsWith(before)) {
+      this.#correct(before, sign, answer);
+    }
   }
 
   /** Whether the text around what is typed key by key is as it was, with the caret at its end. */
@@ -112,21 +125,22 @@ export class Corrections {
     const found = await answer.catch(() => null); // who asked shows what failed
     const isWanted = this.#ended.delete(word) && found && this.#isOn() && document.activeElement === this.#field;
     const written = isWanted ? this.#instead(found, before) : null;
-    if (written === null) {
+    if (written !== null) {
+      this.#write(word.end - found.prefix.length, found.prefix, written, sign);
+    }
+  }
+
+  #write(start, word, written, sign) {
+    const end = start + word.length;
+    if (!this.#stands(word + sign, start, end + 1)) {
       return;
     }
-    const { end } = word;
-    const start = end - found.prefix.length;
-    const typed = found.prefix + sign;
-    if (!this.#stands(typed, start, end + 1)) {
-      return;
-    }
-    for (const later of this.#ended) {
-      later.end += later.end > end ? written.length - found.prefix.length : 0;
+    for (const other of this.#ended) {
+      other.end += other.end > end ? written.length - word.length : 0;
     }
     this.#replace(start, end + 1, written + sign, 0);
-    this.#last = { start, typed, written: written + sign };
-    this.#tell(start, found.prefix, written, this.#field.selectionEnd === start + written.length + 1);
+    this.#last = { start, typed: word + sign, written: written + sign };
+    this.#tell(start, word, written, this.#field.selectionEnd === start + written.length + 1);
   }
 
   /** A correction that Undo took back stays so. */
