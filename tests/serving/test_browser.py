@@ -531,10 +531,8 @@ CORRECTING = """
     const real = window.fetch;
     window.held = {};  // word: what lets its answers go
     window.sent = [];
-    window.fetch = async (path, options) => {
-        if (path !== "v1/suggest") {
-            return real(path, options);
-        }
+    window.waiting = 0;
+    const suggest = async (path, options) => {
         const body = JSON.parse(options.body);
         window.sent.push(body);
         const answer = await (await real(path, { ...options, body: JSON.stringify({ ...body, typos: null }) })).json();
@@ -547,6 +545,17 @@ CORRECTING = """
             await new Promise((resolve) => window.held[answer.prefix].push(resolve));
         }
         return Response.json(answer);
+    };
+    window.fetch = async (path, options) => {
+        if (path !== "v1/suggest") {
+            return real(path, options);
+        }
+        window.waiting += 1;
+        try {
+            return await suggest(path, options);
+        } finally {
+            window.waiting -= 1;
+        }
     };
     window.heard = [];
     const announcement = document.getElementById("announcement");
@@ -575,9 +584,15 @@ class CorrectingPage(Page):
         self.browser.execute_async_script("setTimeout(arguments[0], 50)")
 
     def settle(self):
-        """Waits until the keys are for the text as it is, with whatever that corrects."""
-        self.wait(lambda: self.run("return window.sent.at(-1).text.length") == self.caret)
-        self.browser.execute_async_script("setTimeout(arguments[0], 200)")
+        """Waits until all is answered, and corrected."""
+        self.wait(lambda: self.run("return window.waiting === 0 && window.sent.at(-1).text.length") == self.caret)
+        self.browser.execute_async_script("setTimeout(arguments[0], 50)")
+
+    def compose(self, *texts):
+        """Shows the texts of an input method one after the other."""
+        for text in texts:
+            selection = {"text": text, "selectionStart": len(text), "selectionEnd": len(text)}
+            self.browser.execute_cdp_cmd("Input.imeSetComposition", selection)
 
     @property
     def caret(self):
@@ -695,7 +710,7 @@ def test_what_corrections_look_like(correcting):
         ("teh, ", "The, "),
         ("teh?\n", "The?\n"),
         ("He wemt\n", "He went\n"),
-        ('Teh "teh" (TEH) ', 'The "the" (THE) '),
+        ('On Teh "teh" (TEH) ', 'On The "the" (THE) '),
         ("I can’t, dont! ", "I can’t, don’t! "),
         ("e.teh. teh's well-teh ", "e.teh. teh's well-teh "),
     ):
@@ -744,11 +759,7 @@ def test_only_what_is_typed_is_corrected(correcting):
 def test_what_an_input_method_composes_stays(correcting):
     page = correcting
     page.type("He ")
-    for composed in ("we", "wemt"):
-        page.browser.execute_cdp_cmd(
-            "Input.imeSetComposition",
-            {"text": composed, "selectionStart": len(composed), "selectionEnd": len(composed)},
-        )
+    page.compose("we", "wemt")
     page.browser.execute_cdp_cmd("Input.insertText", {"text": "wemt"})
     assert page.value == "He wemt"
     page.type(" ")
@@ -756,6 +767,11 @@ def test_what_an_input_method_composes_stays(correcting):
     assert page.value == "He wemt "
     page.type("teh ")
     page.wait(lambda: page.value == "He wemt the ")
+    page.hold("dont")
+    page.type("dont ")
+    page.compose("w")  # a change beside it might end it
+    page.let_go("dont")
+    assert page.value == "He wemt the dont w"
 
 
 def test_undo_takes_a_correction_back(correcting):
