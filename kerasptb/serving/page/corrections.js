@@ -80,12 +80,11 @@ export class Corrections {
     this.#tell(last.start, word, null);
   }
 
-  /** What is typed key by key begins so many letters before the caret. */
+  /** What is typed key by key begins so many letters before the caret; what was typed elsewhere stays as it is. */
   #beginRun(numLetters) {
     const { value, selectionStart: caret } = this.#field;
     const start = caret - numLetters;
     this.#run = { start, before: value.slice(0, start), after: value.slice(caret) };
-    this.#ended.clear();
   }
 
   /** Corrects the word before the caret if a sign has just ended it. */
@@ -123,8 +122,9 @@ export class Corrections {
     const word = { end: before.length };
     this.#ended.add(word);
     const found = await answer.catch(() => null); // who asked shows what failed
-    const isWanted = this.#ended.delete(word) && found && this.#isOn() && document.activeElement === this.#field;
-    const written = isWanted ? this.#instead(found, before) : null;
+    this.#ended.delete(word);
+    const isWanted = this.#isOn() && document.activeElement === this.#field;
+    const written = found && isWanted ? this.#instead(found, before) : null;
     if (written !== null) {
       this.#write(word.end - found.prefix.length, found.prefix, written, sign);
     }
