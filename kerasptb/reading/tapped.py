@@ -20,18 +20,21 @@ from kerasptb.ops import taps as ops
 from kerasptb.reading.channel import Channel, Taps
 from kerasptb.reading.context import Beginning, Context
 from kerasptb.reading.memory import Memory
-from kerasptb.reading.words import NextWords, Search, WordPieces, word_of
+from kerasptb.reading.words import NextWords, Pace, Search, WordPieces, word_of
 
 # Longer taps are not looked for, and stay as they are.
 MAX_TAPS = 40
 # Beginnings that are read at most, and more for each word that is asked for.
-_MOST_ROWS, _ROWS_A_WORD = 64, 16
+_MOST_ROWS, _ROWS_A_WORD = 48, 8
 # By how much a word must be likelier than what is typed, as a natural logarithm, to be written instead.
 MARGIN = 0.5
 # What a model gives for each letter to come, about: else beginnings with a letter or two come before whole words.
 _A_TAP = 0.2
 # A piece that is less likely than this after what comes before it, with its taps, is not looked at.
 _LOG_LEAST_PIECE = -20.0
+# Nor is what has a smaller share of all that was found.
+_LEAST_SHARE = 1e-3
+_PACE = Pace(0.7, 0.1, lambda k: max(3 * k, 10))
 # Words of less than this share of the probability of what is typed are not looked for.
 BESIDE = 1e-2
 
@@ -65,8 +68,7 @@ class Readings:
     @property
     def total(self) -> float:
         """The probability of all of them."""
-        known = dict(self.words)
-        return sum(known.values()) + (0.0 if self.literal in known else self.literal_probability)
+        return min(sum(({self.literal: self.literal_probability} | dict(self.words)).values()), 1.0)
 
 
 def search_taps(
@@ -116,28 +118,28 @@ def search_taps(
 
     search = _TappedSearch(pieces, lead, hits, k, exclude, at_least, () if memory is None else memory, prior)
     row, before = ops.first_row(hits, _A_TAP ** len(taps.text)), -pieces.log_given(context.known(), lead, begins)
-    search.read([(Beginning("", before + math.log(ops.bound(hits, row)), context, -1, row), context)])
     literal.log_probability += before
 
     def as_typed():
         return prior(taps.text) * math.exp(literal.log_probability) * hits.hit ** len(taps.text)
 
-    while True:
+    asked = [Beginning("", before + math.log(ops.bound(hits, row)), context, -1, row)]
+    of_literal: list[Beginning] = []
+    contexts = [context]
+    while asked or of_literal:
+        if literal.is_done:
+            search.at_least = max(at_least, beside * as_typed())
+        search.read(list(zip(asked, contexts[: len(asked)], strict=True)))
         asked, of_literal = search.take(), literal.take()
-        if not asked and not of_literal:
-            break
-        contexts = yield [*asked, *of_literal]
-        if asked:
-            search.read(list(zip(asked, contexts[: len(asked)], strict=True)))
-        if of_literal:
-            literal.read(contexts[-1])
-            if literal.is_done:
-                search.at_least = max(at_least, beside * as_typed())
+        if asked or of_literal:
+            contexts = yield [*asked, *of_literal]
+            if of_literal:
+                literal.read(contexts[-1])
     found = dict(search.result().words)
     found[taps.text] = max(as_typed(), found.get(taps.text, 0.0))
     if memory is not None:
         _mix(found, memory, exclude, hits, row, pieces.trie)
-    words = heapq.nlargest(k, found.items(), key=lambda pair: pair[1])
+    words = heapq.nlargest(k, ((word, min(value, 1.0)) for word, value in found.items()), key=lambda pair: pair[1])
     return Readings(words, taps.text, found[taps.text])
 
 
@@ -162,8 +164,11 @@ def _with_forecast(hits):
 class _TappedSearch(Search):
     """A search of the words that taps may stand for."""
 
+    least_share, pace = _LEAST_SHARE, _PACE
+
     def __init__(self, pieces, lead, hits, k, exclude, at_least, beside, prior):
         super().__init__(pieces, k, exclude, at_least, beside, _MOST_ROWS + _ROWS_A_WORD * k)
+        self._spaced = max(hits.likelihoods[-1].max(initial=0.0), hits.omitted[-1])
         self._lead, self._hits, self._trie, self._prior = lead, hits, pieces.trie, prior
 
     def result(self) -> NextWords:
@@ -205,12 +210,12 @@ class _TappedSearch(Search):
         return (space + 1, end) if self._lead and not written else (0, space)
 
     def _without_whole(self, beginning, found, log_least):
-        """Adds words that are tokens. Yields those that another word may follow, whose space was left out."""
+        """Adds words that are tokens. Yields those that another word may follow, after a space that may be left out."""
         for index, value, row in found:
             written = beginning.written + self._pieces.written[index]
             ended = Beginning(written, beginning.log_probability + value, beginning.context, index, row)
             self._add_ended(ended, 1.0)
-            left = 1 - row.end / ops.bound(self._hits, row)
+            left = self._spaced * (1 - row.end / ops.bound(self._hits, row))
             if left > 0 and value + math.log(left) > log_least:
                 yield index, value, row
 
