@@ -27,7 +27,7 @@ import time
 from pathlib import Path
 
 from benchmarks import machine
-from kerasptb.evaluation.typos import Simulator
+from kerasptb.evaluation.simulator import Simulator
 from kerasptb.reading import load_layout
 
 LIMIT_MS = 20.0  # answers within this time feel instant
