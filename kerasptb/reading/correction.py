@@ -28,12 +28,13 @@ from kerasptb.reading.writer import Writer
 # by those before it alone. So many words that are likelier so are read with those after them.
 MARGIN = 5.0
 _BEFORE, _WORDS, _AFTER = 3.0, 2, 2
-# A word is known that a text has so often, and as so large a share of its words.
-_OFTEN, _SHARE = 3, 1e-3
+# A word that a text has so often is known.
+_OFTEN = 3
 # Parts that are read at once, each of so many characters at most.
 _TOGETHER = 64
 _PART = re.compile(r"\S(?:.{0,1000}\n|.{0,1000}(?!\S)|\S*)", re.DOTALL)
-_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+# A word of letters, in which a letter may have become a digit.
+_WORD = re.compile(r"(?=\d*[^\W\d_])[^\W_]+(?:['’-][^\W_]+)*")
 # What follows a word of a text, and not of a name such as `a.b`.
 _FOLLOWS = re.compile(r"[^\w\s]*(?!\S)|['\")\],.:;!?]*(?:--|[–—])")
 
@@ -115,8 +116,7 @@ def _known(lexicon, text):
     if lexicon is None:
         return None
     counts = Counter(_WORD.findall(text))
-    least = max(_OFTEN, _SHARE * counts.total())
-    return Lexicon([*lexicon.words, *(word for word, count in counts.items() if count >= least)])
+    return Lexicon([*lexicon.words, *(word for word, count in counts.items() if count >= _OFTEN)])
 
 
 class _Corrector:
@@ -184,6 +184,9 @@ class _Corrector:
         first, second = (text[start:end] for start, end in spans)
         return len(first) + len(second) < MAX_TAPS and first + second in self._lexicon
 
+    def _is_known(self, word):
+        return self._lexicon is None or word in self._lexicon
+
     def _judge(self, context, text, start, end, until, begins):
         """Returns what is likelier than what stands at a place, or `None`, and the `Context` after what it is."""
         written, rest = text[start:end], text[end:until]
@@ -202,7 +205,11 @@ class _Corrector:
             beside=math.exp(_BEFORE),
             literal=literal,
         )
-        likelier = [word for word, _ in readings.words if word != written and readings.log_odds(word) > _BEFORE]
+        likelier = [
+            word
+            for word, _ in readings.words
+            if word != written and readings.log_odds(word) > _BEFORE and self._is_known(word)
+        ]
         best, after, rest_as_it_is = None, as_it_is, None
         for word in likelier:
             if rest_as_it_is is None:
