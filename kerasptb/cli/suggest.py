@@ -26,6 +26,12 @@ def add_parser(commands):
         action="store_true",
         help="the last word is unfinished, unless a space follows it: suggest words that begin so",
     )
+    command.add_argument(
+        "--typos",
+        metavar="LAYOUT",
+        help="the last word is unfinished, and may be typed with errors on keys of this layout: azerty, portuguese, "
+        "qwerty, qwertz, or a file (docs/keyboard.md)",
+    )
     arguments.add_shared(command, "--counts")
     arguments.add_backend(command)
     arguments.add_shared(command, "--json")
@@ -36,7 +42,7 @@ def execute(options):
     import_keras()
     is_one = options.text != "-"
     for text in [options.text] if is_one else itertools.chain.from_iterable(read_lines(None)):
-        suggestions = run.suggest(text, options.k, complete=options.complete)
+        suggestions = run.suggest(text, options.k, complete=options.complete, typos=options.typos)
         if options.json:
             rows = [{"word": suggestion.word, "probability": suggestion.probability} for suggestion in suggestions]
             print(json.dumps({"text": text, "suggestions": rows}), flush=True)

@@ -139,7 +139,7 @@ class Channel(abc.ABC):
 
     @abc.abstractmethod
     def _likelihoods(self, table: Any, character: str, point: np.ndarray | None) -> tuple[np.ndarray, float]:
-        """Returns P(tap | symbol), float64 [S], and P(tap | no letter), both relative to the likeliest symbol."""
+        """Returns P(tap | symbol), float64 [S], and P(tap | no letter), relative to the likeliest."""
 
 
 class Keyboard(Channel):
@@ -181,8 +181,8 @@ class Keyboard(Channel):
             values = np.where(keys >= 0, of_key[keys], 0.0) * plain
         wanted = character != character.lower()
         values = values * np.where(upper == wanted, 1.0, self.errors.shifted if wanted else self.errors.unshifted)
-        most = values.max(initial=0.0)
-        return (values / most, anywhere / most) if most else (values, anywhere)
+        most = max(values.max(initial=0.0), anywhere)
+        return values / most, anywhere / most
 
     def _of_key(self, hit, point):
         """P(tap | key is meant), float64 [K], or a density, and that of a tap of no letter."""

@@ -35,7 +35,8 @@ _TOGETHER = 64
 _PART = re.compile(r"\S(?:.{0,1000}\n|.{0,1000}(?!\S)|\S*)", re.DOTALL)
 # A word of letters, in which a letter may have become a digit.
 _WORD = re.compile(r"(?=\d*[^\W\d_])[^\W_]+(?:['’-][^\W_]+)*")
-# What follows a word of a text, and not of a name such as `a.b`.
+# Names such as `aWord` and `a.b` are left out: a small letter before a capital, and what follows other words.
+_MIXED = re.compile(r"[^\W\d_]*[a-z][A-Z]")
 _FOLLOWS = re.compile(r"[^\w\s]*(?!\S)|['\")\],.:;!?]*(?:--|[–—])")
 
 
@@ -154,7 +155,7 @@ class _Corrector:
             if len(text[start:end]) > MAX_TAPS:
                 continue
             begins = self._begins(text, start)
-            if begins is None or not _FOLLOWS.match(text, end):
+            if begins is None or not _FOLLOWS.match(text, end) or _MIXED.match(text, start, end):
                 context = yield from self._after(context, text[start:end], "a/" if begins is None else "a")
                 continue
             until = starts[min(i + 1 + _AFTER, len(spans))]
@@ -184,8 +185,9 @@ class _Corrector:
         first, second = (text[start:end] for start, end in spans)
         return len(first) + len(second) < MAX_TAPS and first + second in self._lexicon
 
-    def _is_known(self, word):
-        return self._lexicon is None or word in self._lexicon
+    def _may_replace(self, word, written):
+        """Returns whether a word is known, and other than what is written in more than its capitals."""
+        return word.lower() != written.lower() and (self._lexicon is None or word in self._lexicon)
 
     def _judge(self, context, text, start, end, until, begins):
         """Returns what is likelier than what stands at a place, or `None`, and the `Context` after what it is."""
@@ -208,7 +210,7 @@ class _Corrector:
         likelier = [
             word
             for word, _ in readings.words
-            if word != written and readings.log_odds(word) > _BEFORE and self._is_known(word)
+            if readings.log_odds(word) > _BEFORE and self._may_replace(word, written)
         ]
         best, after, rest_as_it_is = None, as_it_is, None
         for word in likelier:

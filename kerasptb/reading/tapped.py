@@ -65,8 +65,7 @@ class Readings:
     @property
     def total(self) -> float:
         """The probability of all of them."""
-        known = dict(self.words)
-        return sum(known.values()) + (0.0 if self.literal in known else self.literal_probability)
+        return min(sum(({self.literal: self.literal_probability} | dict(self.words)).values()), 1.0)
 
 
 def search_taps(
@@ -122,25 +121,23 @@ def search_taps(
     def as_typed():
         return prior(taps.text) * math.exp(literal.log_probability + before) * hits.hit ** len(taps.text)
 
-    if literal.is_done:
-        search.at_least = max(at_least, beside * as_typed())
-    search.read([(Beginning("", before + math.log(ops.bound(hits, row)), context, -1, row), context)])
-    while True:
+    asked = [Beginning("", before + math.log(ops.bound(hits, row)), context, -1, row)]
+    of_literal: list[Beginning] = []
+    contexts = [context]
+    while asked or of_literal:
+        if literal.is_done:
+            search.at_least = max(at_least, beside * as_typed())
+        search.read(list(zip(asked, contexts[: len(asked)], strict=True)))
         asked, of_literal = search.take(), literal.take()
-        if not asked and not of_literal:
-            break
-        contexts = yield [*asked, *of_literal]
-        if asked:
-            search.read(list(zip(asked, contexts[: len(asked)], strict=True)))
-        if of_literal:
-            literal.read(contexts[-1])
-            if literal.is_done:
-                search.at_least = max(at_least, beside * as_typed())
+        if asked or of_literal:
+            contexts = yield [*asked, *of_literal]
+            if of_literal:
+                literal.read(contexts[-1])
     found = dict(search.result().words)
     found[taps.text] = max(as_typed(), found.get(taps.text, 0.0))
     if memory is not None:
         _mix(found, memory, exclude, hits, row, pieces.trie)
-    words = heapq.nlargest(k, found.items(), key=lambda pair: pair[1])
+    words = heapq.nlargest(k, ((word, min(value, 1.0)) for word, value in found.items()), key=lambda pair: pair[1])
     return Readings(words, taps.text, found[taps.text])
 
 
@@ -167,6 +164,7 @@ class _TappedSearch(Search):
 
     def __init__(self, pieces, lead, hits, k, exclude, at_least, beside, prior):
         super().__init__(pieces, k, exclude, at_least, beside, _MOST_ROWS + _ROWS_A_WORD * k)
+        self._spaced = max(hits.likelihoods[-1].max(initial=0.0), hits.omitted[-1])
         self._lead, self._hits, self._trie, self._prior = lead, hits, pieces.trie, prior
 
     def result(self) -> NextWords:
@@ -208,12 +206,12 @@ class _TappedSearch(Search):
         return (space + 1, end) if self._lead and not written else (0, space)
 
     def _without_whole(self, beginning, found, log_least):
-        """Adds words that are tokens. Yields those that another word may follow, whose space was left out."""
+        """Adds words that are tokens. Yields those that another word may follow, after a space that may be left out."""
         for index, value, row in found:
             written = beginning.written + self._pieces.written[index]
             ended = Beginning(written, beginning.log_probability + value, beginning.context, index, row)
             self._add_ended(ended, 1.0)
-            left = 1 - row.end / ops.bound(self._hits, row)
+            left = self._spaced * (1 - row.end / ops.bound(self._hits, row))
             if left > 0 and value + math.log(left) > log_least:
                 yield index, value, row
 

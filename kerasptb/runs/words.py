@@ -1,19 +1,27 @@
 """The words of a run's training text: written where they help to correct what is typed, and read."""
 
+from pathlib import Path
+
 from kerasptb.data.lexicon import Lexicon
+from kerasptb.runs import files
 from kerasptb.runs.files import WORDS
+from kerasptb.runs.settings import NO_START
 from kerasptb.utils.files import atomic_write
 
 _TOKENS = 1 << 20  # of a text that are written out at once
 
 
 def make_words(run, tokens):
-    """Writes the words of a text of tokens, int32 [N], into a run; a vocabulary of words is its own list."""
+    """Writes the words of a text of tokens, int32 [N], into a run, with those of the run that it began with.
+
+    A vocabulary of words is its own list.
+    """
     if not run.vocabulary.spells:
         return
     pieces = (run.vocabulary.decode(tokens[first : first + _TOKENS]) for first in range(0, len(tokens), _TOKENS))
+    words = dict.fromkeys([*Lexicon.of(pieces).words, *_words_of_start(run.settings.training.start_from)])
     with atomic_write(run.folder / WORDS) as temporary:
-        temporary.write_text("".join(f"{word}\n" for word in Lexicon.of(pieces).words), encoding="utf-8")
+        temporary.write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
 
 
 def remove_words(run):
@@ -25,7 +33,18 @@ def load_words(run):
     """Returns the `Lexicon` of a run, a file of a word a line that people may add to; `None` if it has none."""
     if not run.vocabulary.spells:
         return Lexicon(run.vocabulary.tokens)
+    words = _read(run.folder)
+    return Lexicon(words) if words else None
+
+
+def _words_of_start(name):
+    if name in (None, NO_START):
+        return []
+    return _read(files.IN_THE_PACKAGE if name == files.ENGLISH else Path(name))
+
+
+def _read(folder):
     try:
-        return Lexicon((run.folder / WORDS).read_text(encoding="utf-8", errors="replace").split())
+        return (folder / WORDS).read_text(encoding="utf-8", errors="replace").split()
     except OSError:
-        return None
+        return []

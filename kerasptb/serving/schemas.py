@@ -67,8 +67,8 @@ class SuggestRequest(_Request):
     learn: bool = _LEARN
     typos: LayoutName | None = Field(
         None,
-        description="The layout of the keys on which the unfinished word may have been typed with errors; null if it is "
-        "as it stands.",
+        description="The layout of the keys on which the unfinished word may have been typed with errors; null if it "
+        "is as it stands.",
     )
     touches: list[tuple[_COORDINATE, _COORDINATE]] | None = Field(
         None,

@@ -72,3 +72,10 @@ def test_each_line_of_standard_input_is_answered(run, capsys, monkeypatch, tmp_p
     assert main(["generate", run, "--prompt", "-", "--words", "3", "--seed", "1"]) == 0
     assert next(line.split()[0] for line in capsys.readouterr().out.splitlines() if line) == "one"
     stack.close()
+
+
+def test_a_last_word_may_be_typed_with_errors(run, capsys):
+    assert main(["suggest", run, "one twi", "-k", "1", "--typos", "qwerty"]) == 0
+    assert capsys.readouterr().out.split()[1] == "two"
+    assert main(["suggest", run, "one twi", "--typos", "dvorak"]) != 0
+    assert "Expected a layout, one of azerty" in capsys.readouterr().err

@@ -120,3 +120,13 @@ def test_a_vocabulary_of_which_nothing_is_left_is_told(ask):
     model = LanguageModel(1, 5, (6,), batch_size=1, num_steps=5, tokenizer=Vocabulary(["<unk>"]))
     with pytest.raises(DataError, match=r"Every word of the vocabulary is left out\. Received: exclude=\('<unk>',\)"):
         ask(model, "the")
+
+
+def test_words_typed_with_errors_are_suggested(model):
+    found = suggest(model, "the cst", k=3, typos="qwerty")
+    assert found[0].word == "cat"
+    assert sum(each.probability for each in found) == pytest.approx(1.0, abs=1e-3)
+    assert suggest(model, "the cat ", k=9, typos="qwerty") == suggest(model, "the cat ", k=9)
+    assert suggest(model, "osl", k=1, typos="azerty")[0].word == "Oslo"
+    with pytest.raises(DataError, match="Expected a layout, one of azerty"):
+        suggest(model, "the cst", typos="dvorak")

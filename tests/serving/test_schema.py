@@ -47,9 +47,11 @@ def test_the_api_is_as_described(api, reader, path, method, mode):
     @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck), database=None)
     @given(case=api[path][method].as_strategy(generation_mode=MODES[mode]), is_given=strategies.booleans())
     def check(case, is_given):
-        # The one thing that no description can say: a state must be one that the server gave.
+        # What no description can say: a state must be one that the server gave, and a letter has one touch.
         if is_given and mode == "right" and path == "/v1/stream" and case.body.get("state") is not None:
             case.body["state"] = encode_state(reader.begin().state, reader.fingerprint)
+        if mode == "right" and path == "/v1/suggest" and case.body.get("touches") is not None:
+            case.body |= {"text": "a " + "b" * len(case.body["touches"]), "complete": True}
         seen.add(case.call_and_validate().status_code)
 
     check()

@@ -68,7 +68,8 @@ def sanitized(native_library, emulated_amx, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("level", "names"), [("avx2", [*IN_FLOAT32, "test_counts.py"]), ("avx512bf16", [*IN_FLOAT32, "test_bfloat16.py"])]
+    ("level", "names"),
+    [("avx2", [*IN_FLOAT32, "test_counts.py", "test_taps.py"]), ("avx512bf16", [*IN_FLOAT32, "test_bfloat16.py"])],
 )
 def test_no_sanitizer_speaks(sanitized, level, names):
     # Nothing that runs without our kernels; nor XLA's compiler, for whose allocations the sanitizer takes minutes.
