@@ -43,15 +43,14 @@ def add_parser(commands):
 
 def execute(options):
     run, text = arguments.open_run(options), read_text(options.file)
-    from kerasptb.reading.channel import open_channel
-
-    channel = open_channel(options.channel)
     import_keras()
+    from kerasptb.reading import open_channel
     from kerasptb.reading.correction import apply
 
-    margin = {} if options.margin is None else {"margin": options.margin}
+    settings = {"channel": open_channel(options.channel)}
+    settings |= {} if options.margin is None else {"margin": options.margin}
     found, place, line, begin = [], 0, 1, 0
-    for end, corrections in run.correct_parts(text, channel, **margin):
+    for end, corrections in run.correct_parts(text, **settings):
         _show("")
         for each in corrections:
             line += text.count("\n", place, each.start)

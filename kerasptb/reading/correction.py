@@ -1,7 +1,7 @@
 """What is written in a text with errors: each word as the likeliest that may have become what stands there.
 
-A word is judged by the words before it, as they are corrected, and by some after it, as they stand. Two words may be one
-that a space has parted, and one may be two that lack a space. What stands there stays, unless something else is
+A word is judged by the words before it, as they are corrected, and by some after it, as they stand. Two words may be
+one that a space has parted, and one may be two that lack a space. What stands there stays, unless something else is
 likelier by a margin. Many parts of a text are read at once.
 """
 
@@ -187,15 +187,27 @@ class _Corrector:
 
     def _may_replace(self, word, written):
         """Returns whether a word is known, and other than what is written in more than its capitals."""
-        return word.lower() != written.lower() and (self._lexicon is None or word in self._lexicon)
+        return word.lower() != written.lower() and self._is_known(word)
+
+    def _is_known(self, word):
+        return self._lexicon is None or word in self._lexicon
 
     def _judge(self, context, text, start, end, until, begins):
         """Returns what is likelier than what stands at a place, or `None`, and the `Context` after what it is."""
         written, rest = text[start:end], text[end:until]
-        literal = Literal(self._writer.pieces, self._tokenizer, context, written, begins)
-        while asked := literal.take():
-            literal.read((yield asked)[0])
-        as_it_is = yield from self._after_tokens(literal.context, literal.unread)
+        literal = yield from self._literal(context, written, begins)
+        best, after = None, (yield from self._after_tokens(literal.context, literal.unread))
+        likelier = yield from self._likelier(context, written, literal, begins)
+        rest_as_it_is = (yield from self._log_probability(after, rest)) if likelier else 0.0
+        for word, by_those_before in likelier:
+            after_word = yield from self._after(context, word, "(" if begins else "a")
+            odds = by_those_before + (yield from self._log_probability(after_word, rest)) - rest_as_it_is
+            if odds > max(self._margin, best.log_odds if best else self._margin):
+                best, after = Correction(start, end, written, word, odds), after_word
+        return best, after
+
+    def _likelier(self, context, written, literal, begins):
+        """Returns pairs of a word that is likelier than what is written by the words before it, and its log odds."""
         readings = yield from self._writer.readings(
             context,
             Taps(written),
@@ -207,21 +219,23 @@ class _Corrector:
             beside=math.exp(_BEFORE),
             literal=literal,
         )
-        likelier = [
-            word
-            for word, _ in readings.words
-            if readings.log_odds(word) > _BEFORE and self._may_replace(word, written)
-        ]
-        best, after, rest_as_it_is = None, as_it_is, None
-        for word in likelier:
-            if rest_as_it_is is None:
-                rest_as_it_is = yield from self._log_probability(as_it_is, rest)
-            after_word = yield from self._after(context, word, "(" if begins else "a")
-            of_rest = yield from self._log_probability(after_word, rest)
-            odds = readings.log_odds(word) + of_rest - rest_as_it_is
-            if odds > max(self._margin, best.log_odds if best else self._margin):
-                best, after = Correction(start, end, written, word, odds), after_word
-        return best, after
+        found = {word: readings.log_odds(word) for word, _ in readings.words if self._may_replace(word, written)}
+        as_it_is = literal.log_probability + (
+            0.0 if self._is_known(written) else math.log(self._channel.errors.unknown)
+        )
+        for word, share in self._channel.rewritings(written):
+            if self._may_replace(word, written):
+                read = yield from self._literal(context, word, begins)
+                found[word] = max(found.get(word, -math.inf), read.log_probability + math.log(share) - as_it_is)
+        likelier = [pair for pair in found.items() if pair[1] > _BEFORE]
+        return sorted(likelier, key=lambda pair: -pair[1])[:_WORDS]
+
+    def _literal(self, context, text, begins):
+        """Returns a `Literal` that is read."""
+        literal = Literal(self._writer.pieces, self._tokenizer, context, text, begins)
+        while asked := literal.take():
+            literal.read((yield asked)[0])
+        return literal
 
     def _log_probability(self, context, text):
         """Returns the log probability of a text after a word that has ended."""

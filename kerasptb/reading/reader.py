@@ -251,7 +251,7 @@ class ModelReader(Reader):
 
 
 def _padded(rows):
-    """Returns rows with rows of zeros behind them up to a power of two: the step is compiled for each number of them."""
+    """Returns rows with zeros behind them up to a power of two: native operations are compiled for each number."""
     return np.pad(rows, [(0, 2 ** (len(rows) - 1).bit_length() - len(rows)), (0, 0)])
 
 
