@@ -217,10 +217,12 @@ class Confusions(Channel):
     def rewritings(self, text: str) -> Iterator[tuple[str, float]]:
         """Yields what may have been meant where several characters were taken for others, and how often that is."""
         for (meant, seen), share in self.shares.items():
-            start = text.find(seen) if len(meant + seen) > 2 else -1
-            while start >= 0:
-                yield text[:start] + meant + text[start + len(seen) :], share
-                start = text.find(seen, start + 1)
+            if len(meant + seen) > 2 and seen in text:
+                *parts, last = text.split(seen)
+                for i in range(len(parts)):
+                    yield seen.join(parts[: i + 1]) + meant + seen.join([*parts[i + 1 :], last]), share
+                if len(parts) > 1:
+                    yield text.replace(seen, meant), share ** len(parts)
 
     def _table(self, symbols):
         places = {symbol: place for place, symbol in enumerate(symbols)}

@@ -28,13 +28,13 @@ from kerasptb.reading.writer import Writer
 # by those before it alone. So many words that are likelier so are read with those after them.
 MARGIN = 5.0
 _BEFORE, _WORDS, _AFTER = 3.0, 2, 2
-# A word that a text has so often is known.
+# A new word that a text has so often is known, and must be less likely by twice the margin.
 _OFTEN = 3
-# Parts that are read at once, each of so many characters at most.
-_TOGETHER = 64
+# Parts that are read at once, each of so many characters at most; and characters that are read between two words.
+_TOGETHER, _GAP = 64, 100
 _PART = re.compile(r"\S(?:.{0,1000}\n|.{0,1000}(?!\S)|\S*)", re.DOTALL)
 # A word of letters, in which a letter may have become a digit.
-_WORD = re.compile(r"(?=\d*[^\W\d_])[^\W_]+(?:['’-][^\W_]+)*")
+_WORD = re.compile(r"(?<![^\W_])(?=\d*[^\W\d_])[^\W_]+(?:['’-][^\W_]+)*")
 # Names such as `aWord` and `a.b` are left out: a small letter before a capital, and what follows other words.
 _MIXED = re.compile(r"[^\W\d_]*[a-z][A-Z]")
 _FOLLOWS = re.compile(r"[^\w\s]*(?!\S)|['\")\],.:;!?]*(?:--|[–—])")
@@ -112,21 +112,15 @@ def apply(text: str, corrections: Iterable[Correction]) -> str:
     return "".join([*parts, text[place:]])
 
 
-def _known(lexicon, text):
-    """Returns the words that are known: of a lexicon, and those that a text has often; `None` without a lexicon."""
-    if lexicon is None:
-        return None
-    counts = Counter(_WORD.findall(text))
-    return Lexicon([*lexicon.words, *(word for word, count in counts.items() if count >= _OFTEN)])
-
-
 class _Corrector:
     """Reads parts of a text; its methods that read are generators as `search_words`."""
 
     def __init__(self, reader, channel, margin, text):
         self._signs, self._begin, self._tokenizer = reader.text_format.signs, reader.begin(), reader.tokenizer
         self._writer, self._channel, self._margin = Writer(reader.tokenizer), channel, margin
-        self._lexicon = _known(reader.lexicon, self._signs.read(text))
+        counts, known = Counter(_WORD.findall(self._signs.read(text))), reader.lexicon
+        self._often = {word for word, count in counts.items() if count >= _OFTEN and word not in (known or ())}
+        self._lexicon = None if known is None else Lexicon([*known.words, *self._often])
         self._apostrophe = max("'’", key=text.count)
 
     def part(self, text):
@@ -150,12 +144,12 @@ class _Corrector:
         for i, (start, end) in enumerate(spans):
             if start < place:
                 continue  # the second of two that are one
-            context = yield from self._after(context, text[place:start])
+            context = yield from self._after(context, text[max(place, start - _GAP) : start])
             place = end
             if len(text[start:end]) > MAX_TAPS:
                 continue
             begins = self._begins(text, start)
-            if begins is None or not _FOLLOWS.match(text, end) or _MIXED.match(text, start, end):
+            if begins is None or not self._is_word(text, start, end):
                 context = yield from self._after(context, text[start:end], "a/" if begins is None else "a")
                 continue
             until = starts[min(i + 1 + _AFTER, len(spans))]
@@ -169,6 +163,12 @@ class _Corrector:
                 place = best.end
             context = after
         return found
+
+    def _is_word(self, text, start, end):
+        """Returns whether what stands at a place is a word in letters of the model, and no name of a program's."""
+        if _MIXED.match(text, start, end) or not _FOLLOWS.match(text, end):
+            return False
+        return all(character in self._writer.pieces.trie.symbols for character in text[start:end])
 
     def _begins(self, text, start):
         """Returns whether a word comes without a space; `None` where it is no word of its own, as after a slash."""
@@ -194,7 +194,7 @@ class _Corrector:
 
     def _judge(self, context, text, start, end, until, begins):
         """Returns what is likelier than what stands at a place, or `None`, and the `Context` after what it is."""
-        written, rest = text[start:end], text[end:until]
+        written, rest = text[start:end], text[end : min(until, end + _GAP)]
         literal = yield from self._literal(context, written, begins)
         best, after = None, (yield from self._after_tokens(literal.context, literal.unread))
         likelier = yield from self._likelier(context, written, literal, begins)
@@ -202,7 +202,7 @@ class _Corrector:
         for word, by_those_before in likelier:
             after_word = yield from self._after(context, word, "(" if begins else "a")
             odds = by_those_before + (yield from self._log_probability(after_word, rest)) - rest_as_it_is
-            if odds > max(self._margin, best.log_odds if best else self._margin):
+            if odds > (best.log_odds if best else self._margin * (1 + (written in self._often))):
                 best, after = Correction(start, end, written, word, odds), after_word
         return best, after
 
@@ -220,9 +220,8 @@ class _Corrector:
             literal=literal,
         )
         found = {word: readings.log_odds(word) for word, _ in readings.words if self._may_replace(word, written)}
-        as_it_is = literal.log_probability + (
-            0.0 if self._is_known(written) else math.log(self._channel.errors.unknown)
-        )
+        prior = 1.0 if self._is_known(written) else self._channel.errors.unknown
+        as_it_is = literal.log_probability + math.log(prior)
         for word, share in self._channel.rewritings(written):
             if self._may_replace(word, written):
                 read = yield from self._literal(context, word, begins)
