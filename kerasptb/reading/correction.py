@@ -117,7 +117,8 @@ class _Corrector:
 
     def __init__(self, reader, channel, margin, text):
         self._signs, self._begin, self._tokenizer = reader.text_format.signs, reader.begin(), reader.tokenizer
-        self._writer, self._channel, self._margin = Writer(reader.tokenizer), channel, margin
+        self._writer, self._channel = Writer(reader.tokenizer), channel
+        self._margin, self._before = margin, min(_BEFORE, margin)
         counts, known = Counter(_WORD.findall(self._signs.read(text))), reader.lexicon
         self._often = {word for word, count in counts.items() if count >= _OFTEN and word not in (known or ())}
         self._lexicon = None if known is None else Lexicon([*known.words, *self._often])
@@ -216,7 +217,7 @@ class _Corrector:
             whole=True,
             begins=begins,
             lexicon=self._lexicon,
-            beside=math.exp(_BEFORE),
+            beside=math.exp(self._before),
             literal=literal,
         )
         found = {word: readings.log_odds(word) for word, _ in readings.words if self._may_replace(word, written)}
@@ -226,7 +227,7 @@ class _Corrector:
             if self._may_replace(word, written):
                 read = yield from self._literal(context, word, begins)
                 found[word] = max(found.get(word, -math.inf), read.log_probability + math.log(share) - as_it_is)
-        likelier = [pair for pair in found.items() if pair[1] > _BEFORE]
+        likelier = [pair for pair in found.items() if pair[1] > self._before]
         return sorted(likelier, key=lambda pair: -pair[1])[:_WORDS]
 
     def _literal(self, context, text, begins):

@@ -12,8 +12,8 @@ from kerasptb.reading.correction import apply, correct, correct_parts
 WRONG = "I wemt tp tge shpp to buy sone bread, and th e man gaveme a loaf."
 RIGHT = "I went to the shop to buy some bread, and the man gave me a loaf."
 PROSE = (
-    'Mr. Sherlock Holmes, who was usually very late in the mornings, was seated at the breakfast table. "I have no data '
-    'yet," said he; "it\'s well-known that one can\'t guess." The 2nd of May, 1889, was a Thursday.'
+    'Mr. Sherlock Holmes, who was usually very late in the mornings, was seated at the breakfast table. "I have no '
+    'data yet," said he; "it\'s well-known that one can\'t guess." The 2nd of May, 1889, was a Thursday.'
 )
 
 
@@ -42,7 +42,7 @@ def test_words_after_it_decide_too(english):
 
 
 def test_all_else_is_kept_character_by_character(english):
-    text = "\ufeff\tI beleive\x00 it’s   so,\r\n\r\n“I dont know” \x1b[2J — he said… \u2028 and I beleive that he is right  "
+    text = "\ufeff\tI beleive\x00 it’s   so,\r\n\r\n“I dont know” \x1b[2J — he said… \u2028 and I beleive he is right  "
     fixed = text.replace("beleive", "believe").replace("dont", "don’t")
     assert apply(text, english.correct(text)) == fixed
     assert apply("", []) == ""
