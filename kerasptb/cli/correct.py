@@ -44,8 +44,7 @@ def add_parser(commands):
 def execute(options):
     run, text = arguments.open_run(options), read_text(options.file)
     import_keras()
-    from kerasptb.reading import open_channel
-    from kerasptb.reading.correction import apply
+    from kerasptb.reading import apply_corrections, open_channel
 
     settings = {"channel": open_channel(options.channel)}
     settings |= {} if options.margin is None else {"margin": options.margin}
@@ -62,7 +61,7 @@ def execute(options):
         _show(f"{end / len(text):4.0%}")
     _show("")
     if options.diff:
-        _print_diff(text, apply(text, found), options.file or "-")
+        _print_diff(text, apply_corrections(text, found), options.file or "-")
 
 
 def _as_text(each, line, column):

@@ -103,7 +103,7 @@ def correct_parts(
             done += 1
 
 
-def apply(text: str, corrections: Iterable[Correction]) -> str:
+def apply_corrections(text: str, corrections: Iterable[Correction]) -> str:
     """Returns a text with its corrections."""
     parts, place = list[str](), 0
     for each in corrections:

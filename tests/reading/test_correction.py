@@ -6,8 +6,7 @@ import pytest
 
 import kerasptb
 from kerasptb.data import DataError
-from kerasptb.reading import Confusions, Keyboard, open_channel
-from kerasptb.reading.correction import apply, correct, correct_parts
+from kerasptb.reading import Confusions, Keyboard, apply_corrections, correct, correct_parts, open_channel
 
 WRONG = "I wemt tp tge shpp to buy sone bread, and th e man gaveme a loaf."
 RIGHT = "I went to the shop to buy some bread, and the man gave me a loaf."
@@ -24,7 +23,7 @@ def english():
 
 def test_errors_of_typing_are_corrected(english):
     found = english.correct(WRONG)
-    assert apply(WRONG, found) == RIGHT
+    assert apply_corrections(WRONG, found) == RIGHT
     assert [(each.text, each.word) for each in found][-2:] == [("th e", "the"), ("gaveme", "gave me")]
     assert all(WRONG[each.start : each.end] == each.text and each.log_odds > 5 for each in found)
 
@@ -44,8 +43,8 @@ def test_words_after_it_decide_too(english):
 def test_all_else_is_kept_character_by_character(english):
     text = "\ufeff\tI beleive\x00 it’s   so,\r\n\r\n“I dont know” \x1b[2J — he said… \u2028 and I beleive he is right  "
     fixed = text.replace("beleive", "believe").replace("dont", "don’t")
-    assert apply(text, english.correct(text)) == fixed
-    assert apply("", []) == ""
+    assert apply_corrections(text, english.correct(text)) == fixed
+    assert apply_corrections("", []) == ""
 
 
 def test_a_margin_says_how_much_likelier_a_correction_must_be(english):
@@ -61,7 +60,7 @@ def test_parts_come_one_after_the_other_and_are_all_of_it(english):
     text = f"{WRONG}\n" * 16
     parts = list(english.correct_parts(text))
     assert [end for end, _ in parts] == [15 * len(WRONG) + 15, len(text)]
-    assert apply(text, [each for _, found in parts for each in found]) == f"{RIGHT}\n" * 16
+    assert apply_corrections(text, [each for _, found in parts for each in found]) == f"{RIGHT}\n" * 16
 
 
 def test_names_of_programs_and_capitals_are_left(english):
@@ -81,14 +80,18 @@ def test_words_that_a_text_has_often_are_known(english):
 def test_what_a_program_misreads_is_corrected(english):
     text = "lt was tbe hest of tirnes, and he c0uld not rernernber thc name of thc vvoman."
     found = english.correct(text, channel="ocr")
-    fixed = apply(text, found)
+    fixed = apply_corrections(text, found)
     assert fixed.endswith("the best of times, and he could not remember the name of the woman.")
 
 
 def test_another_layout_has_other_neighbours(english):
     text = "They sqid that it wqs right."  # q lies where a does on a French keyboard
     wrong = {name: english.correct(text, channel=name) for name in ("qwerty", "azerty")}
-    assert apply(text, wrong["azerty"]) == apply(text, wrong["qwerty"]) == "They said that it was right."
+    assert (
+        apply_corrections(text, wrong["azerty"])
+        == apply_corrections(text, wrong["qwerty"])
+        == "They said that it was right."
+    )
     text = "They szid so."
     odds = [english.correct(text, channel=Keyboard(name), margin=0)[0].log_odds for name in ("azerty", "qwerty")]
     assert odds[0] != pytest.approx(odds[1], abs=0.1)
@@ -103,7 +106,7 @@ def test_texts_without_words_that_the_model_knows_stay(english, text):
 
 
 def test_models_of_any_tokens_correct(reader, subworded, spelled):
-    assert apply("the cst sat", correct(reader, "the cst sat", margin=0)) == "the cat sat"
+    assert apply_corrections("the cst sat", correct(reader, "the cst sat", margin=0)) == "the cat sat"
     for each in (subworded.reader, subworded.model, spelled.reader):
         found = correct(each, "the cat sst on the mat, and the dog ran", margin=-math.inf)
         assert all(math.isfinite(one.log_odds) and one.text != one.word for one in found)
