@@ -86,12 +86,7 @@ def test_what_a_program_misreads_is_corrected(english):
 
 def test_another_layout_has_other_neighbours(english):
     text = "They sqid that it wqs right."  # q lies where a does on a French keyboard
-    wrong = {name: english.correct(text, channel=name) for name in ("qwerty", "azerty")}
-    assert (
-        apply_corrections(text, wrong["azerty"])
-        == apply_corrections(text, wrong["qwerty"])
-        == "They said that it was right."
-    )
+    assert apply_corrections(text, english.correct(text, channel="azerty")) == "They said that it was right."
     text = "They szid so."
     odds = [english.correct(text, channel=Keyboard(name), margin=0)[0].log_odds for name in ("azerty", "qwerty")]
     assert odds[0] != pytest.approx(odds[1], abs=0.1)
