@@ -31,6 +31,7 @@ from .words import WordPieces as WordPieces
 from .words import pieces_of as pieces_of
 from .words import run_search as run_search
 from .words import run_searches as run_searches
+from .words import search_side_by_side as search_side_by_side
 from .words import search_words as search_words
 from .writer import Typed as Typed
 from .writer import Writer as Writer

@@ -20,18 +20,21 @@ from kerasptb.ops import taps as ops
 from kerasptb.reading.channel import Channel, Taps
 from kerasptb.reading.context import Beginning, Context
 from kerasptb.reading.memory import Memory
-from kerasptb.reading.words import NextWords, Search, WordPieces, word_of
+from kerasptb.reading.words import NextWords, Pace, Search, WordPieces, word_of
 
 # Longer taps are not looked for, and stay as they are.
 MAX_TAPS = 40
 # Beginnings that are read at most, and more for each word that is asked for.
-_MOST_ROWS, _ROWS_A_WORD = 64, 16
+_MOST_ROWS, _ROWS_A_WORD = 48, 8
 # By how much a word must be likelier than what is typed, as a natural logarithm, to be written instead.
 MARGIN = 0.5
 # What a model gives for each letter to come, about: else beginnings with a letter or two come before whole words.
 _A_TAP = 0.2
 # A piece that is less likely than this after what comes before it, with its taps, is not looked at.
 _LOG_LEAST_PIECE = -20.0
+# Nor is what has a smaller share of all that was found.
+_LEAST_SHARE = 1e-3
+_PACE = Pace(0.7, 0.1, lambda k: max(3 * k, 10))
 # Words of less than this share of the probability of what is typed are not looked for.
 BESIDE = 1e-2
 
@@ -161,6 +164,8 @@ def _with_forecast(hits):
 
 class _TappedSearch(Search):
     """A search of the words that taps may stand for."""
+
+    least_share, pace = _LEAST_SHARE, _PACE
 
     def __init__(self, pieces, lead, hits, k, exclude, at_least, beside, prior):
         super().__init__(pieces, k, exclude, at_least, beside, _MOST_ROWS + _ROWS_A_WORD * k)

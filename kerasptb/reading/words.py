@@ -38,7 +38,7 @@ _NONE = np.zeros(0, int)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Pace:
+class Pace:
     """Shares of the k-th word's probability: of what a round is for, of what is read in it; and its number of rows."""
 
     round: float
@@ -48,8 +48,8 @@ class _Pace:
 
 # Bytes write a word in one way, which has all of its probability. Of several ways, each may have less than the k-th
 # word although they have more together. Rows are cheap beside a round, but most beginnings in bytes end no word.
-_ONE_WAY = _Pace(1.0, 1.0, lambda k: k + 2)
-_WAYS_ADD_UP = _Pace(0.7, 0.1, lambda k: 3 * k)
+_ONE_WAY = Pace(1.0, 1.0, lambda k: k + 2)
+_WAYS_ADD_UP = Pace(0.7, 0.1, lambda k: 3 * k)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,6 +253,27 @@ def run_searches(
         contexts = iter(read([each for _, _, asked in waiting for each in asked]))
 
 
+def search_side_by_side(
+    *searches: Generator[list[Beginning], list[Context], Any],
+) -> Generator[list[Beginning], list[Context], list[Any]]:
+    """Runs searches that read together, as one, which returns a list of their results."""
+    results: list[Any] = [None] * len(searches)
+    answers: list[list[Context] | None] = [None] * len(searches)
+    running = list(range(len(searches)))
+    while running:
+        asked: dict[int, list[Beginning]] = {}
+        for i in running:
+            try:
+                asked[i] = searches[i].send(answers[i])  # type: ignore[arg-type]  # None to a generator that begins
+            except StopIteration as end:
+                results[i] = end.value
+        running = list(asked)
+        contexts = iter((yield [each for of_search in asked.values() for each in of_search]) if running else ())
+        for i in running:
+            answers[i] = list(itertools.islice(contexts, len(asked[i])))
+    return results
+
+
 def _likeliest_words(pieces, log_probabilities, prefix, k, at_least, left_out):
     """Returns the `NextWords` of a vocabulary of words: nothing has to be read."""
     log_probabilities, ids = log_probabilities.copy(), pieces.fitting(prefix)
@@ -267,6 +288,9 @@ def _likeliest_words(pieces, log_probabilities, prefix, k, at_least, left_out):
 class Search:
     """The words that a search has found, and the beginnings that wait to be read: what all searches have in common."""
 
+    least_share = _LEAST_SHARE  # of the probability of all that was found, below which nothing is looked for
+    pace: Pace
+
     def __init__(
         self, pieces: WordPieces, k: int, exclude: Collection[str], at_least: float, beside: Container[str], rows: int
     ) -> None:
@@ -277,22 +301,21 @@ class Search:
         self._total = 0.0
         self._waiting: list[Any] = []
         self._order = itertools.count()
-        self._pace = _WAYS_ADD_UP if pieces.has_ways else _ONE_WAY
 
     def read(self, beginnings: Sequence[tuple[Beginning, Context]]) -> None:
         """Takes pairs of a `Beginning` that was read and the `Context` after it."""
         for beginning, after in beginnings:
             self._end(beginning, after.known())
-        least = self._least() * self._pace.row
+        least = self._least() * self.pace.row
         for beginning, after in beginnings:
             self._follow(beginning, after, least)
 
     def take(self) -> list[Beginning]:
         """Returns the likeliest beginnings that wait, if one of them may change the words that are returned."""
         least, taken = self._least(), list[Beginning]()
-        if not self._waits_for(least * self._pace.round):
+        if not self._waits_for(least * self.pace.round):
             return taken
-        while self._waits_for(least * self._pace.row) and len(taken) < min(self._pace.width(self._k), self._left):
+        while self._waits_for(least * self.pace.row) and len(taken) < min(self.pace.width(self._k), self._left):
             value, _, before, after, (index, row), others = heapq.heappop(self._waiting)
             self._wait(before, after, others)
             beginning = Beginning(before.written + self._pieces.written[index], -value, after, index, row)
@@ -317,10 +340,10 @@ class Search:
 
     def _is_worth_reading(self, beginning: Beginning) -> bool:
         """Returns whether it is likely enough."""
-        return math.exp(beginning.log_probability) > _LEAST_SHARE * self._total
+        return math.exp(beginning.log_probability) > self.least_share * self._total
 
     def _log_least(self, least: float) -> float:
-        return _log(max(least, _LEAST_SHARE * self._total))
+        return _log(max(least, self.least_share * self._total))
 
     def _wait(self, before: Beginning, after: Context, others: Iterator[tuple[int, float, Any]]) -> None:
         """Lets the first of some pieces wait, each with its log probability and row, and the rest behind it."""
@@ -350,6 +373,7 @@ class _PrefixSearch(Search):
     def __init__(self, pieces, prefix, k, exclude, begins, at_least, beside):
         super().__init__(pieces, k, exclude, at_least, beside, _MOST_ROWS + _ROWS_A_WORD * k + _WAYS * len(prefix))
         self._prefix, self._begins = prefix, begins
+        self.pace = _WAYS_ADD_UP if pieces.has_ways else _ONE_WAY
         self._ways = [_WAYS] * len(prefix)
 
     def _end(self, beginning, following):

@@ -35,7 +35,6 @@ MAX_BODY_BYTES = 12 * schemas.MAX_CHARACTERS + 8_000
 # A fast typist makes ten keystrokes a second, each of which may send two requests. An office may share an address.
 DEFAULT_RATE = 100
 
-_CORRECTIONS = 2  # words that are looked for, of which what was typed may be one
 _PAGE = Path(__file__).parent / "page"
 _PROBLEMS = {
     400: "The body is not JSON.",
@@ -115,9 +114,9 @@ def _add_routes(app):
                 prefix_probability=found.prefix_probability,
                 correction=None,
             )
-        how = typed, request.touches, keyboard_of(request.typos)
-        found = await engine.readings(context, *how, request.k, whole=False, memory=memory)
-        whole = await engine.readings(context, *how, _CORRECTIONS, whole=True, memory=memory)
+        found, whole = await engine.readings(
+            context, typed, request.touches, keyboard_of(request.typos), request.k, memory
+        )
         return schemas.SuggestResponse(
             suggestions=_suggested(found.words, found.literal),
             prefix=prefix,

@@ -1,10 +1,12 @@
 """Texts to suggestions: what a request asks, by the readers that all requests share."""
 
 import functools
+import math
 
 import numpy as np
 
-from kerasptb.reading import Taps, Writer
+from kerasptb.reading import Taps, Writer, search_side_by_side
+from kerasptb.reading.tapped import MARGIN
 from kerasptb.serving.batching import Batcher
 from kerasptb.serving.errors import BadRequestError
 from kerasptb.serving.shared_reader import BatchedReader, RememberingReader
@@ -110,8 +112,18 @@ class SuggestionEngine:
         """Returns the `NextWords` on k keys after the `Context` of whole words, for a text as `Typed`."""
         return await self._run(self._writer.keys(context, typed.prefix, k, typed.begins, memory))
 
-    async def readings(self, context, typed, touches, channel, k, whole, memory=None):
-        """Returns the `Readings` of the unfinished word of a text as `Typed`, typed with errors; `touches` or None.
+    async def readings(self, context, typed, touches, channel, k, memory=None):
+        """Returns what the unfinished word of a text as `Typed` may be, typed with errors: two `Readings`.
+
+        The first is of words that may go on, k of them, the second if nothing follows: the likeliest.
+
+        Args:
+            context: the `Context` of the whole words before.
+            typed: the `Typed`.
+            touches: where the keys were hit, [n, 2]; `None` if that is not known.
+            channel: the `Channel`.
+            k: number of words.
+            memory: the words typed before; `None` for none.
 
         Raises a `BadRequestError` unless each letter has a touch, if there are touches.
         """
@@ -122,9 +134,10 @@ class SuggestionEngine:
                 f"Received: {len(touches)}."
             )
         taps = Taps(letters, None if touches is None else np.array(touches, "float64").reshape(-1, 2))
-        return await self._run(
-            self._writer.readings(context, taps, channel, k, whole, typed.begins, memory, self._lexicon)
-        )
+        how = {"begins": typed.begins, "memory": memory, "lexicon": self._lexicon}
+        going_on = self._writer.readings(context, taps, channel, k, whole=False, **how)
+        ended = self._writer.readings(context, taps, channel, 1, whole=True, beside=math.exp(MARGIN), **how)
+        return await self._run(search_side_by_side(going_on, ended))
 
     async def _run(self, search):
         try:

@@ -97,15 +97,13 @@ class RememberingReader:
 
     async def after(self, beginnings):
         """Returns the contexts after `Beginning`s, most of which the keystroke before may have read."""
-        keys = [(each.context, each.piece) for each in beginnings]
-        known = list(map(self._following.get, keys))
-        if unknown := [each for each, context in zip(beginnings, known, strict=True) if context is None]:
-            read = iter(await self._reader.after(unknown))
-            for i, key in enumerate(keys):
-                if known[i] is None:
-                    known[i] = next(read)
-                    self._following.put(key, known[i])
-        return known
+        asked = {(each.context, each.piece): each for each in beginnings}
+        known = {key: context for key in asked if (context := self._following.get(key)) is not None}
+        if unknown := [key for key in asked if key not in known]:
+            for key, context in zip(unknown, await self._reader.after([asked[key] for key in unknown]), strict=True):
+                known[key] = context
+                self._following.put(key, context)
+        return [known[each.context, each.piece] for each in beginnings]
 
     async def score(self, ids):
         """Returns the log probability of each token of a text, float32 [T]; only what is new in it is scored."""
