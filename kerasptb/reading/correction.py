@@ -28,7 +28,7 @@ from kerasptb.reading.writer import Writer
 # by those before it alone. So many words that are likelier so are read with those after them.
 MARGIN = 5.0
 _BEFORE, _WORDS, _AFTER = 3.0, 2, 2
-# A new word that a text has so often is known, and must be less likely by twice the margin.
+# A word that a text has so often is known.
 _OFTEN = 3
 # Parts that are read at once, each of so many characters at most; and characters that are read between two words.
 _TOGETHER, _GAP = 64, 100
@@ -112,6 +112,14 @@ def apply_corrections(text: str, corrections: Iterable[Correction]) -> str:
     return "".join([*parts, text[place:]])
 
 
+def _known(lexicon, text):
+    """Returns the words that are known: of a lexicon, and those that a text has often; `None` without a lexicon."""
+    if lexicon is None:
+        return None
+    counts = Counter(_WORD.findall(text))
+    return Lexicon([*lexicon.words, *(word for word, count in counts.items() if count >= _OFTEN)])
+
+
 class _Corrector:
     """Reads parts of a text; its methods that read are generators as `search_words`."""
 
@@ -119,9 +127,7 @@ class _Corrector:
         self._signs, self._begin, self._tokenizer = reader.text_format.signs, reader.begin(), reader.tokenizer
         self._writer, self._channel = Writer(reader.tokenizer), channel
         self._margin, self._before = margin, min(_BEFORE, margin)
-        counts, known = Counter(_WORD.findall(self._signs.read(text))), reader.lexicon
-        self._often = {word for word, count in counts.items() if count >= _OFTEN and word not in (known or ())}
-        self._lexicon = None if known is None else Lexicon([*known.words, *self._often])
+        self._lexicon = _known(reader.lexicon, self._signs.read(text))
         self._apostrophe = max("'’", key=text.count)
 
     def part(self, text):
@@ -203,7 +209,7 @@ class _Corrector:
         for word, by_those_before in likelier:
             after_word = yield from self._after(context, word, "(" if begins else "a")
             odds = by_those_before + (yield from self._log_probability(after_word, rest)) - rest_as_it_is
-            if odds > (best.log_odds if best else self._margin * (1 + (written in self._often))):
+            if odds > (best.log_odds if best else self._margin):
                 best, after = Correction(start, end, written, word, odds), after_word
         return best, after
 
