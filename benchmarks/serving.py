@@ -1,9 +1,10 @@
 """Latencies of suggestions by the rate of requests.
 
-    python -m benchmarks.serving RUN [--rates 25 50 100 ...] [--seconds 10] [--csv FILE]
+    python -m benchmarks.serving RUN [--rates 25 50 100 ...] [--seconds 10] [--keys 10] [--typos] [--csv FILE]
 
 `kerasptb serve` runs in a process of its own, on the same machine. This process simulates its clients: people who each
-type some eight characters a second, and request ten suggestions with every keystroke. Keystrokes come at random (a
+type some eight characters a second, and request ten suggestions, or `--keys`, with every keystroke; with `--typos` on
+QWERTY, 6.9 % of the keys wrong. Keystrokes come at random (a
 Poisson process) at the offered rate, whether or not earlier ones have been answered. A latency counts from the time at
 which the keystroke was due, so it shows if the server falls behind. The server's processor time per request tells what
 rate it would sustain on a machine of its own. Each person types different words, so about one keystroke in five or six
@@ -15,6 +16,7 @@ given seconds for each rate, and some for the start.
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -25,10 +27,13 @@ import time
 from pathlib import Path
 
 from benchmarks import machine
+from kerasptb.evaluation.typos import Simulator
+from kerasptb.reading import load_layout
 
 LIMIT_MS = 20.0  # answers within this time feel instant
 KEYSTROKES_PER_SECOND = 8  # of one person
 SUGGESTIONS = 10
+WRONG_KEYS = 0.069
 TEXT = (
     "the a of to and in it is was that on for with he she they we you would could not be have had said new old first "
     "last year day week month time people company market price share plan work home city water light because after "
@@ -40,8 +45,9 @@ WORDS = TEXT.split()
 class Person:
     """Someone who types: a text that grows by a character a keystroke, and a connection of their own."""
 
-    def __init__(self, seed):
-        self._random = random.Random(seed)
+    def __init__(self, seed, keys, typos):
+        self._random, self._asked = random.Random(seed), {"k": keys, **({"typos": "qwerty"} if typos else {})}
+        self._words = itertools.cycle(self._typed(typos))
         self._text = ""
         self._next = ""
         self._connection = None
@@ -52,13 +58,20 @@ class Person:
         if not self._next:
             if len(self._text) > 200:
                 self._text = ""
-            self._next = self._random.choice(WORDS) + " "
+            self._next = next(self._words) + " "
         self._text, self._next = self._text + self._next[0], self._next[1:]
         return self._text
 
+    def _typed(self, typos):
+        words = self._random.choices(WORDS, k=1000)
+        if not typos:
+            return words
+        simulator = Simulator(load_layout("qwerty"), WRONG_KEYS, self._random.getrandbits(32))
+        return [taps.text for _, taps in simulator.type(words)]
+
     async def ask(self, port, text):
         """Asks for suggestions and returns the status."""
-        body = json.dumps({"text": text, "k": SUGGESTIONS}).encode()
+        body = json.dumps({"text": text, **self._asked}).encode()
         head = (
             f"POST /v1/suggest HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
@@ -79,7 +92,7 @@ class Person:
             self._connection[1].close()
 
 
-async def offer(process, port, rate, seconds, seed):
+async def offer(process, port, rate, seconds, seed, keys=SUGGESTIONS, typos=False):
     """Offers keystrokes at a rate.
 
     Args:
@@ -88,12 +101,14 @@ async def offer(process, port, rate, seconds, seed):
         rate: keystrokes a second, of all people together.
         seconds: the duration.
         seed: seed of the times and the words.
+        keys: suggestions that are asked for.
+        typos: whether words are typed with errors.
 
     Returns:
         Dict of the latencies' quantiles in milliseconds, and of counts.
     """
     chance = random.Random(seed)
-    people = [Person(f"{seed}-{i}") for i in range(max(1, round(rate / KEYSTROKES_PER_SECOND)))]
+    people = [Person(f"{seed}-{i}", keys, typos) for i in range(max(1, round(rate / KEYSTROKES_PER_SECOND)))]
     latencies, statuses, tasks = [], [], []
 
     async def ask(person, text, due):
@@ -161,15 +176,17 @@ def main():
     parser.add_argument("run", help="run folder or SavedModel")
     parser.add_argument("--rates", type=float, nargs="+", default=[10, 25, 50, 100, 200, 300, 400, 600, 800])
     parser.add_argument("--seconds", type=float, default=10, help="for each rate (default: 10)")
+    parser.add_argument("--keys", type=int, default=SUGGESTIONS, help="suggestions asked for (default: 10)")
+    parser.add_argument("--typos", action="store_true", help="type with errors, and ask for corrections")
     parser.add_argument("--csv", help="file to write the rows to")
     options = parser.parse_args()
 
     process, port = start_server(options.run)
     rows = []
     try:
-        asyncio.run(offer(process, port, 20, 2, "warm-up"))
+        asyncio.run(offer(process, port, 20, 2, "warm-up", options.keys, options.typos))
         for rate in options.rates:
-            row = asyncio.run(offer(process, port, rate, options.seconds, f"{rate}"))
+            row = asyncio.run(offer(process, port, rate, options.seconds, f"{rate}", options.keys, options.typos))
             rows.append(row)
             print(
                 f"{rate:6g} keystrokes/s offered, {row['answered_per_second']:7.1f} answered: median "
@@ -186,7 +203,7 @@ def main():
     people = f", {max(held) / KEYSTROKES_PER_SECOND:.0f} people typing" if held else ""
     print(f"99 % within {LIMIT_MS:g} ms up to {max(held, default=0):g} keystrokes/s{people}")
     if options.csv:
-        machine.write_csv(options.csv, rows, seconds=options.seconds)
+        machine.write_csv(options.csv, rows, seconds=options.seconds, keys=options.keys, typos=options.typos)
 
 
 if __name__ == "__main__":

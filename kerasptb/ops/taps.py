@@ -19,6 +19,7 @@ a row bounds that of all texts that begin so. Pieces lie in a trie, which is wal
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -49,6 +50,17 @@ class Hits:
     undoubled: float
     exchanged: float
     whole: bool
+
+    @functools.cached_property
+    def rates(self) -> np.ndarray:
+        """Those of its numbers that are no arrays, float64 [4], as the library takes them."""
+        return np.array([self.hit, self.doubled, self.undoubled, self.exchanged])
+
+    @functools.cached_property
+    def addresses(self) -> tuple[int, ...]:
+        """What the library takes of it."""
+        arrays = native.addresses(self.likelihoods, self.strays, self.omitted, self.rates)
+        return *arrays, *self.likelihoods.shape, self.whole
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -116,6 +128,11 @@ class Trie:
         )
         spaces = np.flatnonzero(self.letters == self.symbols[" "])
         self.space = int(spaces[0]) if len(spaces) else len(letters)
+
+    @functools.cached_property
+    def addresses(self) -> tuple[int, ...]:
+        """What the library takes of it."""
+        return native.addresses(self.letters, self.ends, self.parents, self.pieces)
 
     def spell(self, text: str) -> np.ndarray:
         """Returns the symbols of a text, int32 [M], -1 for characters that no piece has."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import numpy as np
 
 from kerasptb.arguments import Argument, Whole
 from kerasptb.data import UNK, DataError
@@ -38,6 +40,7 @@ def suggest(
     exclude: str | Iterable[str] = (UNK,),
     complete: bool = False,
     typos: Channel | str | os.PathLike[str] | None = None,
+    touches: Sequence[Sequence[float]] | None = None,
 ) -> list[Suggestion]:
     """Returns the most probable next words after a text.
 
@@ -51,6 +54,8 @@ def suggest(
             the suggestions are words that begin so, whatever the case.
         typos: how the last word may have been typed with errors, which is then unfinished as with `complete`: the name
             of a layout of keys, such as "qwerty", its file, or a `Channel`. `None` if nobody errs.
+        touches: with `typos`, where the keys were hit for each letter of the last word: x and y from the corner of the
+            keys, in widths of a key. `None` if that is not known.
 
     Returns:
         List of k `Suggestion`, the most probable first; fewer if fewer words begin so. A word of several pieces has the
@@ -70,7 +75,8 @@ def suggest(
     typed = writer.split(reader.text_format.signs.read(check_text(text)), complete or typos is not None)
     context = reader.read_typed(typed.whole)
     if typos is not None and (letters := typed.prefix.strip()):
-        taps, channel = Taps(letters), open_channel(typos)
+        points = None if touches is None else np.array(touches, "float64")
+        taps, channel = Taps(letters, points), open_channel(typos)
         search = writer.readings(context, taps, channel, k, whole=False, begins=typed.begins, lexicon=reader.lexicon)
         readings = run_search(search, reader.after)
         return [Suggestion(word, probability / readings.total) for word, probability in readings.words]

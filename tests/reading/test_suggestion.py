@@ -130,3 +130,8 @@ def test_words_typed_with_errors_are_suggested(model):
     assert suggest(model, "osl", k=1, typos="azerty")[0].word == "Oslo"
     with pytest.raises(DataError, match="Expected a layout, one of azerty"):
         suggest(model, "the cst", typos="dvorak")
+    on_c, on_s, on_t = (4.0, 3.75), (2.0, 2.25), (4.5, 0.75)
+    found = suggest(model, "the cst", k=1, typos="qwerty", touches=[on_c, on_s, on_t])
+    assert found[0].word == "cat"
+    with pytest.raises(DataError, match="Expected a point x, y for each of 3 taps"):
+        suggest(model, "the cst", typos="qwerty", touches=[on_c, on_s])

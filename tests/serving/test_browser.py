@@ -15,6 +15,7 @@ from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
 from kerasptb.reading import suggest
@@ -86,6 +87,10 @@ class Page:
     @property
     def value(self):
         return self.text.get_property("value")
+
+    @property
+    def typos(self):
+        return Select(self.browser.find_element(By.ID, "typos"))
 
     def type(self, *keys):
         self.text.send_keys(*keys)
@@ -331,9 +336,10 @@ def test_the_page_fits_the_screen(page, width, height):
             assert key.rect["x"] >= 0
             assert key.rect["x"] + key.rect["width"] <= width
         assert page.keys[0].rect["y"] < page.text.rect["y"]
-        box = page.browser.find_element(By.CSS_SELECTOR, "#learning label").rect
-        assert box["height"] >= 44
-        assert box["x"] + box["width"] <= width
+        for control in ("#learning label", "#typos"):
+            box = page.browser.find_element(By.CSS_SELECTOR, control).rect
+            assert box["height"] >= 44
+            assert box["x"] + box["width"] <= width
     finally:
         page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
@@ -365,7 +371,8 @@ def test_a_small_dark_screen_shows_everything_whole(page):
 
 
 @pytest.mark.parametrize("width", [390, 1000])
-def test_axe_finds_nothing(page, width):
+def test_axe_finds_nothing(correcting, width):
+    page = correcting
     axe = os.environ.get("KERASPTB_AXE")
     if not axe:
         pytest.skip("KERASPTB_AXE does not name the file axe.min.js (of the npm package axe-core)")
@@ -376,6 +383,8 @@ def test_axe_finds_nothing(page, width):
         page.type("The cat, zebra don't th")
         page.wait(lambda: page.words and len(page.coloured) == 4)
         page.keys[0].click()
+        page.type("teh wemt")
+        page.wait(lambda: page.marked == ["the"] and page.words[:1] == ["“wemt”"])
         page.browser.execute_script(Path(axe).read_text(encoding="utf-8"))
         script = (
             "const done = arguments[0]; axe.run().then(({ violations, passes }) => done([violations, passes.length]))"
@@ -463,6 +472,7 @@ def test_a_text_as_it_is_written(browser, serving, subworded):
         name = f"a language model of {len(subworded.tokenizer)} subwords"
         page.wait(lambda: browser.find_element(By.ID, "model").text == name)
         assert browser.title == "kerasptb keyboard"
+        page.typos.select_by_visible_text("Off")
         page.type("The cat ")
         page.wait(lambda: [word for word, _ in page.coloured] == ["The", "cat"])
         assert "over 2 subwords" in browser.find_element(By.ID, "summary").text
@@ -493,6 +503,8 @@ def test_the_run_is_named(browser, serving, width):
                 "english",
             )
             assert not browser.execute_script("return document.body.scrollWidth > window.innerWidth")
+            assert page.typos.first_selected_option.text == "QWERTY"
+            page.typos.select_by_visible_text("Off")
             page.type("I would like ")
             page.wait(lambda: "to" in page.words)
             page.type(Keys.CONTROL + "a", Keys.NULL, "He said, “")
@@ -503,5 +515,299 @@ def test_the_run_is_named(browser, serving, width):
             page.wait(lambda: page.words[:1] == ["don’t"])
             values = [value.text for value in browser.find_elements(By.CSS_SELECTOR, "#bars .value")]
             assert float(values[0].removesuffix(" %")) > 90
+            page.typos.select_by_visible_text("QWERTY")
+            page.type(Keys.CONTROL + "a", Keys.NULL, "Yesterday he wemt")
+            page.wait(lambda: page.words[:2] == ["“wemt”", "went"])
+            page.type(" hoome, ")
+            page.wait(lambda: page.value == "Yesterday he went home, ")
+            browser.get("about:blank")
     finally:
         browser.set_window_size(1000, 800)
+
+
+# Requests are answered as without `typos` but for the words of a table. An answer may be held until it is let go.
+CORRECTING = """
+    const [corrections] = arguments;
+    const real = window.fetch;
+    window.held = {};  // word: what lets its answers go
+    window.sent = [];
+    window.waiting = 0;
+    const suggest = async (path, options) => {
+        const body = JSON.parse(options.body);
+        window.sent.push(body);
+        const answer = await (await real(path, { ...options, body: JSON.stringify({ ...body, typos: null }) })).json();
+        const word = body.typos && corrections[answer.prefix.toLowerCase()];
+        answer.correction = word ? { word, log_odds: 4 } : null;
+        if (word) {
+            answer.suggestions = [word, "wet"].map((word) => ({ word, probability: 0.1, corrects: true }));
+        }
+        if (answer.prefix in window.held) {
+            await new Promise((resolve) => window.held[answer.prefix].push(resolve));
+        }
+        return Response.json(answer);
+    };
+    window.fetch = async (path, options) => {
+        if (path !== "v1/suggest") {
+            return real(path, options);
+        }
+        window.waiting += 1;
+        try {
+            return await suggest(path, options);
+        } finally {
+            window.waiting -= 1;
+        }
+    };
+    window.heard = [];
+    const announcement = document.getElementById("announcement");
+    new MutationObserver(() => window.heard.push(announcement.textContent)).observe(announcement, { childList: true });
+"""
+
+
+class CorrectingPage(Page):
+    """A page that corrects the words of a table."""
+
+    def __init__(self, page, **corrections):
+        super().__init__(page.browser, page.server.url)
+        self.run(CORRECTING, corrections)
+        self.typos.select_by_visible_text("QWERTY")
+
+    def run(self, script, *arguments):
+        return self.browser.execute_script(script, *arguments)
+
+    def hold(self, *words):
+        self.run("for (const word of arguments[0]) window.held[word] = []", words)
+
+    def let_go(self, word):
+        """Lets the answers for a word go, and waits until the page has them."""
+        self.wait(lambda: self.run("return window.held[arguments[0]].length > 0", word))
+        self.run("window.held[arguments[0]].forEach((go) => go()); delete window.held[arguments[0]]", word)
+        self.browser.execute_async_script("setTimeout(arguments[0], 50)")
+
+    def settle(self):
+        """Waits until all is answered, and corrected."""
+        self.wait(lambda: self.run("return window.waiting === 0 && window.sent.at(-1).text.length") == self.caret)
+        self.browser.execute_async_script("setTimeout(arguments[0], 50)")
+
+    def compose(self, *texts):
+        """Shows the texts of an input method one after the other."""
+        for text in texts:
+            selection = {"text": text, "selectionStart": len(text), "selectionEnd": len(text)}
+            self.browser.execute_cdp_cmd("Input.imeSetComposition", selection)
+
+    @property
+    def caret(self):
+        start, end = self.run("return [arguments[0].selectionStart, arguments[0].selectionEnd]", self.text)
+        assert start == end
+        return start
+
+    @property
+    def marked(self):
+        return [each.get_property("textContent") for each in self.browser.find_elements(By.CSS_SELECTOR, ".corrected")]
+
+    @property
+    def saved(self):
+        return self.browser.find_element(By.ID, "saved").text
+
+
+@pytest.fixture
+def correcting(page):
+    assert page.typos.first_selected_option.text == "Off"  # a model of words
+    return CorrectingPage(page, wemt="went", dont="don't", teh="the")
+
+
+def test_a_space_corrects_and_one_backspace_puts_back(correcting):
+    page = correcting
+    page.type("He wemt")
+    page.wait(lambda: page.words == ["“wemt”", "went", "wet"])
+    page.type(" ")
+    page.wait(lambda: page.value == "He went ")
+    assert (page.caret, page.marked) == (8, ["went"])
+    assert "Corrected wemt to went. Backspace puts it back." in page.run("return window.heard")
+    page.wait(lambda: page.marked == [])
+    page.type(Keys.BACKSPACE)
+    assert (page.value, page.caret) == ("He wemt ", 8)
+    assert "Put back wemt." in page.run("return window.heard")
+    page.type(Keys.BACKSPACE)
+    assert page.value == "He wemt"
+    page.wait(lambda: page.words == ["went", "wet"])
+    page.type(" Wemt wemt.")
+    page.settle()
+    assert page.value == "He wemt Wemt wemt."  # never again in this text
+    page.type(Keys.CONTROL + "a", Keys.NULL, Keys.DELETE, "wemt ")
+    page.wait(lambda: page.value == "Went ")  # but in another
+
+
+def test_typing_on_keeps_a_correction(correcting):
+    page = correcting
+    page.type("wemt ")
+    page.wait(lambda: page.value == "Went ")
+    page.type("to", *[Keys.BACKSPACE] * 3)
+    assert page.value == "Went"
+
+
+def test_a_correction_is_no_key(correcting):
+    page = correcting
+    page.type("I dont ")
+    page.wait(lambda: page.value == "I don't ")
+    assert page.saved == "1 of 8 keystrokes saved (13 %)"
+    page.type(Keys.BACKSPACE, "and")  # eleven keys
+    assert (page.value, page.saved) == ("I dont and", "")
+
+
+def test_the_key_in_quotes_keeps_what_was_typed(correcting):
+    page = correcting
+    page.type("He wemt")
+    page.wait(lambda: page.words[:1] == ["“wemt”"])
+    page.type(Keys.ALT + "1" + Keys.NULL)
+    assert page.value == "He wemt "
+    page.type("wemt ")
+    page.settle()
+    assert page.value == "He wemt wemt "
+    page.type("teh")
+    page.wait(lambda: page.words[:2] == ["“teh”", "the"])
+    page.keys[1].click()
+    assert page.value == "He wemt wemt the "
+
+
+def test_an_answer_that_comes_after_the_space_corrects(correcting):
+    page = correcting
+    page.hold("wemt", "dont")
+    page.type("I dont if he wemt on")
+    page.wait(lambda: page.value == "I dont if he wemt on")
+    page.let_go("dont")
+    assert (page.value, page.caret) == ("I don't if he wemt on", 21)
+    assert "Corrected dont to don't." in page.run("return window.heard")
+    page.type("ce")
+    page.let_go("wemt")
+    assert (page.value, page.caret) == ("I don't if he went once", 23)
+    # Backspace deletes the letters typed since, and then puts back.
+    page.type(*[Keys.BACKSPACE] * 4)
+    assert page.value == "I don't if he went "
+    page.type(Keys.BACKSPACE)
+    assert page.value == "I don't if he wemt "
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        ([Keys.BACKSPACE, Keys.BACKSPACE, "s "], "He wems "),
+        ([Keys.HOME, "So "], "So He wemt "),
+        ([Keys.TAB], "He wemt "),
+    ],
+)
+def test_an_answer_that_comes_after_another_change_corrects_nothing(correcting, keys, value):
+    page = correcting
+    page.hold("wemt")
+    page.type("He wemt ", *keys)
+    page.let_go("wemt")
+    assert page.value == value
+
+
+def test_what_corrections_look_like(correcting):
+    page = correcting
+    for typed, value in (
+        ("teh. ", "The. "),
+        ("teh, ", "The, "),
+        ("teh?\n", "The?\n"),
+        ("He wemt\n", "He went\n"),
+        ('On Teh "teh" (TEH) ', 'On The "the" (THE) '),
+        ("I can’t, dont! ", "I can’t, don’t! "),
+        ("e.teh. teh's well-teh ", "e.teh. teh's well-teh "),
+    ):
+        page.type(Keys.CONTROL + "a", Keys.NULL, Keys.DELETE)
+        page.settle()
+        page.type(typed)
+        page.settle()
+        assert page.value == value
+
+
+def test_only_what_is_typed_is_corrected(correcting):
+    page = correcting
+    page.type("on wemtx", Keys.ARROW_LEFT)  # in the middle of a word
+    page.wait(lambda: page.words == ["went", "wet"])
+    page.type(" ")
+    page.settle()
+    assert page.value == "on wemt x"
+    page.type(Keys.END, " teh  mat", *[Keys.ARROW_LEFT] * 4)
+    page.wait(lambda: page.value == "on wemt x the  mat")
+    page.type("teh ")  # before a space
+    page.wait(lambda: page.value == "on wemt x the the  mat")
+    page.type(Keys.ARROW_RIGHT, "teh ")  # before a word
+    page.wait(lambda: page.value == "on wemt x the the  the mat")
+    for way in ("Paste", "Drop"):
+        page.run(
+            """
+            const [text, inputType] = arguments;
+            text.value = "they wemt";
+            text.setSelectionRange(9, 9);
+            text.dispatchEvent(new InputEvent("input", { inputType, data: "they wemt" }));
+            """,
+            page.text,
+            f"insertFrom{way}",
+        )
+        page.wait(lambda: page.words == ["went", "wet"])
+        page.type(" ")
+        page.settle()
+        assert page.value == "they wemt "
+    page.type("teh!")
+    page.wait(lambda: page.value == "they wemt the!")
+    page.type(" dontwemt", *[Keys.BACKSPACE] * 4)
+    page.settle()
+    assert page.value == "they wemt the! dont"
+
+
+def test_what_an_input_method_composes_stays(correcting):
+    page = correcting
+    page.type("He ")
+    page.compose("we", "wemt")
+    page.browser.execute_cdp_cmd("Input.insertText", {"text": "wemt"})
+    assert page.value == "He wemt"
+    page.type(" ")
+    page.settle()
+    assert page.value == "He wemt "
+    page.type("teh ")
+    page.wait(lambda: page.value == "He wemt the ")
+    page.hold("dont")
+    page.type("dont ")
+    page.compose("w")  # a change beside it might end it
+    page.let_go("dont")
+    assert page.value == "He wemt the dont w"
+
+
+def test_undo_takes_a_correction_back(correcting):
+    page = correcting
+    page.type("He wemt ")
+    page.wait(lambda: page.value == "He went ")
+    page.type(Keys.CONTROL + "z" + Keys.NULL)
+    assert (page.value, page.caret) == ("He wemt ", 8)
+    page.type("wemt ")
+    page.settle()
+    assert page.value == "He wemt wemt "
+
+
+def test_nothing_is_corrected_if_it_is_off(correcting):
+    page = correcting
+    page.hold("wemt")
+    page.type("He wemt ")
+    page.typos.select_by_visible_text("Off")
+    page.text.click()
+    page.let_go("wemt")
+    page.type("wemt ")
+    page.settle()
+    assert page.value == "He wemt wemt "
+    assert page.run("return window.sent.at(-1).typos") is None
+
+
+def test_layouts_by_keyboard_alone(correcting):
+    page = correcting
+    page.type("zzz")  # no word begins so: no key is enabled
+    page.wait(lambda: page.words == [])
+    page.type(Keys.TAB)
+    page.browser.switch_to.active_element.send_keys(Keys.TAB)
+    chosen = page.browser.switch_to.active_element
+    assert (chosen.accessible_name, chosen.aria_role) == ("Correct typing errors", "combobox")
+    names = [option.text for option in page.typos.options]
+    assert names == ["Off", "QWERTY", "QWERTZ", "AZERTY", "Portuguese"]
+    for name in ("qwertz", "azerty", "portuguese"):
+        chosen.send_keys(Keys.ARROW_DOWN)
+        page.wait(lambda: page.run("return window.sent.at(-1).typos") == name)  # noqa: B023

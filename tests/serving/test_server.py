@@ -366,8 +366,8 @@ def test_the_guides_client_works(serving, capsys):
     with serving() as server:
         exec(code.replace("http://127.0.0.1:8000/", server.url), {})
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 + 3
-    assert float(lines[1]) > 1
+    assert len(lines) == 3 + 3
+    assert float(lines[2]) > 1
     assert lines[-1].startswith("would -> [")
 
 

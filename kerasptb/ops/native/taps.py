@@ -1,6 +1,7 @@
 """The walk over pieces that taps may come from, on the native library; `kerasptb.ops.taps` says what it is."""
 
 import ctypes
+import functools
 
 import numpy as np
 
@@ -13,7 +14,7 @@ _ROW = (_ARRAY, _LETTER)
 _FOLLOW = (
     *(_ARRAY, _ARRAY, _ARRAY, _ARRAY, _SIZE, _SIZE),  # the trie
     *(*_HITS, *_ROW, _NUMBER),
-    *(_ARRAY, _NUMBER),
+    *(_ARRAY, _SIZE, _NUMBER),
     *(_SIZE, _ARRAY, _ARRAY, _ARRAY, _ARRAY),  # what is found
 )
 _ALIGN = (*_HITS, *_ROW, _ARRAY, _ARRAY, _SIZE, _ARRAY)
@@ -23,9 +24,7 @@ def align_all(hits, row, words):
     """Returns the probabilities of all taps for words, int32 [M] each, float64 [W]."""
     lengths, ends = np.array(list(map(len, words)), "int64"), np.empty(len(words))
     letters = np.concatenate([np.zeros(0, "int32"), *words])
-    rates = _rates(hits)
-    align = loader.function("kerasptb_taps_align", *_ALIGN, returns=ctypes.c_bool)
-    if not align(*_parts(hits, rates), *_row(row), *map(_at, (letters, lengths)), len(words), _at(ends)):
+    if not _align()(*hits.addresses, *_row(row), *map(_at, (letters, lengths)), len(words), _at(ends)):
         raise MemoryError("no memory for a search of words")
     return ends
 
@@ -35,11 +34,11 @@ def follow(trie, first, last, hits, row, bound, log_probabilities, log_least, mo
     most = min(most, last - first)
     ids, symbols = np.empty(most, "int32"), np.empty(most, "int32")
     values, rows = np.empty(most), np.empty((most, *row.values.shape))
-    log_probabilities, rates = np.ascontiguousarray(log_probabilities, "float32"), _rates(hits)
-    found = loader.function("kerasptb_taps_follow", *_FOLLOW, returns=_SIZE)(
-        *(*map(_at, (trie.letters, trie.ends, trie.parents, trie.pieces)), first, last),
-        *(*_parts(hits, rates), *_row(row), bound),
-        *(_at(log_probabilities), log_least),
+    log_probabilities = np.ascontiguousarray(log_probabilities, "float32")
+    found = _follow()(
+        *(*trie.addresses, first, last),
+        *(*hits.addresses, *_row(row), bound),
+        *(_at(log_probabilities), len(log_probabilities), log_least),
         *(most, *map(_at, (ids, values, rows, symbols))),
     )
     if found < 0:
@@ -47,16 +46,23 @@ def follow(trie, first, last, hits, row, bound, log_probabilities, log_least, mo
     return ids[:found], values[:found], rows[:found], symbols[:found]
 
 
+def addresses(*arrays):
+    """Returns the addresses of arrays, which must live on and keep their places."""
+    return tuple(map(_at, arrays))
+
+
+@functools.cache
+def _follow():
+    return loader.function("kerasptb_taps_follow", *_FOLLOW, returns=_SIZE)
+
+
+@functools.cache
+def _align():
+    return loader.function("kerasptb_taps_align", *_ALIGN, returns=ctypes.c_bool)
+
+
 def _at(array):
     return array.ctypes.data
-
-
-def _rates(hits):
-    return np.array([hits.hit, hits.doubled, hits.undoubled, hits.exchanged])
-
-
-def _parts(hits, rates):
-    return *map(_at, (hits.likelihoods, hits.strays, hits.omitted, rates)), *hits.likelihoods.shape, hits.whole
 
 
 def _row(row):

@@ -3,6 +3,7 @@
 const NATS_PER_BIT = Math.LN2;
 const MOST_BITS = 18;
 const MOST_STRENGTH = 0.6;
+const MARKED_MS = 2000;
 
 /**
  * @param {HTMLElement} paper holds the coloured words.
@@ -16,6 +17,9 @@ export class Colours {
   #scored = ""; // the text that #words belong to, as it was sent
   #words = []; // {start, end, bits, unknown}, offsets in code points
   #drawn = []; // the pieces that the nodes on the paper show
+  #shown = ""; // the text that they show
+  #mark = { start: 0, word: "" }; // the word that is underlined
+  #markTimer;
 
   constructor(paper, summary, kind) {
     this.#paper = paper;
@@ -63,6 +67,7 @@ export class Colours {
 
   /** Draws the text; a word that was changed since it was scored has no colour. */
   show(text) {
+    this.#shown = text;
     const pieces = this.#pieces(text);
     let same = 0;
     while (same < pieces.length && pieces[same].key === this.#drawn[same]?.key) {
@@ -75,9 +80,33 @@ export class Colours {
     this.#drawn = pieces;
   }
 
+  /** Underlines a word for a moment. */
+  mark(start, word) {
+    const show = (mark) => {
+      this.#mark = mark;
+      this.show(this.#shown);
+    };
+    clearTimeout(this.#markTimer);
+    this.#markTimer = setTimeout(show, MARKED_MS, { start: 0, word: "" });
+    show({ start, word });
+  }
+
+  /** Where the underlined word begins and ends, in code points; nowhere if the text has changed there. */
+  #marked(text) {
+    const { start, word } = this.#mark;
+    const first = Array.from(text.slice(0, start)).length;
+    return text.startsWith(word, start) ? [first, first + Array.from(word).length] : [0, 0];
+  }
+
   #pieces(text) {
     const points = Array.from(text);
     const scored = Array.from(this.#scored);
+    const mark = this.#marked(text);
+    const plain = (from, to) => {
+      const [first, last] = mark.map((place) => Math.min(Math.max(place, from), to));
+      const part = (start, end, marked) => piece(points.slice(start, end).join(""), { marked });
+      return [part(from, first, false), part(first, last, true), part(last, to, false)];
+    };
     const pieces = [];
     let done = 0;
     for (const { start, end, bits, unknown } of this.#words) {
@@ -88,10 +117,10 @@ export class Colours {
       if (word !== scored.slice(start, end).join("")) {
         break;
       }
-      pieces.push(piece(points.slice(done, start).join("")), piece(word, bits, unknown));
+      pieces.push(...plain(done, start), piece(word, { bits, unknown, marked: start < mark[1] && mark[0] < end }));
       done = end;
     }
-    pieces.push(piece(points.slice(done).join("")));
+    pieces.push(...plain(done, points.length));
     return pieces.filter(({ content }) => content);
   }
 
@@ -112,17 +141,18 @@ function surpriseOf({ start, end, tokens }) {
   return { start, end, bits: nats / NATS_PER_BIT, unknown: tokens.some(({ word }) => word === "<unk>") };
 }
 
-function piece(content, bits = null, unknown = false) {
-  return { content, bits, unknown, key: `${bits}:${unknown}:${content}` };
+function piece(content, { bits = null, unknown = false, marked = false }) {
+  return { content, bits, unknown, marked, key: `${bits}:${unknown}:${marked}:${content}` };
 }
 
-function nodeOf({ content, bits, unknown }) {
-  if (bits === null) {
+function nodeOf({ content, bits, unknown, marked }) {
+  if (bits === null && !marked) {
     return document.createTextNode(content);
   }
   const node = document.createElement("span");
   node.textContent = content;
   node.classList.toggle("unknown", unknown);
+  node.classList.toggle("corrected", marked);
   node.style.setProperty("--strength", Math.min(bits / MOST_BITS, 1) * MOST_STRENGTH);
   return node;
 }

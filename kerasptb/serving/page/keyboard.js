@@ -4,7 +4,8 @@
 // request contains the text.
 
 import { Colours } from "./colours.js";
-import { asWriter } from "./words.js";
+import { Corrections } from "./corrections.js";
+import { asWriter, corrected } from "./words.js";
 import * as ofWords from "./words.js";
 import * as asWritten from "./written.js";
 
@@ -17,6 +18,7 @@ const WAIT_BEFORE_READING_ALOUD_MS = 700;
 const text = document.getElementById("text");
 const keys = [...document.querySelectorAll("#keys button")];
 const learn = document.getElementById("learn");
+const typos = document.getElementById("typos");
 const title = document.getElementById("next-title");
 const bars = document.getElementById("bars");
 const notice = document.getElementById("notice");
@@ -27,14 +29,15 @@ let writing = ofWords; // how its suggestions are shown and put
 let limit = Infinity; // the most characters of a text that the server reads
 let met = false; // whether the two are known
 const colours = new Colours(document.getElementById("surprise"), document.getElementById("summary"), () => kind);
+const corrections = new Corrections(text, () => typos.value !== "", replace, tell);
 
 let asked = 0; // number of the newest question
-let caret = 0; // where the newest question was asked from
-let offered = null; // {before, prefix}: the text that the keys are for, and the unfinished word at its end
+let newest = { before: "", answer: Promise.resolve({}) }; // the text before the caret, and the promise of its answer
+let offered = null; // {before, offers}: the text that the keys are for, and what is on them
 let failures = 0;
 let pressed = 0; // keys: those typed, those that deleted, and one for each word taken
 let length = 0; // of the text that they made
-let takes = false; // whether a word is being taken
+let cost = null; // keys that the change under way took; null if it is typed
 let retryTimer, announceTimer;
 
 async function post(path, body) {
@@ -62,6 +65,9 @@ async function meet() {
     document.querySelector("h1").textContent = name;
   }
   document.getElementById("model").textContent = `a language model of ${size.toLocaleString("en")} ${kind}`;
+  // A model of words has few and no capitals: it would take names and rare words for errors.
+  typos.value = kind === "words" ? "" : "qwerty";
+  typos.disabled = false;
   met = true;
 }
 
@@ -76,28 +82,32 @@ function startOf(whole) {
   return /[\uDC00-\uDFFF]/.test(whole[start]) ? start + 1 : start;
 }
 
+/** Asks for words after a text. */
+async function ask(before) {
+  if (!met) {
+    await meet();
+  }
+  const sent = writing.sentences(before.slice(startOf(before)));
+  return post("v1/suggest", { text: sent, k: NUM_BARS, learn: learn.checked, typos: typos.value || null });
+}
+
 /** Asks for suggestions and colours of the text as it is now. */
 async function refresh() {
   clearTimeout(retryTimer);
   const question = ++asked;
   const current = () => question === asked;
   const whole = text.value;
-  caret = text.selectionStart;
-  const before = whole.slice(0, caret);
+  const before = whole.slice(0, text.selectionStart);
+  newest = { before, answer: ask(before) };
   colours.show(whole);
   try {
-    if (!met) {
-      await meet();
-    }
-    const { sentences } = writing;
-    const sent = sentences(before.slice(startOf(before)));
-    const answer = await post("v1/suggest", { text: sent, k: NUM_BARS, learn: learn.checked });
+    const answer = await newest.answer;
     if (!current()) {
       return;
     }
-    offered = { before, prefix: answer.prefix, question };
-    showSuggestions(answer);
-    await colours.update(whole, sentences(whole), startOf(whole), post, current);
+    offered = { before, offers: offersOf(answer, before), question };
+    showSuggestions(answer, before);
+    await colours.update(whole, writing.sentences(whole), startOf(whole), post, current);
     if (current()) {
       failures = 0;
       notice.textContent = "";
@@ -115,31 +125,60 @@ async function refresh() {
   }
 }
 
-function showSuggestions(answer) {
-  const { before, prefix } = offered;
-  const label = (word) => asWriter(writing.label(word, prefix, before), before);
-  const labels = new Set();
-  const words = answer.suggestions.filter(({ word }) => {
-    // Two words of the model may have the same label, for example at a sentence's beginning.
-    const name = label(word);
-    return !labels.has(name) && labels.add(name);
+/** How a suggestion is written. */
+function labelOf({ word, corrects }, prefix, before) {
+  const lead = before.slice(0, before.length - prefix.length);
+  return asWriter(corrects ? corrected(word, prefix, lead) : writing.label(word, prefix, before), before);
+}
+
+/**
+ * What may be on the keys, {name, from, insert}: a label, what its key writes, and from where.
+ *
+ * Where a space would correct the word, what was typed comes first, and then what the space would write.
+ */
+function offersOf(answer, before) {
+  const { prefix } = answer;
+  const instead = corrections.offer(answer, before);
+  const whole = (word) => ({ name: word, from: before.length - prefix.length, insert: `${word} ` });
+  const offers = answer.suggestions.map((suggestion) => {
+    const name = labelOf(suggestion, prefix, before);
+    const { from, insert } = suggestion.corrects ? whole(name) : writing.accepted(suggestion.word, prefix, before);
+    return { name, from, insert: asWriter(insert, before) };
   });
+  // Two words of the model may have the same label, for example at a sentence's beginning.
+  const names = new Set(instead === null ? [] : [prefix, instead]);
+  const others = offers.filter(({ name }) => !names.has(name) && names.add(name));
+  if (instead === null) {
+    return others;
+  }
+  return [{ ...whole(prefix), name: `“${prefix}”`, keeps: prefix }, { ...whole(instead), instead }, ...others];
+}
+
+function showSuggestions(answer, before) {
+  const { prefix } = answer;
   keys.forEach((key, i) => {
-    const word = words[i]?.word;
-    key.disabled = word === undefined;
-    key.dataset.word = word ?? "";
-    key.textContent = word === undefined ? "" : label(word);
+    const offer = offered.offers[i];
+    key.disabled = offer === undefined;
+    key.textContent = offer?.name ?? "";
+    key.classList.toggle("instead", offer?.instead !== undefined);
   });
-  title.textContent = prefix ? `Words that begin with “${prefix}”` : "Next word";
-  showBars(answer, label);
+  const how = typos.value ? "Words for" : "Words that begin with";
+  title.textContent = prefix ? `${how} “${prefix}”` : "Next word";
+  showBars(answer, (suggestion) => labelOf(suggestion, prefix, before));
   clearTimeout(announceTimer);
   announceTimer = setTimeout(() => {
     const names = keys.filter((key) => !key.disabled).map((key) => key.textContent);
-    announcement.textContent = names.length ? `Suggestions: ${names.join(", ")}` : "No suggestions";
+    announce(names.length ? `Suggestions: ${names.join(", ")}` : "No suggestions");
   }, WAIT_BEFORE_READING_ALOUD_MS);
 }
 
-/** Shows the probability of each word, given the letters that it begins with. */
+/** Has a sentence read aloud. */
+function announce(sentence) {
+  clearTimeout(announceTimer); // what it would say is about the text before
+  announcement.textContent = sentence;
+}
+
+/** Shows the probability of each word, given what is typed of it. */
 function showBars({ suggestions, prefix, prefix_probability: total }, label) {
   const shares = suggestions.map(({ probability }) => (prefix ? Math.min(probability / total, 1) : probability));
   // The longest bar is full even for a small probability, but not below a limit: 1 % should not look certain.
@@ -147,12 +186,12 @@ function showBars({ suggestions, prefix, prefix_probability: total }, label) {
   while (bars.children.length > suggestions.length) {
     bars.lastChild.remove();
   }
-  suggestions.forEach(({ word }, i) => {
+  suggestions.forEach((suggestion, i) => {
     const row = bars.children[i] ?? bars.appendChild(newBar());
     const [name, bar, value] = row.children;
     const share = shares[i];
     bar.style.setProperty("--share", share / widest);
-    name.textContent = label(word); // as on the keys
+    name.textContent = label(suggestion); // as on the keys
     value.textContent = share < 0.001 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`;
   });
 }
@@ -172,27 +211,45 @@ function accept(key) {
   if (key.disabled || !now.startsWith(offered.before) || /\s/.test(now.slice(offered.before.length))) {
     return;
   }
-  const { from, insert: plain } = writing.accepted(key.dataset.word, offered.prefix, offered.before);
-  const insert = asWriter(plain, offered.before);
+  const { from, insert, keeps } = offered.offers[keys.indexOf(key)];
+  if (keeps !== undefined) {
+    corrections.keep(keeps);
+  }
   text.focus();
+  replace(from, text.selectionEnd, insert, 1);
+}
+
+/** Puts a text in place of another, for a number of keys pressed. The caret stays, or comes behind it. */
+function replace(from, to, insert, pressedKeys) {
+  const moved = (place) => (place < from ? place : Math.max(place, to) + insert.length - (to - from));
+  const caret = [moved(text.selectionStart), moved(text.selectionEnd), text.selectionDirection];
   // Text that is there already is not replaced: after Undo the browser would select it, and the next letter delete it.
-  const there = text.value.slice(from, text.selectionEnd);
+  const there = text.value.slice(from, to);
   const kept = insert.startsWith(there) ? there.length : 0;
-  text.setSelectionRange(from + kept, text.selectionEnd);
-  takes = true;
+  text.setSelectionRange(from + kept, to);
+  cost = pressedKeys;
   // Deprecated, but the only way that supports Undo. It fires the input event itself.
   if (!document.execCommand("insertText", false, insert.slice(kept))) {
-    text.setRangeText(insert.slice(kept), from + kept, text.selectionEnd, "end");
+    text.setRangeText(insert.slice(kept), from + kept, to, "end");
     text.dispatchEvent(new Event("input"));
   }
-  takes = false;
+  cost = null;
+  text.setSelectionRange(...caret);
+  refresh();
+}
+
+/** Shows and says that a word was corrected, or put back if none is written instead. */
+function tell(start, typed, written, canGoBack) {
+  colours.mark(start, written ?? "");
+  const hint = canGoBack ? " Backspace puts it back." : "";
+  announce(written === null ? `Put back ${typed}.` : `Corrected ${typed} to ${written}.${hint}`);
 }
 
 /** Counts the keys that a change took, and shows how many were saved. Pasted text is as if it had been typed. */
 function count() {
   const change = text.value.length - length;
   length = text.value.length;
-  pressed = length === 0 ? 0 : pressed + (takes ? 1 : Math.max(change, 1));
+  pressed = length === 0 ? 0 : pressed + (cost ?? Math.max(change, 1));
   const gain = length - pressed;
   saved.textContent = gain > 0 ? `${gain} of ${length} keystrokes saved (${Math.round((100 * gain) / length)} %)` : "";
 }
@@ -218,18 +275,22 @@ function fail(error) {
     key.textContent = "";
     key.removeAttribute("aria-label");
   }
-  clearTimeout(announceTimer);
-  announcement.textContent = "";
+  announce("");
 }
 
-text.addEventListener("input", () => {
+text.addEventListener("beforeinput", (event) => corrections.takeBack(event));
+text.addEventListener("input", (event) => {
   count();
-  refresh();
+  if (cost === null) {
+    corrections.follow(event, newest);
+    refresh();
+  }
 });
 learn.addEventListener("change", refresh);
+typos.addEventListener("change", refresh);
 document.addEventListener("selectionchange", () => {
   // If the caret moves without a change of the text, the words before it are different ones.
-  if (document.activeElement === text && text.selectionStart !== caret) {
+  if (document.activeElement === text && text.selectionStart !== newest.before.length) {
     refresh();
   }
 });

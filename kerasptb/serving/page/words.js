@@ -63,8 +63,20 @@ export function completed(word, prefix) {
     return Array.from(word, (sign, i) => (sign === "'" && /[‘’‛]/.test(prefix[i] ?? "") ? prefix[i] : sign)).join("");
   }
   const rest = word.slice(prefix.toLowerCase().length); // "İ" has two characters in lower case
-  const shouted = prefix.length > 1 && prefix === prefix.toUpperCase() && prefix !== prefix.toLowerCase();
-  return prefix + (shouted ? rest.toUpperCase() : rest);
+  return prefix + (isShouted(prefix) ? rest.toUpperCase() : rest);
+}
+
+/** The word instead of one that was typed with errors, with the capitals of that; `before` is the text before it. */
+export function corrected(word, typed, before) {
+  if (isShouted(typed)) {
+    return word.toUpperCase();
+  }
+  const first = typed.charAt(0);
+  return capitalized(word, first === first.toLowerCase() ? sentences(before) : "");
+}
+
+function isShouted(word) {
+  return word.length > 1 && word === word.toUpperCase() && word !== word.toLowerCase();
 }
 
 /** The word, with a capital at the beginning of a sentence; `before` has a line's end after each. */

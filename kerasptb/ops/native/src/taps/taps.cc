@@ -79,20 +79,22 @@ KERASPTB_EXPORT int64_t kerasptb_taps_follow(const int32_t* letters, const int32
                                              const double* strays, const double* omitted, const double* rates,
                                              int64_t symbols, int64_t taps, bool whole, const double* row,
                                              int32_t last_symbol, double bound, const float* log_probabilities,
-                                             double log_least, int64_t most, int32_t* found_pieces,
+                                             int64_t vocabulary, double log_least, int64_t most, int32_t* found_pieces,
                                              double* found_values, double* found_rows, int32_t* found_symbols) try {
   const Hits hits{likelihoods, strays, omitted, rates[0], rates[1], rates[2], rates[3], symbols, taps, whole};
   const int64_t size = taps + 1;
   if (!(bound > 0)) return 0;
-  // The likeliest piece of each node and its descendants.
-  std::vector<float> likeliest(last - first);
-  for (int64_t node = first; node < last; ++node) {
-    likeliest[node - first] = pieces[node] < 0 ? -INFINITY : log_probabilities[pieces[node]];
-  }
-  for (int64_t node = last - 1; node >= first; --node) {
-    const int64_t parent = parents[node] - first;
-    if (parent >= 0) likeliest[parent] = std::max(likeliest[parent], likeliest[node - first]);
-  }
+  const float at_most = *std::max_element(log_probabilities, log_probabilities + vocabulary);
+  std::vector<float> likeliest(last - first);  // of the pieces of a node and its descendants
+  const auto find_likeliest = [&](int64_t root) {
+    for (int64_t node = root; node < ends[root]; ++node) {
+      likeliest[node - first] = pieces[node] < 0 ? -INFINITY : log_probabilities[pieces[node]];
+    }
+    for (int64_t node = ends[root] - 1; node > root; --node) {
+      float& parent = likeliest[parents[node] - first];
+      parent = std::max(parent, likeliest[node - first]);
+    }
+  };
   // The path to a node: where the subtrees of its nodes end, their letters, and their rows, after those of the text.
   std::vector<int64_t> path_ends{last};
   std::vector<int32_t> path_letters{last_symbol};
@@ -110,13 +112,16 @@ KERASPTB_EXPORT int64_t kerasptb_taps_follow(const int32_t* letters, const int32
     double *r = &rows[(depth - 1) * size], *q = r + size, *p = q + size;
     hits.add_letter(q, r, path_letters.back(), letters[node], p);
     const double after = hits.bound(p, q);
-    if (!(std::log(after / bound) + likeliest[node - first] > log_least)) {
+    const double changed = std::log(after / bound);
+    const bool is_first = depth == 1 && changed + at_most > log_least;  // most first letters are far from all taps
+    if (is_first) find_likeliest(node);
+    if (!((is_first || depth > 1) && changed + likeliest[node - first] > log_least)) {
       node = ends[node];
       continue;
     }
     const int32_t piece = pieces[node];
     if (piece >= 0) {
-      const double value = log_probabilities[piece] + std::log(after / bound);
+      const double value = log_probabilities[piece] + changed;
       if (value > log_least) {
         found.push_back({value, piece, letters[node], static_cast<int64_t>(kept.size())});
         kept.insert(kept.end(), p, p + size);
