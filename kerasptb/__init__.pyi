@@ -35,6 +35,7 @@ from .models import LanguageModel as LanguageModel
 from .models import build_language_model as build_language_model
 from .models.tf1_checkpoint import load_tf1_checkpoint as load_tf1_checkpoint
 from .ops.native import NativeUnavailableError as NativeUnavailableError
+from .reading import correct as correct
 from .reading import generate as generate
 from .reading import load_saved_model as load_saved_model
 from .reading import suggest as suggest

@@ -1,4 +1,4 @@
-"""Lines of a file or of standard input, as they come."""
+"""Lines of a file or of standard input, as they come, or all of them."""
 
 import sys
 from collections.abc import Iterator
@@ -19,6 +19,16 @@ def read_lines(name: str | None) -> Iterator[list[str]]:
             yield from _texts(lines, number, called)
             number += len(lines)
     yield from _texts([rest] if rest else [], number, called)
+
+
+def read_text(name: str | None) -> str:
+    """Returns all of a file, or of standard input, character by character as it is."""
+    file, called = _open(name)
+    with file:
+        try:
+            return file.read().decode()
+        except UnicodeDecodeError as error:
+            raise DataError(f"Expected UTF-8. Received: byte {error.start + 1:,} of {called}") from None
 
 
 def _texts(lines, before, called):

@@ -3,7 +3,7 @@
 import argparse
 
 from kerasptb import __version__
-from kerasptb.cli import build, count, evaluate, export, generate, info, score, serve, suggest, train, tune
+from kerasptb.cli import build, correct, count, evaluate, export, generate, info, score, serve, suggest, train, tune
 from kerasptb.cli.outcome import run
 
 
@@ -39,7 +39,7 @@ def make_parser():
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action="version", version=f"kerasptb {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Command)
-    for command in (train, evaluate, count, score, suggest, generate, export, serve, build, tune, info):
+    for command in (train, evaluate, count, score, suggest, correct, generate, export, serve, build, tune, info):
         command.add_parser(commands)
     for command in commands.choices.values():
         command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)

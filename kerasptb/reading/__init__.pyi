@@ -7,7 +7,9 @@ from .channel import open_channel as open_channel
 from .context import Beginning as Beginning
 from .context import Context as Context
 from .correction import Correction as Correction
+from .correction import apply_corrections as apply_corrections
 from .correction import correct as correct
+from .correction import correct_parts as correct_parts
 from .counted_reader import CountedReader as CountedReader
 from .generation import generate as generate
 from .generation import generate_text as generate_text

@@ -15,6 +15,7 @@ import json
 import math
 import os
 import weakref
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from kerasptb.reading.layout import Layout, load_layout
 
 # Signs of words that many do not type.
 SILENT = "'’"
+_CONFUSIONS = 'confusions such as {"confusions": [["e", "c", 0.01], ["rn", "m", 0.01]]}'
 # The share of taps that may be anywhere, so that nothing is impossible.
 _ANYWHERE = 1e-4
 
@@ -135,6 +137,10 @@ class Channel(abc.ABC):
             whole=whole,
         )
 
+    def rewritings(self, text: str) -> Iterator[tuple[str, float]]:
+        """Yields texts that may have become another otherwise than letter by letter, each with how often that is."""
+        return iter(())
+
     @abc.abstractmethod
     def _table(self, symbols: list[str]) -> Any:
         """Returns what `_likelihoods` needs to know of S symbols, the last of which is the space."""
@@ -201,25 +207,39 @@ class Confusions(Channel):
     """Characters that are taken for others, as by a program that reads printed text.
 
     Args:
-        shares: mapping from a character, and another that it is taken for, to how often that happens.
-        errors: the `Errors`, of which `wrong` has no part.
+        shares: mapping from what is meant, and what it is taken for, to how often that happens, in (0, 1): one
+            character each, or a few.
+        errors: the `Errors`, of which `wrong` and those of capitals and accents have no part.
     """
 
-    def __init__(self, shares: dict[tuple[str, str], float], errors: Errors | None = None) -> None:
+    def __init__(self, shares: Mapping[tuple[str, str], float], errors: Errors | None = None) -> None:
         super().__init__(Errors() if errors is None else errors)
         self.shares = shares
 
+    def rewritings(self, text: str) -> Iterator[tuple[str, float]]:
+        """Yields what may have been meant where several characters were taken for others, and how often that is."""
+        for (meant, seen), share in self.shares.items():
+            if len(meant + seen) > 2 and seen in text:
+                *parts, last = text.split(seen)
+                for i in range(len(parts)):
+                    yield seen.join(parts[: i + 1]) + meant + seen.join([*parts[i + 1 :], last]), share
+                if len(parts) > 1:
+                    yield text.replace(seen, meant), share ** len(parts)
+
     def _table(self, symbols):
-        return {symbol: place for place, symbol in enumerate(symbols)}
+        places = {symbol: place for place, symbol in enumerate(symbols)}
+        seen = {character for _, character in self.shares if len(character) == 1} | set(symbols)
+        values = {character: np.full(len(symbols), _ANYWHERE / len(symbols)) for character in seen}
+        for (meant, character), share in self.shares.items():
+            if meant in places and character in values:
+                values[character][places[meant]] = share
+        for character, place in places.items():
+            values[character][place] = 1.0
+        return values, np.full(len(symbols), _ANYWHERE / len(symbols))
 
     def _likelihoods(self, table, character, point):
-        values = np.full(len(table), _ANYWHERE / len(table))
-        for (meant, seen), share in self.shares.items():
-            if seen == character and meant in table:
-                values[table[meant]] += share
-        if character in table:
-            values[table[character]] = 1.0
-        return values, 1 / len(table)
+        values, unknown = table
+        return values.get(character, unknown), 1 / len(unknown)
 
 
 def width_of(wrong: float, height: float) -> float:
@@ -247,12 +267,18 @@ def open_channel(channel: Channel | str | os.PathLike[str]) -> Channel:
     path = Path(__file__).parent / "layouts" / "ocr.json" if channel == "ocr" else Path(channel)
     try:
         table = json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else {}
-        if "confusions" not in table:
-            return Keyboard(channel)
-        shares = {(str(meant), str(seen)): float(share) for meant, seen, share in table["confusions"]}
-        errors = Errors(**table.get("errors", {}))
-    except (OSError, TypeError, ValueError):
+    except (OSError, ValueError):
         return Keyboard(channel)  # which says what is wrong
+    if not isinstance(table, dict) or "confusions" not in table:
+        return Keyboard(channel)
+    try:
+        shares = {(str(meant), str(seen)): float(share) for meant, seen, share in table["confusions"]}
+        errors = Errors(**{name: float(value) for name, value in table.get("errors", {}).items()})
+    except (AttributeError, TypeError, ValueError):
+        raise DataError(f"Expected {_CONFUSIONS} in {path}") from None
+    rates = [*shares.values(), *dataclasses.asdict(errors).values()]
+    if not all(0 < rate < 1 for rate in rates) or not all(map(all, shares)):
+        raise DataError(f"Expected {_CONFUSIONS} in {path}, of characters, with probabilities between 0 and 1")
     return Confusions(shares, errors)
 
 

@@ -1,8 +1,8 @@
 """What is written in a text with errors: each word as the likeliest that may have become what stands there.
 
-The likeliest ways to read a paragraph are kept after each word, so that the words after one count too. Two words may be
+A word is judged by the words before it, as they are corrected, and by some after it, as they stand. Two words may be
 one that a space has parted, and one may be two that lack a space. What stands there stays, unless something else is
-likelier by a margin. Many paragraphs are read at once.
+likelier by a margin. Many parts of a text are read at once.
 """
 
 from __future__ import annotations
@@ -18,21 +18,26 @@ from kerasptb.data.errors import check_text
 from kerasptb.data.lexicon import Lexicon
 from kerasptb.models import LanguageModel
 from kerasptb.reading.channel import Channel, Taps, open_channel
-from kerasptb.reading.context import Beginning, Context
+from kerasptb.reading.context import Beginning
 from kerasptb.reading.reader import Reader, open_reader
+from kerasptb.reading.tapped import MAX_TAPS, Literal
 from kerasptb.reading.words import run_searches
 from kerasptb.reading.writer import Writer
 
-# By how much something must be likelier than what stands there, as a natural logarithm.
-MARGIN = 3.0
-# Ways that are kept, if they are no less likely than the likeliest by so much, and words that are looked for in each.
-_WAYS, _LESS, _WORDS = 3, 5.0, 3
+# By how much something must be likelier than what stands there, as a natural logarithm: with the words after it, and
+# by those before it alone. So many words that are likelier so are read with those after them.
+MARGIN = 5.0
+_BEFORE, _WORDS, _AFTER = 3.0, 2, 2
 # A word that a text has so often is known.
 _OFTEN = 3
-# Paragraphs that are read at once. Of a long one so many characters are, up to a line's end.
-_TOGETHER = 32
-_PART = re.compile(r"(?:[^\n]*\S[^\n]*(?:\n|$)){1,50}")
-_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+# Parts that are read at once, each of so many characters at most; and characters that are read between two words.
+_TOGETHER, _GAP = 64, 100
+_PART = re.compile(r"\S(?:.{0,1000}\n|.{0,1000}(?!\S)|\S{0,1000})", re.DOTALL)
+# A word of letters, in which a letter may have become a digit.
+_WORD = re.compile(r"(?<![^\W_])(?=\d*[^\W\d_])[^\W_]+(?:['’-][^\W_]+)*")
+# Names such as `aWord` and `a.b` are left out: a small letter before a capital, and what follows other words.
+_MIXED = re.compile(r"[^\W\d_]*[a-z][A-Z]")
+_FOLLOWS = re.compile(r"[^\w\s]*(?!\S)|['\")\],.:;!?]*(?:--|[–—])")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,15 +59,6 @@ class Correction:
     log_odds: float
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Way:
-    """A way to read a line up to a word."""
-
-    score: float
-    context: Context
-    corrections: tuple[Correction, ...] = ()
-
-
 def correct(
     model: LanguageModel | Reader,
     text: str,
@@ -77,6 +73,9 @@ def correct(
         channel: how it came to be: the name of a layout of keys, such as "qwerty", its file, "ocr", or a `Channel`.
         margin: by how much something must be likelier than what stands there, a natural logarithm.
 
+    Returns:
+        List of `Correction`, none of which overlap.
+
     Raises:
         DataError: for a channel that is none, or a text that is none.
         ValueError: if the model does not know its tokenizer.
@@ -90,24 +89,23 @@ def correct_parts(
     channel: Channel | str | os.PathLike[str] = "qwerty",
     margin: float = MARGIN,
 ) -> Iterator[tuple[int, list[Correction]]]:
-    """Yields what `correct` returns in parts, paragraphs or pieces of them: where each ends, and its corrections."""
-    reader = open_reader(model)
-    text = reader.text_format.signs.read(check_text(text))
-    corrector = _Corrector(reader, open_channel(channel), margin, _known(reader.lexicon, text))
+    """Yields what `correct` returns in parts of the text: where each ends, and its corrections."""
+    reader, text = open_reader(model), check_text(text)
+    corrector = _Corrector(reader, open_channel(channel), margin, text)
     parts = [match.span() for match in _PART.finditer(text)]
-    for first in range(0, len(parts), _TOGETHER):
-        some = parts[first : first + _TOGETHER]
-        found = dict(run_searches(((start, corrector.part(text[start:end])) for start, end in some), reader.after))
-        for start, end in some:
-            yield (
-                end,
-                [dataclasses.replace(each, start=each.start + start, end=each.end + start) for each in found[start]],
-            )
+    searches = ((i, corrector.part(text[start:end])) for i, (start, end) in enumerate(parts))
+    found, done = dict[int, list[Correction]](), 0
+    for i, corrections in run_searches(searches, reader.after, _TOGETHER):
+        found[i] = corrections
+        while done in found:
+            start, end = parts[done]
+            yield end, [dataclasses.replace(c, start=c.start + start, end=c.end + start) for c in found.pop(done)]
+            done += 1
 
 
-def apply(text: str, corrections: Iterable[Correction]) -> str:
+def apply_corrections(text: str, corrections: Iterable[Correction]) -> str:
     """Returns a text with its corrections."""
-    parts, place = [], 0
+    parts, place = list[str](), 0
     for each in corrections:
         parts += [text[place : each.start], each.word]
         place = each.end
@@ -115,7 +113,7 @@ def apply(text: str, corrections: Iterable[Correction]) -> str:
 
 
 def _known(lexicon, text):
-    """Returns the words that are known: of a lexicon, and those that a text has several times."""
+    """Returns the words that are known: of a lexicon, and those that a text has often; `None` without a lexicon."""
     if lexicon is None:
         return None
     counts = Counter(_WORD.findall(text))
@@ -123,79 +121,146 @@ def _known(lexicon, text):
 
 
 class _Corrector:
-    """Reads parts of a text."""
+    """Reads parts of a text; its methods that read are generators as `search_words`."""
 
-    def __init__(self, reader, channel, margin, lexicon):
-        self._begin, self._tokenizer, self._writer = reader.begin(), reader.tokenizer, Writer(reader.tokenizer)
-        self._channel, self._margin, self._lexicon = channel, margin, lexicon
+    def __init__(self, reader, channel, margin, text):
+        self._signs, self._begin, self._tokenizer = reader.text_format.signs, reader.begin(), reader.tokenizer
+        self._writer, self._channel = Writer(reader.tokenizer), channel
+        self._margin, self._before = margin, min(_BEFORE, margin)
+        self._lexicon = _known(reader.lexicon, self._signs.read(text))
+        self._apostrophe = max("'’", key=text.count)
 
     def part(self, text):
-        """Finds the corrections of a paragraph; a generator as `search_words`."""
-        spans = [match.span() for match in _WORD.finditer(text)]
-        if not spans:
-            return []
-        ways = [[] for _ in range(len(spans) + 2)]
-        before = " ".join(text[: spans[0][0]].split())
-        ways[0] = [_Way(0.0, (yield from self._after(self._begin, before, "\n")))]
-        for i, span in enumerate(spans):
-            for way in _likeliest(ways[i]):
-                ways[i + 1] += yield from self._read(way, text, *span, _between(text, spans, i))
-                if i + 1 < len(spans) and text[span[1] : spans[i + 1][0]] == " ":
-                    both = span[0], spans[i + 1][1]
-                    ways[i + 2] += yield from self._read(way, text, *both, _between(text, spans, i + 1), True)
-            ways[i] = []
-        return list(_likeliest(ways[len(spans)])[0].corrections)
+        """Finds the corrections of a part of the text."""
+        read, places = self._signs.read(text), self._signs.places(text)
+        found = yield from self._read(read, [match.span() for match in _WORD.finditer(read)])
+        return [
+            Correction(
+                start=places[each.start],
+                end=places[each.end],
+                text=text[places[each.start] : places[each.end]],
+                word=each.word.replace("'", self._apostrophe),
+                log_odds=each.log_odds,
+            )
+            for each in found
+        ]
 
-    def _read(self, way, text, start, end, sign, together=False):
-        """Returns the ways to read what stands in a text from one offset to another: as one word if `together`."""
-        literal, before = text[start:end], text[:start].rstrip(" \n")
-        spaced = start == 0 or text[start - 1].isspace()
-        begins = not spaced and self._writer.typed(before, "").begins
-        after = "(" if begins else "a"
-        if not spaced and not begins:  # as after a slash
-            context = yield from self._after(way.context, literal + sign, "a/")
-            return [dataclasses.replace(way, context=context)]
+    def _read(self, text, spans):
+        """Finds the corrections of a part with signs that the model knows, from where its words are."""
+        found, place, context, starts = [], 0, self._begin, [start for start, _ in spans] + [len(text)]
+        for i, (start, end) in enumerate(spans):
+            if start < place:
+                continue  # the second of two that are one
+            context = yield from self._after(context, text[max(place, start - _GAP) : start])
+            place = end
+            if len(text[start:end]) > MAX_TAPS:
+                continue
+            begins = self._begins(text, start)
+            if begins is None or not self._is_word(text, start, end):
+                context = yield from self._after(context, text[start:end], "a/" if begins is None else "a")
+                continue
+            until = starts[min(i + 1 + _AFTER, len(spans))]
+            best, after = yield from self._judge(context, text, start, end, until, begins)
+            if self._may_be_one(text, spans[i : i + 2]):
+                both, after_both = yield from self._judge(context, text, start, spans[i + 1][1], until, begins)
+                if both and " " not in both.word and (best is None or both.log_odds > best.log_odds):
+                    best, after = both, after_both
+            if best:
+                found.append(best)
+                place = best.end
+            context = after
+        return found
+
+    def _is_word(self, text, start, end):
+        """Returns whether what stands at a place is a word in letters of the model, and no name of a program's."""
+        if _MIXED.match(text, start, end) or not _FOLLOWS.match(text, end):
+            return False
+        return all(character in self._writer.pieces.trie.symbols for character in text[start:end])
+
+    def _begins(self, text, start):
+        """Returns whether a word comes without a space; `None` where it is no word of its own, as after a slash."""
+        before = text[max(start - 9, 0) : start]
+        if before[-1:].isspace():
+            return False
+        begins = self._writer.typed(before, "").begins
+        return begins if begins or not start else None
+
+    def _may_be_one(self, text, spans):
+        """Returns whether two words, without the space between them, are one that is known."""
+        if self._lexicon is None or len(spans) < 2 or text[spans[0][1] : spans[1][0]] != " ":
+            return False
+        first, second = (text[start:end] for start, end in spans)
+        return len(first) + len(second) < MAX_TAPS and first + second in self._lexicon
+
+    def _may_replace(self, word, written):
+        """Returns whether a word is known, and other than what is written in more than its capitals."""
+        return word.lower() != written.lower() and self._is_known(word)
+
+    def _is_known(self, word):
+        return self._lexicon is None or word in self._lexicon
+
+    def _judge(self, context, text, start, end, until, begins):
+        """Returns what is likelier than what stands at a place, or `None`, and the `Context` after what it is."""
+        written, rest = text[start:end], text[end : min(until, end + _GAP)]
+        literal = yield from self._literal(context, written, begins)
+        best, after = None, (yield from self._after_tokens(literal.context, literal.unread))
+        likelier = yield from self._likelier(context, written, literal, begins)
+        rest_as_it_is = (yield from self._log_probability(after, rest)) if likelier else 0.0
+        for word, by_those_before in likelier:
+            after_word = yield from self._after(context, word, "(" if begins else "a")
+            odds = by_those_before + (yield from self._log_probability(after_word, rest)) - rest_as_it_is
+            if odds > (best.log_odds if best else self._margin):
+                best, after = Correction(start, end, written, word, odds), after_word
+        return best, after
+
+    def _likelier(self, context, written, literal, begins):
+        """Returns pairs of a word that is likelier than what is written by the words before it, and its log odds."""
         readings = yield from self._writer.readings(
-            way.context,
-            Taps(literal),
+            context,
+            Taps(written),
             self._channel,
-            _WORDS,
+            _WORDS + 1,
             whole=True,
             begins=begins,
             lexicon=self._lexicon,
-            beside=math.exp(self._margin - _LESS),
+            beside=math.exp(self._before),
+            literal=literal,
         )
-        as_it_is = _log(readings.literal_probability)
-        found = [] if together else [(as_it_is + self._margin, ())]
-        for word, probability in readings.words:
-            odds = _log(probability) - as_it_is
-            if word != literal and odds > self._margin - _LESS and not (together and " " in word):
-                found.append((as_it_is + odds, (Correction(start, end, literal, word, odds),)))
-        ways = []
-        for value, correction in found:
-            word = correction[0].word if correction else literal
-            context = yield from self._after(way.context, word + sign, after)
-            ways.append(_Way(way.score + value, context, way.corrections + correction))
-        return ways
+        found = {word: readings.log_odds(word) for word, _ in readings.words if self._may_replace(word, written)}
+        prior = 1.0 if self._is_known(written) else self._channel.errors.unknown
+        as_it_is = literal.log_probability + math.log(prior)
+        for word, share in self._channel.rewritings(written):
+            if self._may_replace(word, written):
+                read = yield from self._literal(context, word, begins)
+                found[word] = max(found.get(word, -math.inf), read.log_probability + math.log(share) - as_it_is)
+        likelier = [pair for pair in found.items() if pair[1] > self._before]
+        return sorted(likelier, key=lambda pair: -pair[1])[:_WORDS]
 
-    def _after(self, context, text, before):
+    def _literal(self, context, text, begins):
+        """Returns a `Literal` that is read."""
+        literal = Literal(self._writer.pieces, self._tokenizer, context, text, begins)
+        while asked := literal.take():
+            literal.read((yield asked)[0])
+        return literal
+
+    def _log_probability(self, context, text):
+        """Returns the log probability of a text after a word that has ended."""
+        total = -math.log(max(self._writer.pieces.end_probability(context.known()), 1e-30))
+        for token in self._tokens(text, "a"):
+            total += float(context.known()[token])
+            context = yield from self._after_tokens(context, [token])
+        return total
+
+    def _after(self, context, text, before="a"):
         """Returns the `Context` after a text."""
-        for token in self._tokenizer.encode_further(text, before).tolist() if text else ():
+        return (yield from self._after_tokens(context, self._tokens(text, before)))
+
+    def _after_tokens(self, context, tokens):
+        for token in tokens:
             (context,) = yield [Beginning("", 0.0, context, token)]
         return context
 
-
-def _likeliest(ways):
-    """Returns the likeliest ways, in their order."""
-    ways = sorted(ways, key=lambda way: -way.score)[:_WAYS]
-    return [way for way in ways if way.score >= ways[0].score - _LESS]
-
-
-def _between(text, spans, i):
-    """Returns what stands between a word and the next, without spaces around it."""
-    end = spans[i + 1][0] if i + 1 < len(spans) else len(text)
-    return " ".join(text[spans[i][1] : end].split())
-
-
-def _log(probability):
-    return math.log(max(probability, 1e-300))
+    def _tokens(self, text, before):
+        space = " " if text[:1].isspace() else ""
+        words = " ".join(text.split())
+        return self._tokenizer.encode_further(space + words, before).tolist() if words else []

@@ -235,16 +235,24 @@ class ModelReader(Reader):
         return -_numpy(losses), self._packed(state)
 
     def _encode(self, tokens, states):
+        num_rows = len(tokens)
+        tokens, states = _padded(tokens), _padded(states)
         tokens, parts = keras.ops.convert_to_tensor(tokens, "int32"), []
         arrays = [keras.ops.convert_to_tensor(each, self._dtype) for each in np.split(states, self._ends, axis=1)]
         state = keras.tree.pack_sequence_as(self._structure, arrays)
         for start, end in few_lengths(tokens.shape[1]):
             hidden, state = self._model.stateless_encode(tokens[:, start:end], state)
             parts.append(hidden)
-        return keras.ops.concatenate(parts, axis=1) if len(parts) > 1 else parts[0], state
+        hidden = keras.ops.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
+        return hidden[:num_rows], keras.tree.map_structure(lambda each: each[:num_rows], state)
 
     def _packed(self, state):
         return np.concatenate([_numpy(each) for each in keras.tree.flatten(state)], axis=1)
+
+
+def _padded(rows):
+    """Returns rows with zeros behind them up to a power of two: native operations are compiled for each number."""
+    return np.pad(rows, [(0, 2 ** (len(rows) - 1).bit_length() - len(rows)), (0, 0)])
 
 
 def entropies(log_probabilities: np.ndarray) -> np.ndarray:

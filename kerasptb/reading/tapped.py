@@ -85,6 +85,7 @@ def search_taps(
     memory: Memory | None = None,
     lexicon: Lexicon | None = None,
     beside: float = BESIDE,
+    literal: Literal | None = None,
 ) -> Generator[list[Beginning], list[Context], Readings]:
     """Finds the likeliest words that taps may stand for; a generator as `search_words`.
 
@@ -102,13 +103,14 @@ def search_taps(
         memory: the words typed before, which are likelier; `None` for none.
         lexicon: words that are known: others are less likely, by `Errors.unknown`; `None` if none is.
         beside: the share of the probability of what is typed below which no word is looked for.
+        literal: what the taps write, if it is read already; `None` to read it meanwhile.
 
     Returns:
         The `Readings`.
     """
     if len(taps.text) > MAX_TAPS:
         return Readings([], taps.text, 0.0)
-    literal = _Literal(pieces, tokenizer, context, taps.text, begins)
+    literal = literal or Literal(pieces, tokenizer, context, taps.text, begins)
     hits = _with_forecast(channel.hits(pieces.trie, taps, whole))
     lead = "" if begins else " "
 
@@ -118,10 +120,9 @@ def search_taps(
 
     search = _TappedSearch(pieces, lead, hits, k, exclude, at_least, () if memory is None else memory, prior)
     row, before = ops.first_row(hits, _A_TAP ** len(taps.text)), -pieces.log_given(context.known(), lead, begins)
-    literal.log_probability += before
 
     def as_typed():
-        return prior(taps.text) * math.exp(literal.log_probability) * hits.hit ** len(taps.text)
+        return prior(taps.text) * math.exp(literal.log_probability + before) * hits.hit ** len(taps.text)
 
     asked = [Beginning("", before + math.log(ops.bound(hits, row)), context, -1, row)]
     of_literal: list[Beginning] = []
@@ -220,26 +221,44 @@ class _TappedSearch(Search):
                 yield index, value, row
 
 
-class _Literal:
-    """What taps write, read piece by piece."""
+class Literal:
+    """What taps write, read piece by piece.
 
-    def __init__(self, pieces, tokenizer, context, text, begins):
-        self._pieces, self._last, self._place, self.is_done = pieces, context, 0, False
+    Args:
+        pieces: the `WordPieces`.
+        tokenizer: their `Tokenizer`.
+        context: the `Context` after the text before.
+        text: what is written.
+        begins: whether it comes without a space before it.
+
+    Attributes:
+        context: the `Context` after the pieces that are read.
+        log_probability: of the pieces so far, and once it `is_done` that the word ends.
+        is_done: whether its probability is known, for which the last piece is not read if each is a word.
+    """
+
+    def __init__(self, pieces: WordPieces, tokenizer: Tokenizer, context: Context, text: str, begins: bool) -> None:
+        self._pieces, self.context, self._place, self.is_done = pieces, context, 0, False
         self._ids = tokenizer.encode_further(text, "(" if begins else "a").tolist()
         self.log_probability = pieces.spelling(text) if tokenizer.unk_id in self._ids else 0.0
         self._advance()
 
-    def take(self):
+    def take(self) -> list[Beginning]:
         """Returns the `Beginning` that is to be read next, if any."""
-        return [] if self.is_done else [Beginning("", 0.0, self._last, self._ids[self._place - 1])]
+        return [] if self.is_done else [Beginning("", 0.0, self.context, self._ids[self._place - 1])]
 
-    def read(self, context):
+    def read(self, context: Context) -> None:
         """Takes the `Context` after it."""
-        self._last = context
+        self.context = context
         self._advance()
 
+    @property
+    def unread(self) -> list[int]:
+        """The piece that was not read, if any."""
+        return self._ids[-1:] if self._pieces.are_words else []
+
     def _advance(self):
-        logs = self._last.known()
+        logs = self.context.known()
         if self._place < len(self._ids):
             self.log_probability += float(logs[self._ids[self._place]])
             self._place += 1

@@ -20,7 +20,7 @@ from kerasptb.data.tokenizers.written_text import comes_unspaced
 from kerasptb.reading.channel import Channel, Taps
 from kerasptb.reading.context import Context
 from kerasptb.reading.memory import WINDOW, Memory
-from kerasptb.reading.tapped import BESIDE, Readings, search_taps
+from kerasptb.reading.tapped import BESIDE, Literal, Readings, search_taps
 from kerasptb.reading.words import NextWords, pieces_of, search_words
 
 # Words of pieces that are looked for: with 8,000 pieces as many take a second and 450 MB.
@@ -129,6 +129,7 @@ class Writer:
         memory: Memory | None = None,
         lexicon: Lexicon | None = None,
         beside: float = BESIDE,
+        literal: Literal | None = None,
     ) -> Generator[list[Any], list[Context], Readings]:
         """Finds what taps may stand for, typed with errors; a generator as `search_taps`, whose caller reads.
 
@@ -142,6 +143,7 @@ class Writer:
             memory: the words typed before; `None` for none.
             lexicon: the words that are known; `None` for no such list.
             beside: the share of the probability of what is typed below which no word is looked for.
+            literal: what the taps write, if it is read already; `None` to read it meanwhile.
 
         Raises:
             DataError: as `keys`.
@@ -159,6 +161,7 @@ class Writer:
             memory=memory,
             lexicon=lexicon,
             beside=beside,
+            literal=literal,
         )
 
     def _mixed(self, found, context, prefix, k, memory, ids):

@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -185,6 +185,17 @@ class Run:
         """What reads with the model, and with the counts of the training text if the run has them."""
         return self.counted(kerasptb.reading.open_reader(self.model))
 
+    @functools.cached_property
+    def _step_reader(self):
+        """What reads a token of many texts in one call, if Keras runs on TensorFlow."""
+        import keras  # noqa: PLC0415
+
+        from kerasptb.models.portable import PortableNetwork  # noqa: PLC0415  (needs Keras)
+
+        if keras.backend.backend() != "tensorflow":
+            return self.reader
+        return self.counted(kerasptb.reading.NetworkReader(PortableNetwork(self.model), self.model.text_format))
+
     def counted(self, reader: kerasptb.reading.Reader) -> kerasptb.reading.Reader:
         """Returns a reader of the run's network with the words and counts of its training text, if the run has them."""
         from kerasptb.reading.counted_reader import CountedReader  # noqa: PLC0415  (needs Keras)
@@ -233,6 +244,22 @@ class Run:
         """
         k = min(5, len(set(self.vocabulary.tokens) - {UNK})) if k is None else k
         return kerasptb.suggest(self.reader, text, k, **settings)
+
+    def correct(self, text: str, **settings: Any) -> list[kerasptb.reading.Correction]:
+        """Returns what is likely to be wrong in a text, as `reading.correct`.
+
+        Args:
+            text: any text.
+            **settings: further arguments of `reading.correct`, such as `channel="ocr"`.
+
+        Returns:
+            List of `reading.Correction`.
+        """
+        return [each for _, corrections in self.correct_parts(text, **settings) for each in corrections]
+
+    def correct_parts(self, text: str, **settings: Any) -> Iterator[tuple[int, list[kerasptb.reading.Correction]]]:
+        """Yields what `correct` returns in parts of the text: where each ends, and its corrections."""
+        return kerasptb.reading.correct_parts(self._step_reader, text, **settings)
 
     def generate(self, prompt: str = "", words: int = 50, **settings: Any) -> str:
         """Returns a text that goes on with words sampled from the model.

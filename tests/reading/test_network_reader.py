@@ -161,3 +161,23 @@ def test_a_model_that_was_copied_in_part_is_refused(saved_model, tmp_path):
     data.write_bytes(data.read_bytes()[:100])
     with pytest.raises(ExportError, match="made by `kerasptb train` or `kerasptb export`"):
         load_saved_model(folder)
+
+
+def test_a_step_is_compiled_for_few_numbers_of_rows(model, monkeypatch):
+    reader, random, sizes = ModelReader(model), np.random.default_rng(0), set()
+    encode = model.stateless_encode
+
+    def recorded(tokens, state):
+        sizes.add(int(tokens.shape[0]))
+        return encode(tokens, state)
+
+    monkeypatch.setattr(model, "stateless_encode", recorded)
+    tokens = random.integers(0, len(reader.tokenizer), (11, 1)).astype("int32")
+    states = random.normal(0, 0.3, (11, reader.state_size)).astype("float32")
+    hidden, after = reader.encode(tokens, states)
+    for count in 1, 3, 5, 8:
+        some, after_some = reader.encode(tokens[:count], states[:count])
+        assert some.shape == (count, *hidden.shape[1:])
+        np.testing.assert_allclose(some, hidden[:count], atol=1e-6)
+        np.testing.assert_allclose(after_some, after[:count], atol=1e-6)
+    assert sizes == {1, 4, 8, 16}
