@@ -212,14 +212,14 @@ def evaluate_keyboard_on_text(
         learn: as in `evaluate_keyboard`. Words that the vocabulary lacks are shown once they were typed before.
     """
     reader = open_reader(model)
-    return _type(reader, *parts_of(reader, text), keys, None, learn)
+    return _type(reader, *parts_of(reader, check_text(text)), keys, None, learn)
 
 
 def parts_of(reader: Reader, text: str | Sequence[int] | np.ndarray) -> tuple[np.ndarray, Parts]:
     """Returns the ids of a text, int32 [T], given as such or as a person wrote it, and what is typed of it."""
     tokenizer, format = reader.tokenizer, reader.text_format
     if isinstance(text, str):
-        return tokenizer.typed_parts(format.signs.read(check_text(text)), format.keep_lines)
+        return tokenizer.typed_parts(format.signs.read(text), format.keep_lines)
     ids = checked_text(len(tokenizer), text)
     return ids, tokenizer.parts_of(ids)
 
