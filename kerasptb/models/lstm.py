@@ -10,6 +10,7 @@ from keras import ops
 
 from kerasptb.layers.stateful_lstm import StatefulLSTM
 from kerasptb.ops.lstm import GATES, apply_gates
+from kerasptb.ops.tensors import multiply_rows
 
 # Kernel, recurrent kernel and bias, of every layer.
 NUM_WEIGHTS = 3
@@ -85,6 +86,19 @@ def read_step(x, state, kernels, bias):
     # Than Keras' cell with two matrices it takes half the operations, and in 8 bits the outputs have half the scales.
     h, c = state
     return apply_gates(ops.matmul(ops.concatenate([x, h], axis=1), kernels) + bias, c)
+
+
+def read_step_in_numpy(x, state, kernels, bias):
+    """Does what `read_step` does in NumPy: of a few rows a call of TensorFlow takes longer than the step."""
+    h, c = state
+    gates = multiply_rows(np.concatenate([x, h], axis=1), kernels) + bias
+    i, f, c_new, o = np.split(gates, len(GATES), axis=1)
+    c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(c_new)
+    return _sigmoid(o) * np.tanh(c), c
+
+
+def _sigmoid(x):
+    return 0.5 + 0.5 * np.tanh(0.5 * x)  # which never overflows
 
 
 def onnx_weights(kernel, recurrent_kernel, bias):

@@ -70,10 +70,12 @@ class Row:
     Attributes:
         values: float64 [2, n + 1], the rows q and r.
         last: the symbol of the last letter, -1 for none.
+        bound: what the probability of the taps is at most, whatever letters follow.
     """
 
     values: np.ndarray
     last: int
+    bound: float
 
     @property
     def end(self) -> float:
@@ -143,7 +145,7 @@ def first_row(hits: Hits, scale: float = 1.0) -> Row:
     """Returns the `Row` of no letter, times a scale."""
     values = np.zeros((2, len(hits.strays) + 1))
     values[0] = np.cumprod([scale, *hits.strays])
-    return Row(values, -1)
+    return Row(values, -1, _bound(hits, *values))
 
 
 def add_letter(hits: Hits, row: Row, symbol: int) -> Row:
@@ -157,13 +159,13 @@ def add_letter(hits: Hits, row: Row, symbol: int) -> Row:
             p[j] += hits.hit * likely[j - 1] * q[j - 1] + (hits.doubled * likely[j - 1] + hits.strays[j - 1]) * p[j - 1]
         if j > 1 and row.last >= 0:
             p[j] += hits.exchanged * likely[j - 2] * hits.likelihoods[row.last, j - 1] * r[j - 2]
-    return Row(np.stack([p, q]), symbol)
+    return Row(np.stack([p, q]), symbol, _bound(hits, p, q))
 
 
 def align(hits: Hits, row: Row, symbols: np.ndarray) -> Row:
     """Returns the `Row` after further letters, int32 [M]; of -1 no tap is."""
     for symbol in symbols.tolist():
-        row = add_letter(hits, row, symbol) if symbol >= 0 else Row(np.zeros_like(row.values), -1)
+        row = add_letter(hits, row, symbol) if symbol >= 0 else Row(np.zeros_like(row.values), -1, 0.0)
     return row
 
 
@@ -172,11 +174,6 @@ def align_all(hits: Hits, row: Row, words: Sequence[np.ndarray]) -> np.ndarray:
     if not status().available:
         return np.array([align(hits, row, word).end for word in words])
     return native.align_all(hits, row, words)
-
-
-def bound(hits: Hits, row: Row) -> float:
-    """Returns what the probability of the taps is at most, whatever letters follow."""
-    return float(row.values[0].sum() + hits.exchanged * row.values[1].sum())
 
 
 def follow(
@@ -200,19 +197,19 @@ def follow(
         row_after: function from a place among them to the `Row` after that piece.
     """
     if status().available:
-        ids, values, rows, symbols = native.follow(
-            trie, first, last, hits, row, bound(hits, row), log_probabilities, log_least, most
+        ids, values, rows, symbols, bounds = native.follow(
+            trie, first, last, hits, row, log_probabilities, log_least, most
         )
-        return ids, values, lambda place: Row(rows[place], int(symbols[place]))
+        return ids, values, lambda place: Row(rows[place], int(symbols[place]), float(bounds[place]))
     found = []
-    at_most, before = float(log_probabilities.max(initial=-math.inf)), bound(hits, row)
+    at_most = float(log_probabilities.max(initial=-math.inf))
     path = [(last, row)]
     node = first
-    while node < last and before:
+    while node < last and row.bound:
         while path[-1][0] <= node:
             path.pop()
         after = add_letter(hits, path[-1][1], int(trie.letters[node]))
-        changed = _log(bound(hits, after) / before)
+        changed = _log(after.bound / row.bound)
         if changed + at_most <= log_least:
             node = int(trie.ends[node])
             continue
@@ -227,6 +224,11 @@ def follow(
         np.array([value for value, _, _ in found]),
         lambda place: found[place][2],
     )
+
+
+def _bound(hits, q, r):
+    """Each letter makes no more of a row than there is, but where it is exchanged with the one before."""
+    return float(q.sum() + hits.exchanged * r.sum())
 
 
 def _open(hits, reached, symbol):

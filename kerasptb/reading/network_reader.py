@@ -32,10 +32,11 @@ class NetworkReader(Reader):
         dense = [(layer.kernel.numpy(), layer.bias.numpy()) for layer in network.dense]
         output = list(sizes).index(network.cell.output_state(sizes))
         super().__init__(text_format, dense, list(sizes.values()), output)
-        self._network, self._kernels = network, network.join_kernels()
-        states = tf.TensorSpec([None, self.state_size])
-        one_each, texts = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, None], tf.int32)
-        self._step = tf.function(self._traced_step, input_signature=[one_each, states])
+        self._network = network
+        self._kernels = [np.asarray(kernels) for kernels in network.join_kernels()]
+        self._biases = [layer.weights[-1].numpy() for layer in network.recurrent]
+        self._embeddings = network.embeddings.numpy()
+        states, texts = tf.TensorSpec([None, self.state_size]), tf.TensorSpec([None, None], tf.int32)
         self._read = tf.function(self._traced_read, input_signature=[texts, states])
         self._score = tf.function(self._traced_score, input_signature=[texts, texts, states])
 
@@ -51,8 +52,8 @@ class NetworkReader(Reader):
         """Returns what `Reader.encode` says."""
         check_not_forked()
         if tokens.shape[1] == 1:
-            hidden, states = self._step(tokens[:, 0], states)
-            return hidden.numpy()[:, np.newaxis], states.numpy()
+            states = self._step(tokens[:, 0], states)
+            return self.hidden_after(states)[:, np.newaxis], states
         hidden, states = self._read(tokens, states)
         return hidden.numpy(), states.numpy()
 
@@ -64,11 +65,16 @@ class NetworkReader(Reader):
         values, states = self._score(tokens, targets, states)
         return values.numpy(), states.numpy()
 
-    def _traced_step(self, tokens, states):
-        """Reads a token a row, [B], in one product of x and h."""
-        vectors = tf.gather(self._network.embeddings.value, tokens)
-        hidden, state = self._network.encode_vector(vectors, self._split(states), self._kernels)
-        return hidden, self._packed(state)
+    def _step(self, tokens, states):
+        """Returns the states, float32 [B, S], after a token a row, [B]."""
+        cell, sizes, x = self._network.cell, self._network.state_sizes, self._embeddings[tokens]
+        state = dict(zip(sizes, np.split(states, np.cumsum(list(sizes.values()))[:-1], axis=1), strict=True))
+        for i, (kernels, bias) in enumerate(zip(self._kernels, self._biases, strict=True)):
+            names = cell.state_names(i)
+            values = cell.read_step_in_numpy(x, [state[name] for name in names], kernels, bias)
+            state.update(zip(names, values, strict=True))
+            x = values[0]
+        return np.concatenate([state[name] for name in sizes], axis=1)
 
     def _traced_read(self, tokens, states):
         hidden, state = self._network.encode(tokens, self._split(states))

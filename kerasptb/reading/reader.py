@@ -17,12 +17,11 @@ from kerasptb.data.lexicon import Lexicon
 from kerasptb.data.text_format import USUAL, TextFormat
 from kerasptb.models import LanguageModel
 from kerasptb.models.language_model import few_lengths
+from kerasptb.ops.tensors import multiply_rows
 from kerasptb.reading.context import Beginning, Context
 
 # Rows of log probabilities that are in memory at once when a text is scored: 20 MB at V = 10,000.
 _SCORED_TOGETHER = 512
-# A product of matrices copies the kernel first, which takes as long as so many products of a row.
-_FEW_ROWS = 8
 
 
 class Reader(abc.ABC):
@@ -173,8 +172,7 @@ class Reader(abc.ABC):
 
     def log_probabilities(self, hidden: np.ndarray) -> np.ndarray:
         """Returns those of the next token, natural logarithms, float32 [N, V], from hidden, float32 [N, D]."""
-        few = 0 < len(hidden) < _FEW_ROWS
-        scores = np.stack([row @ self._kernel for row in hidden]) if few else hidden @ self._kernel
+        scores = multiply_rows(hidden, self._kernel)
         scores += self._bias
         scores -= scores.max(axis=1, keepdims=True)
         scores -= np.log(np.exp(scores).sum(axis=1, keepdims=True))

@@ -124,7 +124,7 @@ def search_taps(
     def as_typed():
         return prior(taps.text) * math.exp(literal.log_probability + before) * hits.hit ** len(taps.text)
 
-    asked = [Beginning("", before + math.log(ops.bound(hits, row)), context, -1, row)]
+    asked = [Beginning("", before + math.log(row.bound), context, -1, row)]
     of_literal: list[Beginning] = []
     contexts = [context]
     while asked or of_literal:
@@ -177,12 +177,12 @@ class _TappedSearch(Search):
         self._total = math.fsum([*self._words.values(), *self._met.values()])
         return super().result()
 
-    def _end(self, beginning, following):
+    def _end(self, beginning, after):
         if beginning.written.strip() and not self._pieces.are_words:
-            self._add_ended(beginning, self._pieces.end_probability(following))
+            self._add_ended(beginning, self._pieces.end_after(after))
 
     def _add_ended(self, beginning, ended):
-        share = beginning.row.end / ops.bound(self._hits, beginning.row)
+        share = beginning.row.end / beginning.row.bound
         if share > 0 and (word := word_of(beginning.written)):
             probability = self._prior(word) * math.exp(beginning.log_probability) * ended * share
             self._add(beginning.written, probability)
@@ -216,7 +216,7 @@ class _TappedSearch(Search):
             written = beginning.written + self._pieces.written[index]
             ended = Beginning(written, beginning.log_probability + value, beginning.context, index, row)
             self._add_ended(ended, 1.0)
-            left = self._spaced * (1 - row.end / ops.bound(self._hits, row))
+            left = self._spaced * (1 - row.end / row.bound)
             if left > 0 and value + math.log(left) > log_least:
                 yield index, value, row
 

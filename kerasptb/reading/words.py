@@ -16,6 +16,7 @@ import heapq
 import itertools
 import math
 import unicodedata
+import weakref
 from collections.abc import Callable, Collection, Container, Generator, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -90,6 +91,7 @@ class WordPieces:
         self.going_on, self._ending = np.flatnonzero(~self.ends_word), np.flatnonzero(self.ends_word)
         self.after_space = np.flatnonzero([bool(text) and not text[0].isspace() for text in self.written])
         self._lengths = np.array(list(map(len, self.written)))
+        self._ended: weakref.WeakKeyDictionary[Context, float] = weakref.WeakKeyDictionary()
 
     @functools.cached_property
     def whole(self) -> dict[str, list[int]]:
@@ -144,6 +146,13 @@ class WordPieces:
     def end_probability(self, log_probabilities: np.ndarray) -> float:
         """Returns the probability that a word ends, from those of the next piece, natural logarithms, float [V]."""
         return 1.0 if self.are_words else _mass(log_probabilities[self._ending])
+
+    def end_after(self, context: Context) -> float:
+        """Returns the probability that a word ends after a `Context`; it is remembered while that is."""
+        ended = self._ended.get(context)
+        if ended is None:
+            ended = self._ended[context] = self.end_probability(context.known())
+        return ended
 
     def log_given(self, log_probabilities: np.ndarray, prefix: str, begins: bool = False) -> float:
         """Returns the logarithm of the probability of what is known before a word's first letter.
@@ -305,7 +314,7 @@ class Search:
     def read(self, beginnings: Sequence[tuple[Beginning, Context]]) -> None:
         """Takes pairs of a `Beginning` that was read and the `Context` after it."""
         for beginning, after in beginnings:
-            self._end(beginning, after.known())
+            self._end(beginning, after)
         least = self._least() * self.pace.row
         for beginning, after in beginnings:
             self._follow(beginning, after, least)
@@ -331,7 +340,7 @@ class Search:
         return NextWords(words, min(self._total, 1.0))
 
     @abc.abstractmethod
-    def _end(self, beginning: Beginning, following: np.ndarray) -> None:
+    def _end(self, beginning: Beginning, after: Context) -> None:
         """Adds the word that ends after a beginning."""
 
     @abc.abstractmethod
@@ -376,9 +385,9 @@ class _PrefixSearch(Search):
         self.pace = _WAYS_ADD_UP if pieces.has_ways else _ONE_WAY
         self._ways = [_WAYS] * len(prefix)
 
-    def _end(self, beginning, following):
+    def _end(self, beginning, after):
         if len(beginning.written) >= len(self._prefix) and beginning.written.strip():
-            ended = self._pieces.end_probability(following)
+            ended = self._pieces.end_after(after)
             self._add(beginning.written, math.exp(beginning.log_probability) * ended)
 
     def _follow(self, beginning, after, least):

@@ -93,7 +93,7 @@ def _of_space_alone(hits):
     row = taps.add_letter(hits, taps.first_row(hits), 0)
     left = row.values[0].copy()
     left[-1] = 0  # what was reached before the space
-    return taps.add_letter(hits, taps.Row(np.stack([left, row.values[1]]), 0), len(TRIE.symbols) - 1).end
+    return taps.add_letter(hits, taps.Row(np.stack([left, row.values[1]]), 0, 1.0), len(TRIE.symbols) - 1).end
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -109,7 +109,7 @@ def test_pieces_are_found_with_the_change_of_the_bound(either, places, whole):
         if text is None or (places != (0, len(TRIE.letters)) and (text[0] == " ") != first) or (first and text == " "):
             continue
         after = taps.align(hits, before, TRIE.spell(text[1:] if first else text))
-        expected[index] = (logs[index] + np.log(taps.bound(hits, after) / taps.bound(hits, before)), after)
+        expected[index] = (logs[index] + np.log(after.bound / before.bound), after)
     likely = sorted((index for index in expected if expected[index][0] > -6), key=lambda index: -expected[index][0])
     assert ids.tolist() == likely
     assert len(likely) > 1
@@ -117,6 +117,7 @@ def test_pieces_are_found_with_the_change_of_the_bound(either, places, whole):
     for place, index in enumerate(likely):
         np.testing.assert_allclose(row_after(place).values, expected[index][1].values, rtol=1e-12)
         assert row_after(place).last == expected[index][1].last
+        assert row_after(place).bound == pytest.approx(expected[index][1].bound, rel=1e-12)
 
 
 def test_as_many_are_found_as_are_asked_for_and_none_that_is_too_unlikely(either):
@@ -128,7 +129,7 @@ def test_as_many_are_found_as_are_asked_for_and_none_that_is_too_unlikely(either
     assert (np.diff(of_all) <= 0).all()
     few, _, _ = taps.follow(TRIE, 0, TRIE.space, hits, row, logs, float(of_all[4]), 100)
     assert few.tolist() == everything[:4].tolist()
-    none, _, _ = taps.follow(TRIE, 0, TRIE.space, hits, taps.Row(np.zeros((2, 3)), -1), logs, -20.0, 3)
+    none, _, _ = taps.follow(TRIE, 0, TRIE.space, hits, taps.Row(np.zeros((2, 3)), -1, 0.0), logs, -20.0, 3)
     assert not len(none)
 
 
@@ -139,7 +140,7 @@ def test_no_letters_that_follow_are_worth_more_than_the_bound():
         row, bounds = taps.first_row(hits), []
         for letter in letters:
             row = taps.add_letter(hits, row, int(letter))
-            bounds.append(taps.bound(hits, row))
+            bounds.append(row.bound)
         assert row.end <= min(bounds) * (1 + 1e-12)
 
 

@@ -15,7 +15,7 @@ _FOLLOW = (
     *(_ARRAY, _ARRAY, _ARRAY, _ARRAY, _SIZE, _SIZE),  # the trie
     *(*_HITS, *_ROW, _NUMBER),
     *(_ARRAY, _SIZE, _NUMBER),
-    *(_SIZE, _ARRAY, _ARRAY, _ARRAY, _ARRAY),  # what is found
+    *(_SIZE, _ARRAY, _ARRAY, _ARRAY, _ARRAY, _ARRAY),  # what is found
 )
 _ALIGN = (*_HITS, *_ROW, _ARRAY, _ARRAY, _SIZE, _ARRAY)
 
@@ -29,21 +29,21 @@ def align_all(hits, row, words):
     return ends
 
 
-def follow(trie, first, last, hits, row, bound, log_probabilities, log_least, most):
-    """Returns the pieces, int32 [M], their values, float64 [M], rows, float64 [M, 2, n + 1], and symbols, int32 [M]."""
+def follow(trie, first, last, hits, row, log_probabilities, log_least, most):
+    """Returns the pieces, int32 [M], values, float64 [M], rows, float64 [M, 2, n + 1], symbols and bounds, [M]."""
     most = min(most, last - first)
     ids, symbols = np.empty(most, "int32"), np.empty(most, "int32")
-    values, rows = np.empty(most), np.empty((most, *row.values.shape))
+    values, bounds, rows = np.empty(most), np.empty(most), np.empty((most, *row.values.shape))
     log_probabilities = np.ascontiguousarray(log_probabilities, "float32")
     found = _follow()(
         *(*trie.addresses, first, last),
-        *(*hits.addresses, *_row(row), bound),
+        *(*hits.addresses, *_row(row), row.bound),
         *(_at(log_probabilities), len(log_probabilities), log_least),
-        *(most, *map(_at, (ids, values, rows, symbols))),
+        *(most, *map(_at, (ids, values, rows, symbols, bounds))),
     )
     if found < 0:
         raise MemoryError("no memory for a search of words")
-    return ids[:found], values[:found], rows[:found], symbols[:found]
+    return ids[:found], values[:found], rows[:found], symbols[:found], bounds[:found]
 
 
 def addresses(*arrays):

@@ -37,7 +37,7 @@ struct Hits {
 };
 
 struct Found {
-  double value;
+  double value, bound;
   int32_t piece, symbol;
   int64_t rows;  // where its two begin
 };
@@ -80,7 +80,8 @@ KERASPTB_EXPORT int64_t kerasptb_taps_follow(const int32_t* letters, const int32
                                              int64_t symbols, int64_t taps, bool whole, const double* row,
                                              int32_t last_symbol, double bound, const float* log_probabilities,
                                              int64_t vocabulary, double log_least, int64_t most, int32_t* found_pieces,
-                                             double* found_values, double* found_rows, int32_t* found_symbols) try {
+                                             double* found_values, double* found_rows, int32_t* found_symbols,
+                                             double* found_bounds) try {
   const Hits hits{likelihoods, strays, omitted, rates[0], rates[1], rates[2], rates[3], symbols, taps, whole};
   const int64_t size = taps + 1;
   if (!(bound > 0)) return 0;
@@ -123,7 +124,7 @@ KERASPTB_EXPORT int64_t kerasptb_taps_follow(const int32_t* letters, const int32
     if (piece >= 0) {
       const double value = log_probabilities[piece] + changed;
       if (value > log_least) {
-        found.push_back({value, piece, letters[node], static_cast<int64_t>(kept.size())});
+        found.push_back({value, after, piece, letters[node], static_cast<int64_t>(kept.size())});
         kept.insert(kept.end(), p, p + size);
         kept.insert(kept.end(), q, q + size);
       }
@@ -139,6 +140,7 @@ KERASPTB_EXPORT int64_t kerasptb_taps_follow(const int32_t* letters, const int32
   for (int64_t i = 0; i < number; ++i) {
     found_pieces[i] = found[i].piece;
     found_values[i] = found[i].value;
+    found_bounds[i] = found[i].bound;
     found_symbols[i] = found[i].symbol;
     std::copy_n(&kept[found[i].rows], 2 * size, found_rows + 2 * size * i);
   }
