@@ -25,7 +25,7 @@ from kerasptb.reading.words import NextWords, Pace, Search, WordPieces, word_of
 # Longer taps are not looked for, and stay as they are.
 MAX_TAPS = 40
 # Beginnings that are read at most, and more for each word that is asked for.
-_MOST_ROWS, _ROWS_A_WORD = 32, 6
+_MOST_ROWS, _ROWS_A_WORD = 64, 12
 # By how much a word must be likelier than what is typed, as a natural logarithm, to be written instead.
 MARGIN = 1.75
 # What a model gives for each letter to come, about: else beginnings with a letter or two come before whole words.
