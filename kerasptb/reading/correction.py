@@ -26,8 +26,8 @@ from kerasptb.reading.writer import Writer
 
 # By how much something must be likelier than what stands there, as a natural logarithm: with the words after it, and
 # by those before it alone. So many words that are likelier so are read with those after them.
-MARGIN = 5.0
-_BEFORE, _WORDS, _AFTER = 3.0, 2, 2
+MARGIN = 3.0
+_BEFORE, _WORDS, _AFTER = 2.0, 2, 2
 # A word that a text has so often is known.
 _OFTEN = 3
 # Parts that are read at once, each of so many characters at most; and characters that are read between two words.
