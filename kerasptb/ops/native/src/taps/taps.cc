@@ -75,13 +75,13 @@ KERASPTB_EXPORT bool kerasptb_taps_align(const double* likelihoods, const double
 
 // Returns how many pieces were found, the likeliest first; -1 without memory.
 KERASPTB_EXPORT int64_t kerasptb_taps_follow(const int32_t* letters, const int32_t* ends, const int32_t* parents,
-                                             const int32_t* pieces, int64_t first, int64_t last, const double* likelihoods,
-                                             const double* strays, const double* omitted, const double* rates,
-                                             int64_t symbols, int64_t taps, bool whole, const double* row,
-                                             int32_t last_symbol, double bound, const float* log_probabilities,
-                                             int64_t vocabulary, double log_least, int64_t most, int32_t* found_pieces,
-                                             double* found_values, double* found_rows, int32_t* found_symbols,
-                                             double* found_bounds) try {
+                                             const int32_t* pieces, int64_t first, int64_t last,
+                                             const double* likelihoods, const double* strays, const double* omitted,
+                                             const double* rates, int64_t symbols, int64_t taps, bool whole,
+                                             const double* row, int32_t last_symbol, double bound,
+                                             const float* log_probabilities, int64_t vocabulary, double log_least,
+                                             int64_t most, int32_t* found_pieces, double* found_values,
+                                             double* found_rows, int32_t* found_symbols, double* found_bounds) try {
   const Hits hits{likelihoods, strays, omitted, rates[0], rates[1], rates[2], rates[3], symbols, taps, whole};
   const int64_t size = taps + 1;
   if (!(bound > 0)) return 0;
