@@ -25,9 +25,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from kerasptb.ops.native import status
-from kerasptb.ops.native import taps as native
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Hits:
@@ -59,8 +56,8 @@ class Hits:
     @functools.cached_property
     def addresses(self) -> tuple[int, ...]:
         """What the library takes of it."""
-        arrays = native.addresses(self.likelihoods, self.strays, self.omitted, self.rates)
-        return *arrays, *self.likelihoods.shape, self.whole
+        arrays = self.likelihoods, self.strays, self.omitted, self.rates
+        return *(each.ctypes.data for each in arrays), *self.likelihoods.shape, self.whole
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -134,7 +131,7 @@ class Trie:
     @functools.cached_property
     def addresses(self) -> tuple[int, ...]:
         """What the library takes of it."""
-        return native.addresses(self.letters, self.ends, self.parents, self.pieces)
+        return tuple(each.ctypes.data for each in (self.letters, self.ends, self.parents, self.pieces))
 
     def spell(self, text: str) -> np.ndarray:
         """Returns the symbols of a text, int32 [M], -1 for characters that no piece has."""
@@ -171,9 +168,9 @@ def align(hits: Hits, row: Row, symbols: np.ndarray) -> Row:
 
 def align_all(hits: Hits, row: Row, words: Sequence[np.ndarray]) -> np.ndarray:
     """Returns the probability of all taps for each of some words, int32 [M] each, as `align` finds it; float64 [W]."""
-    if not status().available:
+    if (library := _library()) is None:
         return np.array([align(hits, row, word).end for word in words])
-    return native.align_all(hits, row, words)
+    return library.align_all(hits, row, words)
 
 
 def follow(
@@ -196,8 +193,8 @@ def follow(
         values: float64 [M], their log probabilities, with the logarithm of the change of the bound.
         row_after: function from a place among them to the `Row` after that piece.
     """
-    if status().available:
-        ids, values, rows, symbols, bounds = native.follow(
+    if (library := _library()) is not None:
+        ids, values, rows, symbols, bounds = library.follow(
             trie, first, last, hits, row, log_probabilities, log_least, most
         )
         return ids, values, lambda place: Row(rows[place], int(symbols[place]), float(bounds[place]))
@@ -224,6 +221,13 @@ def follow(
         np.array([value for value, _, _ in found]),
         lambda place: found[place][2],
     )
+
+
+def _library():
+    """Returns the module that calls the native library, `None` if that is not there; it imports Keras."""
+    from kerasptb.ops.native import status, taps  # noqa: PLC0415  (who finds words need not wait for Keras)
+
+    return taps if status().available else None
 
 
 def _bound(hits, q, r):

@@ -46,11 +46,6 @@ def follow(trie, first, last, hits, row, log_probabilities, log_least, most):
     return ids[:found], values[:found], rows[:found], symbols[:found], bounds[:found]
 
 
-def addresses(*arrays):
-    """Returns the addresses of arrays, which must live on and keep their places."""
-    return tuple(map(_at, arrays))
-
-
 @functools.cache
 def _follow():
     return loader.function("kerasptb_taps_follow", *_FOLLOW, returns=_SIZE)
