@@ -32,7 +32,7 @@ def add_parser(commands):
         "--margin",
         type=arguments.rate,
         metavar="X",
-        help="by how much a correction must be likelier than what stands there, a natural logarithm (default: 5)",
+        help="by how much a correction must be likelier than what stands there, a natural logarithm (default: 3)",
     )
     arguments.add_shared(command, "--counts")
     arguments.add_backend(command)

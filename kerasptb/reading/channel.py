@@ -27,7 +27,7 @@ from kerasptb.ops.taps import Hits, Trie
 from kerasptb.reading.layout import Layout, load_layout
 
 # Signs of words that many do not type.
-SILENT = "'’"
+_SILENT = "'’"
 _CONFUSIONS = 'confusions such as {"confusions": [["e", "c", 0.01], ["rn", "m", 0.01]]}'
 # The share of taps that may be anywhere, so that nothing is impossible.
 _ANYWHERE = 1e-4
@@ -124,7 +124,7 @@ class Channel(abc.ABC):
                 likelihoods[i], anywhere = self._likelihoods(table, character, point)
                 strays[i] = errors.stray * anywhere
         omitted = np.full(len(trie.symbols), errors.omitted)
-        omitted[[trie.symbols[sign] for sign in SILENT if sign in trie.symbols]] = errors.silent
+        omitted[[trie.symbols[sign] for sign in _SILENT if sign in trie.symbols]] = errors.silent
         omitted[-1] = errors.unspaced
         return Hits(
             likelihoods=np.ascontiguousarray(likelihoods.T),

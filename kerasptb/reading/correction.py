@@ -20,8 +20,8 @@ from kerasptb.models import LanguageModel
 from kerasptb.reading.channel import Channel, Taps, open_channel
 from kerasptb.reading.context import Beginning
 from kerasptb.reading.reader import Reader, open_reader
+from kerasptb.reading.search import run_searches
 from kerasptb.reading.tapped import MAX_TAPS, Literal
-from kerasptb.reading.words import run_searches
 from kerasptb.reading.writer import Writer
 
 # By how much something must be likelier than what stands there, as a natural logarithm: with the words after it, and
@@ -223,7 +223,7 @@ class _Corrector:
             whole=True,
             begins=begins,
             lexicon=self._lexicon,
-            beside=math.exp(self._before),
+            least_odds=math.exp(self._before),
             literal=literal,
         )
         found = {word: readings.log_odds(word) for word, _ in readings.words if self._may_replace(word, written)}
@@ -238,7 +238,7 @@ class _Corrector:
 
     def _literal(self, context, text, begins):
         """Returns a `Literal` that is read."""
-        literal = Literal(self._writer.pieces, self._tokenizer, context, text, begins)
+        literal = Literal(self._writer.pieces, context, text, begins)
         while asked := literal.take():
             literal.read((yield asked)[0])
         return literal

@@ -11,8 +11,8 @@ from kerasptb.data import EOS, UNK, DataError
 from kerasptb.data.errors import check_text
 from kerasptb.models import LanguageModel
 from kerasptb.reading.context import Context
+from kerasptb.reading.pieces import pieces_of
 from kerasptb.reading.reader import Reader, open_reader
-from kerasptb.reading.words import pieces_of
 
 # Of 450 words that the package's model of English wrote, none of which 70,000 words of other texts have: 10 % at
 # temperature 1, 4 % from 0.9 of the probability, 0.2 % at 0.7. A few unlikely pieces make a word that is none.

@@ -14,7 +14,7 @@ from kerasptb.data.errors import check_text
 from kerasptb.models import LanguageModel
 from kerasptb.reading.channel import Channel, Taps, open_channel
 from kerasptb.reading.reader import Reader, open_reader
-from kerasptb.reading.words import run_search
+from kerasptb.reading.search import run_search
 from kerasptb.reading.writer import Writer
 
 _K = Argument("k", Whole(), "number of words")

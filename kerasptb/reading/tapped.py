@@ -14,13 +14,13 @@ from collections.abc import Collection, Generator
 
 import numpy as np
 
-from kerasptb.data import Tokenizer
 from kerasptb.data.lexicon import Lexicon
 from kerasptb.ops import taps as ops
 from kerasptb.reading.channel import Channel, Taps
 from kerasptb.reading.context import Beginning, Context
 from kerasptb.reading.memory import Memory
-from kerasptb.reading.words import NextWords, Pace, Search, WordPieces, word_of
+from kerasptb.reading.pieces import WordPieces, word_of
+from kerasptb.reading.search import Pace, Search
 
 # Longer taps are not looked for, and stay as they are.
 MAX_TAPS = 40
@@ -35,8 +35,8 @@ _LOG_LEAST_PIECE = -20.0
 # Nor is what has a smaller share of all that was found.
 _LEAST_SHARE = 1e-3
 _PACE = Pace(0.7, 0.1, lambda k: max(3 * k, 10))
-# Words of less than this share of the probability of what is typed are not looked for.
-BESIDE = 1e-2
+# Words whose odds against what is typed are less are not looked for.
+_LEAST_ODDS = 1e-2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +73,6 @@ class Readings:
 
 def search_taps(
     pieces: WordPieces,
-    tokenizer: Tokenizer,
     context: Context,
     taps: Taps,
     channel: Channel,
@@ -81,36 +80,37 @@ def search_taps(
     whole: bool,
     exclude: Collection[str] = (),
     begins: bool = False,
-    at_least: float = 0.0,
     memory: Memory | None = None,
     lexicon: Lexicon | None = None,
-    beside: float = BESIDE,
+    least_odds: float = _LEAST_ODDS,
     literal: Literal | None = None,
 ) -> Generator[list[Beginning], list[Context], Readings]:
     """Finds the likeliest words that taps may stand for; a generator as `search_words`.
 
     Args:
         pieces: the `WordPieces`.
-        tokenizer: their `Tokenizer`.
         context: the `Context` after the text before the word.
         taps: the `Taps`, at least one.
         channel: the `Channel`.
         k: number of words.
-        whole: whether the taps are all of the word. Two words whose space was left out are a word with a space.
-        exclude: as in `search_words`, like the rest.
-        begins: whether the word comes without a space before it.
-        at_least: the least probability that is looked for.
+        whole: whether the taps are all of the word, else it may go on. Two words whose space was left out are a word
+            with a space.
+        exclude: words that are left out.
+        begins: whether the word comes without a space before it, see `comes_unspaced`.
         memory: the words typed before, which are likelier; `None` for none.
         lexicon: words that are known: others are less likely, by `Errors.unknown`; `None` if none is.
-        beside: the share of the probability of what is typed below which no word is looked for.
+        least_odds: the least odds of a word against what the taps write with which it is looked for.
         literal: what the taps write, if it is read already; `None` to read it meanwhile.
 
     Returns:
         The `Readings`.
+
+    Raises:
+        DataError: if nothing was read yet and the model does not know how a text begins.
     """
     if len(taps.text) > MAX_TAPS:
         return Readings([], taps.text, 0.0)
-    literal = literal or Literal(pieces, tokenizer, context, taps.text, begins)
+    literal = literal or Literal(pieces, context, taps.text, begins)
     hits = _with_forecast(channel.hits(pieces.trie, taps, whole))
     lead = "" if begins else " "
 
@@ -118,7 +118,7 @@ def search_taps(
         known = lexicon is None or word in lexicon or (memory is not None and word in memory)
         return 1.0 if known else channel.errors.unknown
 
-    search = _TappedSearch(pieces, lead, hits, k, exclude, at_least, () if memory is None else memory, prior)
+    search = _TappedSearch(pieces, lead, hits, k, exclude, () if memory is None else memory, prior)
     row, before = ops.first_row(hits, _A_TAP ** len(taps.text)), -pieces.log_given(context.known(), lead, begins)
 
     def as_typed():
@@ -129,7 +129,7 @@ def search_taps(
     contexts = [context]
     while asked or of_literal:
         if literal.is_done:
-            search.at_least = max(at_least, beside * as_typed())
+            search.at_least = least_odds * as_typed()
         search.read(list(zip(asked, contexts[: len(asked)], strict=True)))
         asked, of_literal = search.take(), literal.take()
         if asked or of_literal:
@@ -167,15 +167,10 @@ class _TappedSearch(Search):
 
     least_share, pace = _LEAST_SHARE, _PACE
 
-    def __init__(self, pieces, lead, hits, k, exclude, at_least, beside, prior):
-        super().__init__(pieces, k, exclude, at_least, beside, _MOST_ROWS + _ROWS_A_WORD * k)
+    def __init__(self, pieces, lead, hits, k, exclude, beside, prior):
+        super().__init__(pieces, k, exclude, 0.0, beside, _MOST_ROWS + _ROWS_A_WORD * k)
         self._spaced = max(hits.likelihoods[-1].max(initial=0.0), hits.omitted[-1])
         self._lead, self._hits, self._trie, self._prior = lead, hits, pieces.trie, prior
-
-    def result(self) -> NextWords:
-        """Returns what was found."""
-        self._total = math.fsum([*self._words.values(), *self._met.values()])
-        return super().result()
 
     def _end(self, beginning, after):
         if beginning.written.strip() and not self._pieces.are_words:
@@ -226,7 +221,6 @@ class Literal:
 
     Args:
         pieces: the `WordPieces`.
-        tokenizer: their `Tokenizer`.
         context: the `Context` after the text before.
         text: what is written.
         begins: whether it comes without a space before it.
@@ -237,7 +231,8 @@ class Literal:
         is_done: whether its probability is known, for which the last piece is not read if each is a word.
     """
 
-    def __init__(self, pieces: WordPieces, tokenizer: Tokenizer, context: Context, text: str, begins: bool) -> None:
+    def __init__(self, pieces: WordPieces, context: Context, text: str, begins: bool) -> None:
+        tokenizer = pieces.tokenizer
         self._pieces, self.context, self._place, self.is_done = pieces, context, 0, False
         self._ids = tokenizer.encode_further(text, "(" if begins else "a").tolist()
         self.log_probability = pieces.spelling(text) if tokenizer.unk_id in self._ids else 0.0

@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from kerasptb.data import EOS, UNK, Tokenizer
-from kerasptb.data.lexicon import Lexicon
 from kerasptb.data.tokenizers.written_text import comes_unspaced
 from kerasptb.reading.channel import Channel, Taps
 from kerasptb.reading.context import Context
 from kerasptb.reading.memory import WINDOW, Memory
-from kerasptb.reading.tapped import BESIDE, Literal, Readings, search_taps
-from kerasptb.reading.words import NextWords, pieces_of, search_words
+from kerasptb.reading.pieces import pieces_of
+from kerasptb.reading.search import NextWords
+from kerasptb.reading.tapped import Readings, search_taps
+from kerasptb.reading.words import search_words
 
 # Words of pieces that are looked for: with 8,000 pieces as many take a second and 450 MB.
 _MOST_SEARCHED = 1000
@@ -119,50 +120,19 @@ class Writer:
         return self._mixed(found, context, prefix, k, memory, ids)
 
     def readings(
-        self,
-        context: Context,
-        taps: Taps,
-        channel: Channel,
-        k: int,
-        whole: bool,
-        begins: bool = False,
-        memory: Memory | None = None,
-        lexicon: Lexicon | None = None,
-        beside: float = BESIDE,
-        literal: Literal | None = None,
+        self, context: Context, taps: Taps, channel: Channel, k: int, whole: bool, **options: Any
     ) -> Generator[list[Any], list[Context], Readings]:
-        """Finds what taps may stand for, typed with errors; a generator as `search_taps`, whose caller reads.
+        """Finds what taps may stand for: `search_taps`, of the words that may be on keys.
 
         Args:
-            context: the `Context` after the whole words before.
+            context: the `Context` after the whole words before, like the rest as in `search_taps`.
             taps: the `Taps` of the word.
             channel: the `Channel`.
             k: number of words.
-            whole: whether they are all taps of the word; else words are found that go on.
-            begins: see `Typed`.
-            memory: the words typed before; `None` for none.
-            lexicon: the words that are known; `None` for no such list.
-            beside: the share of the probability of what is typed below which no word is looked for.
-            literal: what the taps write, if it is read already; `None` to read it meanwhile.
-
-        Raises:
-            DataError: as `keys`.
+            whole: whether they are all taps of the word.
+            options: further arguments of `search_taps`.
         """
-        return search_taps(
-            self.pieces,
-            self.tokenizer,
-            context,
-            taps,
-            channel,
-            k,
-            whole,
-            exclude=self.exclude,
-            begins=begins,
-            memory=memory,
-            lexicon=lexicon,
-            beside=beside,
-            literal=literal,
-        )
+        return search_taps(self.pieces, context, taps, channel, k, whole, self.exclude, **options)
 
     def _mixed(self, found, context, prefix, k, memory, ids):
         """Returns what was found, mixed with a memory. A word that was not found has no probability of the model."""

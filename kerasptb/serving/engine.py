@@ -136,7 +136,7 @@ class SuggestionEngine:
         taps = Taps(letters, None if touches is None else np.array(touches, "float64").reshape(-1, 2))
         how = {"begins": typed.begins, "memory": memory, "lexicon": self._lexicon}
         going_on = self._writer.readings(context, taps, channel, k, whole=False, **how)
-        ended = self._writer.readings(context, taps, channel, 1, whole=True, beside=math.exp(MARGIN), **how)
+        ended = self._writer.readings(context, taps, channel, 1, whole=True, least_odds=math.exp(MARGIN), **how)
         return await self._run(search_side_by_side(going_on, ended))
 
     async def _run(self, search):

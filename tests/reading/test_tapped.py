@@ -44,9 +44,7 @@ CONTEXT = Context(np.zeros(0), np.log(np.array(list(CHANCES.values()), "float32"
 
 def find(text, k=8, whole=True, errors=None, tokenizer=TOKENIZER, context=CONTEXT, points=None, **settings):
     keyboard = Keyboard(errors=errors or Errors(wrong=0.2))
-    search = search_taps(
-        pieces_of(tokenizer), tokenizer, context, Taps(text, points), keyboard, k, whole=whole, **settings
-    )
+    search = search_taps(pieces_of(tokenizer), context, Taps(text, points), keyboard, k, whole=whole, **settings)
     return run_search(search, lambda beginnings: [context] * len(beginnings))
 
 
@@ -148,7 +146,6 @@ def test_in_a_vocabulary_of_words_nothing_is_read():
     chances = np.log(np.array([0.1, 0.1, 0.4, 0.2, 0.1, 0.1], "float32"))
     search = search_taps(
         pieces_of(vocabulary),
-        vocabulary,
         Context(np.zeros(0), chances),
         Taps("tge"),
         Keyboard(errors=Errors(unspaced=0.0)),
