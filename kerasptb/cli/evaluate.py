@@ -179,11 +179,17 @@ def _type(options, run):
 def _evaluate_typos(options, run, corpus, text):
     from kerasptb.reading import Keyboard
 
-    keyboard, points = Keyboard(options.layout or "qwerty"), not options.letters
-    sizes = {"keys": options.keys or 3, "num_words": options.words or 5000}
-    learn, split = options.learn, options.split
     return run.evaluate_typos(
-        corpus, split, text, options.typos, keyboard, points=points, learn=learn, progress=_show_words, **sizes
+        corpus,
+        options.split,
+        text,
+        rate=options.typos,
+        keyboard=Keyboard(options.layout or "qwerty"),
+        points=not options.letters,
+        keys=options.keys or 3,
+        learn=options.learn,
+        num_words=options.words or 5000,
+        progress=_show_words,
     )
 
 

@@ -15,7 +15,7 @@ import json
 import math
 import os
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,19 @@ class Taps:
 
     text: str
     points: np.ndarray | None = None
+
+    @classmethod
+    def at(cls, text: str, points: Sequence[Sequence[float]] | None) -> Taps:
+        """Returns the taps of a text at points, n pairs of x and y, or at unknown ones.
+
+        Raises:
+            DataError: if they are no pairs of numbers, or not as many as there are characters.
+        """
+        try:
+            places = None if points is None else np.array(points, "float64")
+        except (TypeError, ValueError) as error:
+            raise DataError(f"Expected a point x, y for each of {len(text)} taps. Received: {error}") from None
+        return cls(text, places)
 
     def __post_init__(self) -> None:
         if self.points is not None:

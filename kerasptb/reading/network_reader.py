@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from kerasptb.data import Tokenizer
-from kerasptb.data.text_format import TextFormat
+from kerasptb.data.text_format import USUAL, TextFormat
+from kerasptb.models import LanguageModel
 from kerasptb.models.portable import ExportError, PortableNetwork
 from kerasptb.reading.reader import Reader
 from kerasptb.utils.children import check_not_forked
@@ -39,6 +40,11 @@ class NetworkReader(Reader):
         states, texts = tf.TensorSpec([None, self.state_size]), tf.TensorSpec([None, None], tf.int32)
         self._read = tf.function(self._traced_read, input_signature=[texts, states])
         self._score = tf.function(self._traced_score, input_signature=[texts, texts, states])
+
+    @classmethod
+    def of(cls, model: LanguageModel) -> NetworkReader:
+        """Returns what reads with a `LanguageModel` that knows its tokenizer."""
+        return cls(PortableNetwork(model), model.text_format or USUAL)
 
     @functools.cached_property
     def fingerprint(self) -> str:

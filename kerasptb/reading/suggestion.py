@@ -6,8 +6,6 @@ import dataclasses
 import os
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
 from kerasptb.arguments import Argument, Whole
 from kerasptb.data import UNK, DataError
 from kerasptb.data.errors import check_text
@@ -75,8 +73,7 @@ def suggest(
     typed = writer.split(reader.text_format.signs.read(check_text(text)), complete or typos is not None)
     context = reader.read_typed(typed.whole)
     if typos is not None and (letters := typed.prefix.strip()):
-        points = None if touches is None else np.array(touches, "float64")
-        taps, channel = Taps(letters, points), open_channel(typos)
+        taps, channel = Taps.at(letters, touches), open_channel(typos)
         search = writer.readings(context, taps, channel, k, whole=False, begins=typed.begins, lexicon=reader.lexicon)
         readings = run_search(search, reader.after)
         return [Suggestion(word, probability / readings.total) for word, probability in readings.words]

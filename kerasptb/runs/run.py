@@ -187,14 +187,11 @@ class Run:
 
     @functools.cached_property
     def _step_reader(self):
-        """What reads a token of many texts in one call, if Keras runs on TensorFlow."""
+        """What reads a token of many texts faster, where Keras runs on TensorFlow."""
         import keras  # noqa: PLC0415
 
-        from kerasptb.models.portable import PortableNetwork  # noqa: PLC0415  (needs Keras)
-
-        if keras.backend.backend() != "tensorflow":
-            return self.reader
-        return self.counted(kerasptb.reading.NetworkReader(PortableNetwork(self.model), self.model.text_format))
+        on_tensorflow = keras.backend.backend() == "tensorflow"
+        return self.counted(kerasptb.reading.NetworkReader.of(self.model)) if on_tensorflow else self.reader
 
     def counted(self, reader: kerasptb.reading.Reader) -> kerasptb.reading.Reader:
         """Returns a reader of the run's network with the words and counts of its training text, if the run has them."""
@@ -351,8 +348,6 @@ class Run:
         data: Corpus | TextSource | None = None,
         split: Split = "test",
         text: str | None = None,
-        rate: float = 0.069,
-        keyboard: kerasptb.reading.Keyboard | None = None,
         **options: Any,
     ) -> kerasptb.evaluation.TypingEvaluation:
         """Types a text with errors, and corrects it, see `evaluation.evaluate_typos`.
@@ -361,15 +356,13 @@ class Run:
             data: as for `evaluate`, like `split`.
             split: which part of it.
             text: a text as a person wrote it, in place of both.
-            rate: the share of taps that hit another key.
-            keyboard: the `Keyboard`; `None` for QWERTY.
-            options: further arguments of `evaluation.evaluate_typos`.
+            **options: further arguments of `evaluation.evaluate_typos`, such as `rate=0.069`.
 
         Returns:
             A `TypingEvaluation`.
         """
         typed = self.load_corpus(data).split(split) if text is None else text
-        return kerasptb.evaluation.evaluate_typos(self.reader, typed, rate, keyboard, **options)
+        return kerasptb.evaluation.evaluate_typos(self.reader, typed, **options)
 
     def evaluate_counts(
         self,

@@ -125,15 +125,9 @@ class SuggestionEngine:
             k: number of words.
             memory: the words typed before; `None` for none.
 
-        Raises a `BadRequestError` unless each letter has a touch, if there are touches.
+        Raises a `DataError` unless each letter has a touch, if there are touches.
         """
-        letters = typed.prefix.strip()
-        if touches is not None and len(touches) != len(letters):
-            raise BadRequestError(
-                f"Expected a touch for each of the {len(letters)} characters of the unfinished word. "
-                f"Received: {len(touches)}."
-            )
-        taps = Taps(letters, None if touches is None else np.array(touches, "float64").reshape(-1, 2))
+        taps = Taps.at(typed.prefix.strip(), touches)
         how = {"begins": typed.begins, "memory": memory, "lexicon": self._lexicon}
         going_on = self._writer.readings(context, taps, channel, k, whole=False, **how)
         ended = self._writer.readings(context, taps, channel, 1, whole=True, least_odds=math.exp(MARGIN), **how)

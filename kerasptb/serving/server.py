@@ -22,7 +22,7 @@ def load_reader(folder, counts=True):
     """
     # TensorFlow is slow to import.
     from kerasptb.export.source import resolve  # noqa: PLC0415
-    from kerasptb.models.portable import ExportError, PortableNetwork, check_backend  # noqa: PLC0415
+    from kerasptb.models.portable import ExportError, check_backend  # noqa: PLC0415
     from kerasptb.reading.network_reader import NetworkReader, load_saved_model  # noqa: PLC0415
     from kerasptb.runs import load_run  # noqa: PLC0415
 
@@ -33,7 +33,7 @@ def load_reader(folder, counts=True):
         else:
             run = load_run(folder)
             model, _ = resolve(run)
-            reader = run.using(counts).counted(NetworkReader(PortableNetwork(model), model.text_format))
+            reader = run.using(counts).counted(NetworkReader.of(model))
     except ExportError as error:
         raise ServingError(str(error)) from None
     reader.warm_up()  # which should not delay the first request

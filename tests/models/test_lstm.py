@@ -40,9 +40,12 @@ def test_a_step_is_keras_own(layer):
     x = x[:, :3]
     expected = layer(x[:, None], initial_state=[h, c])[1:]
     *kernels, bias = (weight.value for weight in layer.weights)
-    found = lstm.read_step(x, [h, c], lstm.join_kernels(*kernels), bias)
-    for value, wanted in zip(found, expected, strict=True):
+    joined = lstm.join_kernels(*kernels)
+    found = lstm.read_step(x, [h, c], joined, bias)
+    in_numpy = lstm.read_step_in_numpy(x, [h, c], np.asarray(joined), np.asarray(bias))
+    for value, other, wanted in zip(found, in_numpy, expected, strict=True):
         np.testing.assert_allclose(value, wanted, atol=1e-6)
+        np.testing.assert_allclose(other, wanted, atol=1e-6)
 
 
 def test_gates_are_in_keras_order():
