@@ -28,6 +28,7 @@ from .evaluation import evaluate_perplexity as evaluate_perplexity
 from .explanation import explain as explain
 from .export import export_litert as export_litert
 from .export import export_onnx as export_onnx
+from .export import export_page as export_page
 from .export import export_run as export_run
 from .export import export_saved_model as export_saved_model
 from .export import export_sherpa_onnx as export_sherpa_onnx

@@ -1,5 +1,6 @@
 from .litert import export_litert as export_litert
 from .onnx import export_onnx as export_onnx
+from .page import export_page as export_page
 from .portable import ExportError as ExportError
 from .portable import portable_model as portable_model
 from .run import export_run as export_run

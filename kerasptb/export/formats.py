@@ -8,6 +8,7 @@ FORMATS = {
     "litert": "a .tflite file",
     "onnx": "an .onnx file",
     "sherpa-onnx": "an .onnx file for that speech recogniser",
+    "page": "an .html file, a keyboard page that asks no server",
     "run": "a run folder with weights in 8 bits, to hand on",
 }
 

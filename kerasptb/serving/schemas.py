@@ -1,6 +1,6 @@
 """The bodies of requests and answers, as in the OpenAPI description."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -205,6 +205,7 @@ class Version(BaseModel):
     max_characters: int = MAX_CHARACTERS
     max_scored_tokens: int = MAX_SCORED
     max_suggestions: int = MAX_SUGGESTIONS
+    layouts: list[LayoutName] = Field(list(get_args(LayoutName)), description="What `typos` may be.")
 
 
 class Problem(BaseModel):

@@ -33,7 +33,7 @@ export class Colours {
    * @param {string} text the content of the text field.
    * @param {string} read the same text as the model is to read it.
    * @param {number} from where the part begins that is read; words before it keep the surprise that they have.
-   * @param post sends a request to the server.
+   * @param post asks for the surprise.
    * @param current returns whether the answer is still needed when it arrives.
    */
   async update(text, read, from, post, current) {

@@ -1,10 +1,11 @@
 // The keyboard page: suggestions for the text before the caret, and the surprise of each whole word as its colour.
 //
-// Every question has a number. The answer to any but the newest question is ignored. The server keeps no session: each
-// request contains the text.
+// Every question has a number. The answer to any but the newest question is ignored. Who answers keeps no session: each
+// question contains the text.
 
 import { Colours } from "./colours.js";
 import { Corrections } from "./corrections.js";
+import { post, version } from "./server.js";
 import { asWriter, corrected } from "./words.js";
 import * as ofWords from "./words.js";
 import * as asWritten from "./written.js";
@@ -26,7 +27,7 @@ const saved = document.getElementById("saved");
 const announcement = document.getElementById("announcement");
 let kind = "words"; // what the model reads: words, subwords or characters
 let writing = ofWords; // how its suggestions are shown and put
-let limit = Infinity; // the most characters of a text that the server reads
+let limit = Infinity; // the most characters of a text that are read
 let met = false; // whether the two are known
 const colours = new Colours(document.getElementById("surprise"), document.getElementById("summary"), () => kind);
 const corrections = new Corrections(text, () => typos.value !== "", replace, tell);
@@ -40,22 +41,9 @@ let length = 0; // of the text that they made
 let cost = null; // keys that the change under way took; null if it is typed
 let retryTimer, announceTimer;
 
-async function post(path, body) {
-  const response = await fetch(path, {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(body),
-  });
-  const answer = await response.json();
-  if (!response.ok) {
-    throw Object.assign(new Error(answer.error), { status: response.status });
-  }
-  return answer;
-}
-
 /** Learns what is served. */
 async function meet() {
-  const { name, tokens, vocabulary_size: size, max_characters: most } = await (await fetch("version")).json();
+  const { name, tokens, vocabulary_size: size, max_characters: most, layouts } = await version();
   kind = tokens;
   limit = most;
   writing = kind === "words" ? ofWords : asWritten;
@@ -65,18 +53,19 @@ async function meet() {
     document.querySelector("h1").textContent = name;
   }
   document.getElementById("model").textContent = `a language model of ${size.toLocaleString("en")} ${kind}`;
+  document.getElementById("correcting").hidden = !layouts.length;
   // A model of words has few and no capitals: it would take names and rare words for errors.
-  typos.value = kind === "words" ? "" : "qwerty";
+  typos.value = kind === "words" || !layouts.length ? "" : "qwerty";
   typos.disabled = false;
   met = true;
 }
 
-/** Where the part of a text begins that is sent: its end, as far as the server reads; no model remembers all of it. */
+/** Where the part of a text begins that is sent: its end, as far as it is read; no model remembers all of it. */
 function startOf(whole) {
   if (whole.length <= limit) {
     return 0;
   }
-  // Moved in steps: the server remembers what it has read from one beginning.
+  // Moved in steps: what was read from one beginning is remembered.
   const least = Math.ceil((whole.length - limit) / STEP) * STEP;
   const start = least + Math.max(whole.slice(least).search(/\s/) + 1, 0);
   return /[\uDC00-\uDFFF]/.test(whole[start]) ? start + 1 : start;
@@ -261,14 +250,11 @@ function refused({ status }) {
 
 /** Shows a notice of what is wrong, and tries again if that may help. */
 function fail(error) {
-  const { status, message } = error;
+  notice.textContent = error.message;
   if (!refused(error)) {
     const wait = WAIT_AFTER_FAILURE_MS[Math.min(failures, WAIT_AFTER_FAILURE_MS.length - 1)];
     failures += 1;
-    notice.textContent = status === undefined ? "The server does not answer. Trying again…" : message;
     retryTimer = setTimeout(refresh, wait);
-  } else {
-    notice.textContent = message;
   }
   for (const key of keys) {
     key.disabled = true;

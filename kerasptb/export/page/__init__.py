@@ -1,0 +1,201 @@
+"""A trained model as a page that anyone can open: one HTML file, without a server, a network or an installation."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import html
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+
+import kerasptb
+from kerasptb.data.scripts import UNSPACED
+from kerasptb.data.text_format import USUAL, TextFormat
+from kerasptb.export.c.tables import Tables, sizes_of, tables_of
+from kerasptb.export.destination import atomic_file
+from kerasptb.export.source import resolve
+from kerasptb.models import LanguageModel
+from kerasptb.models.portable import ExportError, PortableNetwork, check_backend
+from kerasptb.reading.writer import Writer
+from kerasptb.runs import Run, load_run
+
+_HERE = Path(__file__).parent
+# The page of the server, of which this one is made: its sources are files, no modules of Python.
+_SOURCES = Path(kerasptb.__file__).parent / "serving" / "page"
+_POINTER = np.dtype("<u4")
+_POLICY = (
+    "default-src 'none'; script-src 'sha256-{script}' 'wasm-unsafe-eval'; style-src 'sha256-{style}'; img-src data:; "
+    "base-uri 'none'; form-action 'none'"
+)
+_IMPORT = re.compile(r'^import (?:\* as )?(.+?) from "\./(\w+)\.js";$', re.MULTILINE)
+_EXPORT = re.compile(r"^export ((?:async )?(?:class|function) (\w+))", re.MULTILINE)
+
+
+def export_page(run_or_model: Run | str | os.PathLike[str] | LanguageModel, path: str | os.PathLike[str]) -> Path:
+    """Writes a trained model as one HTML file: a keyboard page that asks no server.
+
+    The page is that of `kerasptb serve`, with the weights in 8 bits, the tokenizer, and the runtime that `export_c`
+    writes, compiled to WebAssembly. It opens from a disk or any server, in browsers of 2023 or later, asks no network,
+    and shows the words that `suggest` finds. What it learns of its writer stays in the browser.
+
+    Args:
+        run_or_model: a `Run`, the path of its folder, or a `LanguageModel`.
+        path: the file to write; it must not exist, and its name must end in `.html`.
+
+    Returns:
+        The file, a `Path`.
+
+    Raises:
+        ExportError: if the file exists or has another suffix, the model is too large for the page's runtime, its
+            tokenizer has rules that are not in C, it does not know its tokenizer, or Keras runs on another backend
+            than TensorFlow.
+        RunError: if the run has no weights yet.
+        OSError: if the file cannot be written.
+    """
+    check_backend("A page")
+    run = load_run(run_or_model) if isinstance(run_or_model, str | os.PathLike) else run_or_model
+    model, _ = resolve(run)
+    network, text_format = PortableNetwork(model), model.text_format or USUAL
+    _check_sizes(sizes_of(network))
+    about = _about(text_format, run.folder.name if isinstance(run, Run) else "")
+    image = _image(tables_of(network, text_format, is_float=False))
+    with atomic_file(path, ".html") as temporary:
+        temporary.write_text(_page(about, image), encoding="utf-8", newline="\n")
+    return Path(path)
+
+
+def _check_sizes(sizes):
+    for name, size in sizes.items():
+        if size > (most := _limit(name)):
+            raise ExportError(
+                f"Expected a model that the page's runtime has room for: {name} of at most {most:,}; --format c has "
+                f"any. Received: {size:,}"
+            )
+
+
+def _limit(name):
+    """Returns a constant of the runtime as it was compiled."""
+    return int(re.findall(rf"#define {name} (\d+)", (_HERE / "wasm.c").read_text())[0])
+
+
+def _about(text_format: TextFormat, name: str) -> dict:
+    """Returns what the page's scripts know of a model, in addition to what `/version` tells."""
+    tokenizer = text_format.tokenizer
+    return {
+        "kerasptb": kerasptb.__version__,
+        "name": name,
+        "tokens": tokenizer.kind,
+        "vocabulary_size": len(tokenizer),
+        "first": tokenizer.first,
+        "eos_id": tokenizer.eos_id,
+        "unk_id": tokenizer.unk_id,
+        "exclude": sorted(Writer(tokenizer).exclude),
+        "signs": {sign: len(elsewhere) for sign, (_, elsewhere) in text_format.signs.readings.items()},
+        "unspaced": UNSPACED,
+    }
+
+
+def _image(tables: Tables) -> bytes:
+    """Returns what `load` of wasm.c takes: the struct `lm_tables`, its arrays behind it, and where its pointers are."""
+    spare = _limit("LM_MOST_MATRICES") - len(tables.matrices)
+    values = [*tables.fields.values(), *(value for matrix in tables.matrices for value in matrix.values())]
+    values += [None] * (spare * len(tables.matrices[0]))
+    struct, pointers, places = [], [], dict[int, int]()
+    arrays, end = [], _POINTER.itemsize * len(values)
+    for i, value in enumerate(values):
+        if isinstance(value, np.ndarray) and value.size:
+            if id(value) not in places:  # tied weights are there once
+                places[id(value)] = end
+                arrays.append(_padded(value))
+                end += len(arrays[-1])
+            pointers.append(_POINTER.itemsize * i)
+            struct.append(places[id(value)])
+        else:
+            struct.append(value if isinstance(value, int) else 0)
+    header = np.array([len(pointers), *pointers], _POINTER)
+    return b"".join([header.tobytes(), np.array(struct, "<i4").tobytes(), *arrays])
+
+
+def _padded(array):
+    content = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+    return content + bytes(-len(content) % 8)
+
+
+def _page(about: dict, image: bytes) -> str:
+    """Returns the page of what is said of a model, and its image."""
+    style = _source("keyboard.css") + _source("page.css")
+    script = f'"use strict";\n{_bundle("keyboard")}'
+    icon = f"data:image/svg+xml;base64,{_base64(_source('icon.svg').encode())}"
+    parts = {
+        "about": json.dumps(about).encode(),
+        "runtime": (_HERE / "runtime.wasm").read_bytes(),
+        "model": image,
+    }
+    head = f'<meta http-equiv="Content-Security-Policy" content="{_policy(script, style)}">'
+    data = "\n".join(
+        f'<script id="gzip-{name}" type="application/gzip">{_base64(gzip.compress(part, mtime=0))}</script>'
+        for name, part in parts.items()
+    )
+    title = f"<title>{html.escape(about['name'] or 'kerasptb')} – keyboard</title>"
+    replacements = (
+        ('<meta charset="utf-8">', f'<meta charset="utf-8">\n    {head}'),
+        ("<title>kerasptb keyboard</title>", title),
+        ('href="static/icon.svg"', f'href="{icon}"'),
+        ('<link rel="stylesheet" href="static/keyboard.css">', f"<style>{style}</style>"),
+        ('    <script src="static/keyboard.js" type="module"></script>\n', ""),
+        ("    <main>\n", f"{_source('before.html')}    <main hidden>\n"),
+        ('      <p id="correcting"', f'{_source("remembering.html")}      <p id="correcting"'),
+        (" autofocus", ""),
+        (re.search("    <noscript>.*\n", _source("index.html")).group(), f"{data}\n<script>{script}</script>\n"),
+    )
+    page = _source("index.html")
+    for before, after in replacements:
+        assert before in page, before
+        page = page.replace(before, after)
+    return page
+
+
+def _bundle(entry: str) -> str:
+    """Returns a module and all that it imports as one script: each is a function that returns what it exports."""
+    modules: dict[str, str] = {}
+
+    def add(name):
+        if name not in modules:
+            text = _source("local.js" if name == "server" else f"{name}.js")
+            for _, imported in _IMPORT.findall(text):
+                add(imported)
+            modules[name] = _module(name, text)
+
+    add(entry)
+    return "\n".join(modules.values())
+
+
+def _module(name, text):
+    exported = ", ".join(name for _, name in _EXPORT.findall(text))
+    text = _IMPORT.sub(lambda found: f"const {found[1].replace(' as ', ': ')} = {found[2]}Module;", text)
+    text = _EXPORT.sub(r"\1", text)
+    return f"const {name}Module = (() => {{\n{text}return {{ {exported} }};\n}})();"
+
+
+def _source(name):
+    """Returns a source of this page, or else of the server's."""
+    path = _HERE / name
+    return (path if path.exists() else _SOURCES / name).read_text(encoding="utf-8")
+
+
+def _policy(script, style):
+    """Returns what the page may do: run this script and its WebAssembly, and nothing else; a damaged one does not run."""
+    return _POLICY.format(script=_digest(script), style=_digest(style))
+
+
+def _digest(text):
+    return _base64(hashlib.sha256(text.encode()).digest())
+
+
+def _base64(content):
+    return base64.b64encode(content).decode()

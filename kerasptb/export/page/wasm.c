@@ -1,0 +1,108 @@
+/* The runtime for a page: what model.js calls. Built by `make wasm`.
+ *
+ * The model comes as an image of its tables, after the number of their pointers and the place of each in the image; a
+ * pointer is an offset in it until it is loaded. What is declared here is room for the largest model: memory that is
+ * not used costs nothing. */
+
+#define LM_VOCABULARY_SIZE 65536
+#define LM_STATE_SIZE 8192
+#define LM_MOST_INPUTS 4096
+#define LM_MOST_OUTPUTS 8192
+#define LM_MOST_MATRICES 16
+#define LM_FLOAT 0
+#define LM_ROWS 8
+#define LM_PRODUCT
+#include "../c/runtime.h"
+
+#include <wasm_simd128.h>
+
+/* Sixteen products at a time, each two of which are summed in 32 bits; so many sums that they cannot overflow. */
+enum { SUMMED = 2048 };
+
+static float product(const lm_weight *weights, const lm_value *values, int32_t size) {
+  float total = 0.0f;
+  for (int32_t i = 0; i < size;) {
+    const int32_t end = size - i < SUMMED ? size : i + SUMMED;
+    v128_t sums = wasm_i32x4_const_splat(0);
+    for (; i + 16 <= end; i += 16) {
+      const v128_t of_both = wasm_v128_load(weights + i);
+      const v128_t low = wasm_i16x8_extend_low_i8x16(of_both), high = wasm_i16x8_extend_high_i8x16(of_both);
+      sums = wasm_i32x4_add(sums, wasm_i32x4_dot_i16x8(low, wasm_v128_load(values + i)));
+      sums = wasm_i32x4_add(sums, wasm_i32x4_dot_i16x8(high, wasm_v128_load(values + i + 8)));
+    }
+    int32_t rest = 0;
+    for (; i < end; i++) rest += weights[i] * values[i];
+    total += (float)rest;
+    for (int lane = 0; lane < 4; lane++) total += (float)((const int32_t *)&sums)[lane];
+  }
+  return total;
+}
+
+static lm_tables tables;
+#include "../c/runtime.c"
+
+/* Bytes of a text: a page sends 20,000 characters, of which each is read as three bytes at most. */
+#define ROOM 65536
+#define NUM_CONTEXTS 12
+
+#define EXPORT(name) __attribute__((export_name(#name)))
+
+static char given_text[ROOM], read_text[ROOM];
+static int32_t text_tokens[ROOM];
+static lm_typed typed;
+static lm_context contexts[NUM_CONTEXTS];
+static lm_search search;
+static lm_word words[LM_MOST_WORDS];
+
+EXPORT(load) void load(char *image) {
+  uint32_t num_pointers = *(const uint32_t *)image;
+  const uint32_t *places = (const uint32_t *)image + 1;
+  char *model = image + sizeof(uint32_t) * (1 + num_pointers);
+  for (uint32_t i = 0; i < num_pointers; ++i) *(uint32_t *)(model + places[i]) += (uint32_t)model;
+  memcpy(&tables, model, sizeof tables);
+}
+
+/* Where a text is given, how many bytes of it there may be, and where it is as it is read. */
+EXPORT(given) char *given(void) { return given_text; }
+EXPORT(room) size_t room(void) { return ROOM; }
+EXPORT(text) char *text(void) { return read_text; }
+
+EXPORT(read_signs) size_t read_signs(size_t size) {
+  size_t written = lm_read_signs(given_text, size, read_text, ROOM);
+  return written < ROOM ? written : ROOM;
+}
+
+/* Splits the text that was read, and has its tokens. */
+EXPORT(split) void split(size_t size) { lm_split(read_text, size, &typed); }
+EXPORT(typed_whole) size_t typed_whole(void) { return typed.whole; }
+EXPORT(typed_size) size_t typed_size(void) { return typed.typed; }
+
+EXPORT(encode) size_t encode(size_t size) {
+  size_t count = lm_encode(read_text, size, text_tokens, ROOM);
+  return count < ROOM ? count : ROOM;
+}
+EXPORT(tokens) int32_t *tokens(void) { return text_tokens; }
+
+EXPORT(piece) const char *piece(int32_t token) {
+  size_t size;
+  return lm_piece(token, &size);
+}
+EXPORT(piece_size) size_t piece_size(int32_t token) {
+  size_t size;
+  lm_piece(token, &size);
+  return size;
+}
+
+/* Contexts have the places 0 to num_contexts() - 1. */
+EXPORT(num_contexts) int num_contexts(void) { return NUM_CONTEXTS; }
+EXPORT(begin) void begin(int at) { lm_begin(&contexts[at]); }
+EXPORT(copy) void copy(int to, int from) { contexts[to] = contexts[from]; }
+EXPORT(read) void read_token(int at, int32_t token) { lm_read(&contexts[at], &token, 1); }
+EXPORT(log_probability) float log_probability(int at, int32_t token) { return contexts[at].log_probabilities[token]; }
+
+EXPORT(suggest) int suggest(int at, int num_words) {
+  return lm_suggest(&search, &contexts[at], &typed, num_words < LM_MOST_WORDS ? num_words : LM_MOST_WORDS, words);
+}
+EXPORT(prefix_probability) double prefix_probability(void) { return search.prefix_probability; }
+EXPORT(word) const char *word(int at) { return words[at].text; }
+EXPORT(word_probability) double word_probability(int at) { return words[at].probability; }
