@@ -1,8 +1,5 @@
 """Byte-level byte-pair encoding with TensorFlow's operations, as Hugging Face's library does it."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import tensorflow as tf
 
@@ -19,12 +16,12 @@ _WORD = rf"('s|'t|'re|'ve|'m|'ll|'d| ?\pL+| ?\pN+| ?[^{_SPACE}\n\pL\pN]+|[{_SPAC
 
 
 class BytePairs(tf.Module):
-    """The subwords or characters that `Subwords`, saved as tokenizer.json, makes of a text, in the graph.
+    """The subwords or characters that `Subwords` which have `merges` make of a text, in the graph.
 
     Signs are read by the `readings` of `Signs`.
     """
 
-    def __init__(self, vocabulary, path, readings=()):
+    def __init__(self, vocabulary, readings=()):
         super().__init__(name="byte_pairs")
         self._readings = dict(readings)
         size, pieces = len(vocabulary), vocabulary.pieces
@@ -32,7 +29,7 @@ class BytePairs(tf.Module):
         ids = {piece: index for index, piece in enumerate(pieces)}
         self._id_of_byte = tf.constant([ids[bytes([byte])] for byte in range(256)], tf.int64)
         self._written = tf.constant([*pieces, b""])  # the last for the padding
-        merges = _merges(json.loads(Path(path).read_text(encoding="utf-8")))
+        merges = vocabulary.merges
         pairs = np.array([[vocabulary.token_to_id[part] for part in pair] for pair in merges], "int64").reshape(-1, 2)
         self._merged = tf.constant([vocabulary.token_to_id["".join(pair)] for pair in merges] + [-1], tf.int64)
         self._size, self._num_merges = size, len(merges)
@@ -43,22 +40,6 @@ class BytePairs(tf.Module):
         keys = np.append(pairs[:, 0] * size + pairs[:, 1], -1)  # the last, for no pair, since a table is never empty
         self._ranks = tf.lookup.StaticHashTable(
             tf.lookup.KeyValueTensorInitializer(keys, np.arange(len(keys))), len(merges)
-        )
-
-    @staticmethod
-    def can_read(vocabulary, path):
-        """Returns whether a tokenizer and its tokenizer.json have no rules but those that are known here."""
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        model = content["model"]
-        plain = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
-        return (
-            not content.get("added_tokens")
-            and content.get("normalizer") in (None, {"type": "Prepend", "prepend": " "})
-            and content.get("pre_tokenizer") == plain
-            and model.get("type") == "BPE"
-            and not any(value for name, value in model.items() if name not in ("type", "vocab", "merges"))
-            and {bytes([byte]) for byte in range(256)}.issubset(vocabulary.pieces)
-            and len(set(map(tuple, _merges(content)))) == len(_merges(content))
         )
 
     def signatures(self):
@@ -133,8 +114,3 @@ class BytePairs(tf.Module):
             shape_invariants=(tf.TensorShape([None]),) * 3,
         )
         return tf.RaggedTensor.from_value_rowids(tf.cast(ids, tf.int32), word, nrows=letters.nrows())
-
-
-def _merges(content):
-    """Returns the pairs of tokens that are merged, the first ones first."""
-    return [pair if isinstance(pair, list) else pair.split(" ") for pair in content["model"]["merges"]]

@@ -19,7 +19,7 @@ class IdReader(tf.Module):
         self._size = len(vocabulary)
         self._file = tf.saved_model.Asset(str(path))
         # The rules of other tokenizers have no equal among TensorFlow's operations.
-        self._pairs = BytePairs(vocabulary, path, readings) if BytePairs.can_read(vocabulary, path) else None
+        self._pairs = None if vocabulary.merges is None else BytePairs(vocabulary, readings)
 
     def signatures(self):
         """Returns a dict from the name of each signature between texts and ids to its function and its input's spec."""

@@ -13,19 +13,25 @@ _HEADER = 1024  # bytes that an array's shape and type take at most
 _REMEDY = "Export the run anew."
 
 
+def quantize_rows(values):
+    """Returns an array in 8 bits, and the float32 scale of each row, with an axis for each of its axes.
+
+    A scale is the largest magnitude by 127, as in symmetric post-training quantization (Jacob et al., 2018).
+    """
+    scales = np.abs(values).max(axis=tuple(range(1, values.ndim)), keepdims=True) / _LARGEST
+    return np.rint(values / np.where(scales > 0, scales, 1)).astype(np.int8), scales
+
+
 def save_quantized(model, path):
     """Writes a model's weights in 8 bits, with a scale for each row of a matrix; vectors stay float32.
 
-    A row is a token of the embeddings, or an input of a layer. Its scale is the largest magnitude in it, by 127, as in
-    symmetric post-training quantization (Jacob et al., 2018).
+    A row is a token of the embeddings, or an input of a layer.
     """
     arrays = {}
     for weight in model.weights:
         value = np.ascontiguousarray(weight, np.float32)
         if value.ndim > 1:
-            scale = np.abs(value).max(axis=tuple(range(1, value.ndim)), keepdims=True) / _LARGEST
-            arrays[weight.path + _SCALE] = scale
-            value = np.rint(value / np.where(scale > 0, scale, 1)).astype(np.int8)
+            value, arrays[weight.path + _SCALE] = quantize_rows(value)
         arrays[weight.path] = value
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)

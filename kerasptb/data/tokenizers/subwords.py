@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -101,6 +102,24 @@ class Subwords(Tokenizer):
     def pieces(self) -> tuple[bytes, ...]:
         """What each token writes."""
         return self._written
+
+    @functools.cached_property
+    def merges(self) -> list[tuple[str, str]] | None:
+        """The pairs of tokens that are merged, those first that are merged first; `None` if it has further rules."""
+        rules = json.loads(self._content)
+        model = rules["model"]
+        plain = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+        if (
+            rules.get("added_tokens")
+            or rules.get("normalizer") not in (None, {"type": "Prepend", "prepend": " "})
+            or rules.get("pre_tokenizer") != plain
+            or model.get("type") != "BPE"
+            or any(value for name, value in model.items() if name not in ("type", "vocab", "merges"))
+            or not {bytes([byte]) for byte in range(256)}.issubset(self.pieces)
+        ):
+            return None
+        merges = [tuple(pair if isinstance(pair, list) else pair.split(" ")) for pair in model["merges"]]
+        return merges if len(set(merges)) == len(merges) else None
 
     @classmethod
     def train(cls, paragraphs: Iterable[str], size: int) -> "Subwords":

@@ -1,0 +1,232 @@
+"""The tables of a model in C: its weights, its tokens, and the characters of Unicode, in the order of `lm_tables`."""
+
+from __future__ import annotations
+
+import dataclasses
+import unicodedata
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from kerasptb.data import Subwords, Vocabulary
+from kerasptb.data.scripts import is_unspaced
+from kerasptb.data.text_format import TextFormat
+from kerasptb.data.tokenizers.prefixes import fold_case
+from kerasptb.data.tokenizers.ptb_words import NUMBER
+from kerasptb.models.portable import ExportError, PortableNetwork
+from kerasptb.reading.writer import Writer
+from kerasptb.runs.quantized import quantize_rows
+
+# `lm_tables.kind`
+_KINDS = ("words", "subwords", "characters")
+_LETTER, _MARK, _DIGIT, _NUMBER, _SPACE, _OPENING, _UNSPACED = (1 << i for i in range(7))
+_LAST = 0x110000
+
+
+def sizes_of(network: PortableNetwork) -> dict[str, int]:
+    """Returns the sizes of a network that C needs as constants, by their names."""
+    layers = network.recurrent
+    inputs = [layer.weights[0].shape[0] + layer.units for layer in layers] + [layers[-1].units]
+    between = [layer.units for layer in network.dense[:-1]]
+    return {
+        "LM_VOCABULARY_SIZE": network.vocabulary_size,
+        "LM_STATE_SIZE": sum(network.state_sizes.values()),
+        "LM_MOST_INPUTS": max(*inputs, *between, network.embeddings.shape[1]),
+        "LM_MOST_OUTPUTS": max(*(4 * layer.units for layer in layers), *between),
+        "LM_MOST_MATRICES": len(layers) + len(network.dense),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Tables:
+    """What `lm_tables` holds, in its order: integers, arrays, and `None` for an array that is not there.
+
+    Attributes:
+        fields: dict of those by their names.
+        matrices: list of such a dict for each matrix.
+    """
+
+    fields: dict[str, Any]
+    matrices: list[dict[str, Any]]
+
+
+def tables_of(network: PortableNetwork, text_format: TextFormat, is_float: bool) -> Tables:
+    """Returns the `Tables` of a network and its tokenizer, with weights in float32 or in 8 bits.
+
+    Raises:
+        ExportError: the tokenizer has rules that are not in C.
+    """
+    tokenizer = text_format.tokenizer
+    assert tokenizer is not None
+    _check(tokenizer)
+    merges, signs = _merges(tokenizer), _signs(text_format)
+    classes, cases = np.array(list(_classes()), "uint32"), np.array(list(_cases()), "int32")
+    embeddings, scales = _stored(network.embeddings.numpy(), is_float)
+    matrices = list(_matrices(network, embeddings, scales, is_float))
+    fields = {
+        "kind": _KINDS.index(tokenizer.kind),
+        "first": int(tokenizer.first == " "),
+        "eos": _id(tokenizer.eos_id),
+        "unk": _id(tokenizer.unk_id),
+        "number": tokenizer.token_to_id.get(NUMBER, -1) if isinstance(tokenizer, Vocabulary) else -1,
+        "num_tokens": len(tokenizer),
+        "num_layers": len(network.recurrent),
+        "num_matrices": len(matrices),
+        "num_merges": len(merges),
+        "num_classes": len(classes),
+        "num_cases": len(cases),
+        "num_signs": len(signs),
+        "embedding_size": embeddings.shape[1],
+        "embeddings": embeddings,
+        "embedding_scales": scales,
+        **_texts("pieces", tokenizer.pieces),
+        **_texts("folded", _folded(tokenizer)),
+        "roles": _roles(tokenizer),
+        "sorted": _sorted(tokenizer),
+        "merges": merges,
+        "of_bytes": _of_bytes(tokenizer),
+        "classes": classes,
+        "cases": cases,
+        "signs": np.frombuffer(b"".join(signs), "uint8"),
+    }
+    return Tables(fields, matrices)
+
+
+def _check(tokenizer):
+    if isinstance(tokenizer, Subwords) and tokenizer.merges is None:
+        raise ExportError(
+            "Expected words, characters, or subwords that kerasptb made of a text: others' rules are not in C. "
+            "--format litert has any. Received: a tokenizer.json with other rules"
+        )
+
+
+def _id(index):
+    return -1 if index is None else index
+
+
+def _stored(matrix, is_float):
+    """Returns a matrix as it is stored, and the scales of its rows, `None` without."""
+    if is_float:
+        return matrix.astype("float32"), None
+    integers, scales = quantize_rows(matrix)
+    return integers, scales.ravel()
+
+
+def _matrices(network, embeddings, scales, is_float):
+    """Yields the matrices: a row is an output, so that each is a product of two rows."""
+    for layer in network.recurrent:
+        kernels = [_stored(weight.numpy(), is_float) for weight in layer.weights[:-1]]
+        of_inputs = None if is_float else np.concatenate([of_kernel for _, of_kernel in kernels])
+        rows = np.concatenate([matrix for matrix, _ in kernels]).T
+        yield _matrix(rows, of_inputs, None, layer.weights[-1])
+    for layer in network.dense:
+        if network.tied and layer is network.dense[-1]:
+            yield _matrix(embeddings, None, scales, layer.bias)
+        else:
+            matrix, of_inputs = _stored(layer.kernel.numpy(), is_float)
+            yield _matrix(matrix.T, of_inputs, None, layer.bias)
+
+
+def _matrix(rows, input_scales, output_scales, bias):
+    """Returns the fields of an `lm_matrix`."""
+    return {
+        "weights": rows,
+        "input_scales": input_scales,
+        "output_scales": output_scales,
+        "bias": bias.numpy(),
+        "num_inputs": rows.shape[1],
+        "num_outputs": rows.shape[0],
+    }
+
+
+def _texts(name, texts):
+    ends = np.cumsum([len(text) for text in texts]).astype("int32")
+    return {name: np.frombuffer(b"".join(texts), "uint8"), f"{name}_ends": ends}
+
+
+def _folded(tokenizer):
+    """Returns what the tokens write as it is compared with what is typed, bytes; nothing of those that name no word."""
+    named = zip(tokenizer.tokens, tokenizer.written, strict=True)
+    folded = ("" if token in tokenizer.unnamed else fold_case(text) for token, text in named)
+    return [text.encode(errors="surrogateescape") for text in folded]
+
+
+def _roles(tokenizer):
+    """Returns the bits of `LM_ENDS_WORD` and so on, uint8 [V]."""
+    writer = Writer(tokenizer)
+    written, pieces = tokenizer.written, writer.pieces
+    unnamed = np.isin(np.arange(len(tokenizer)), pieces.ids_of(writer.exclude))
+    bits = (
+        pieces.ends_word,
+        pieces.is_whole,
+        ~np.isin(np.arange(len(tokenizer)), pieces.after_space),
+        [bool(text.strip()) for text in written],
+        [any("\udc80" <= letter <= "\udcff" for letter in text) for text in written],
+        unnamed,
+    )
+    return sum(np.asarray(bit).astype("uint8") << i for i, bit in enumerate(bits))
+
+
+def _sorted(tokenizer):
+    """Returns the words' ids, int32 [V], in the order of their bytes without the space before them."""
+    if not isinstance(tokenizer, Vocabulary):
+        return None
+    return np.array(sorted(range(len(tokenizer)), key=lambda index: tokenizer.pieces[index][1:]), "int32")
+
+
+def _merges(tokenizer):
+    """Returns the merges of byte-pair encoding, sorted, int32 [N, 4]."""
+    ids, merges = tokenizer.token_to_id, tokenizer.merges if isinstance(tokenizer, Subwords) else ()
+    rows = [(ids[left], ids[right], rank, ids[left + right]) for rank, (left, right) in enumerate(merges or ())]
+    return np.array(sorted(rows), "int32").reshape(-1, 4)
+
+
+def _of_bytes(tokenizer):
+    if isinstance(tokenizer, Vocabulary):
+        return None
+    ids = {piece: index for index, piece in enumerate(tokenizer.pieces)}
+    return np.array([ids[bytes([byte])] for byte in range(256)], "int32")
+
+
+def _signs(text_format):
+    """Returns what each sign is read as, the longest first: bytes with their size before them, three of a sign."""
+    readings = sorted(text_format.signs.readings.items(), key=lambda item: -len(item[0]))
+    return [
+        b"".join(bytes([len(text)]) + text for text in (sign.encode(), first.encode(), other.encode()))
+        for sign, (first, other) in readings
+    ]
+
+
+def _classes() -> Iterator[int]:
+    """Yields where the class of characters changes, and to what, in one number each."""
+    before = -1
+    for code in range(_LAST):
+        if (of_code := _class_of(chr(code))) != before:
+            yield code << 8 | of_code
+            before = of_code
+
+
+def _class_of(character):
+    category = unicodedata.category(character)
+    kinds = {"L": _LETTER, "M": _MARK, "N": _DIGIT if category == "Nd" else _NUMBER}
+    if kind := kinds.get(category[0], 0):
+        return kind | (_UNSPACED if is_unspaced(character) else 0)
+    return _SPACE if character.isspace() else _OPENING if category == "Ps" else 0
+
+
+def _cases() -> Iterator[tuple[int, int, int, int]]:
+    """Yields ranges of capitals: the first, the last, the distance between two, and what makes each small."""
+    smaller = {code: ord(lower) - code for code in range(_LAST) if len(lower := chr(code).lower()) == 1}
+    capitals = [code for code, add in smaller.items() if add]
+    while capitals:
+        first, *rest = capitals
+        add, last, every = smaller[first], first, 1
+        if rest and rest[0] - first in (1, 2):  # in many scripts every second is a capital
+            every = rest[0] - first
+        for code in rest:
+            if code - last != every or smaller[code] != add:
+                break
+            last = code
+        yield first, last, every, add
+        capitals = capitals[(last - first) // every + 1 :]
