@@ -74,6 +74,7 @@ static const lm_value* unpack(const lm_weight* weights, lm_value* room, int32_t 
   return room;
 }
 
+#ifndef LM_PRODUCT /* else what includes this has one */
 static float product(const lm_value* weights, const lm_value* values, int32_t size) {
   float total = 0.0f;
   int32_t begin, i;
@@ -85,6 +86,7 @@ static float product(const lm_value* weights, const lm_value* values, int32_t si
   }
   return total;
 }
+#endif
 #endif
 
 /* Multiplies rows with a matrix. */

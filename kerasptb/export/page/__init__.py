@@ -32,8 +32,10 @@ _POLICY = (
     "default-src 'none'; script-src 'sha256-{script}' 'wasm-unsafe-eval'; style-src 'sha256-{style}'; img-src data:; "
     "base-uri 'none'; form-action 'none'"
 )
+# What a browser need not read: comments that have lines of their own, and the space that begins a line.
+_UNREAD = re.compile(r"^ *(?:/\*.*?\*/|//[^\n]*)\n|^ +", re.MULTILINE | re.DOTALL)
 _IMPORT = re.compile(r'^import (?:\* as )?(.+?) from "\./(\w+)\.js";$', re.MULTILINE)
-_EXPORT = re.compile(r"^export ((?:async )?(?:class|function) (\w+))", re.MULTILINE)
+_EXPORT = re.compile(r"^export ((?:async )?(?:class|const|function) (\w+))", re.MULTILINE)
 
 
 def export_page(run_or_model: Run | str | os.PathLike[str] | LanguageModel, path: str | os.PathLike[str]) -> Path:
@@ -128,8 +130,8 @@ def _padded(array):
 
 def _page(about: dict, image: bytes) -> str:
     """Returns the page of what is said of a model, and its image."""
-    style = _source("keyboard.css") + _source("page.css")
-    script = f'"use strict";\n{_bundle("keyboard")}'
+    style = _UNREAD.sub("", _source("keyboard.css") + _source("page.css"))
+    script = _UNREAD.sub("", f'"use strict";\n{_bundle("keyboard")}')
     icon = f"data:image/svg+xml;base64,{_base64(_source('icon.svg').encode())}"
     parts = {
         "about": json.dumps(about).encode(),

@@ -5,8 +5,10 @@ import { Learned } from "./learned.js";
 import { Model } from "./model.js";
 import { placesOf, unitsOf } from "./units.js";
 
+/** Three keys have words with so many, of which two may differ in a capital alone. */
+export const AT_ONCE = 4;
+
 const MAX_CHARACTERS = 20000;
-const MOST_WORDS = 16; // that a search finds
 const TOO_OLD = "This browser is too old for this page, which needs WebAssembly with SIMD and DecompressionStream: "
   + "open it in a browser of 2023 or later.";
 const DAMAGED = "This page is damaged: get the file again.";
@@ -42,8 +44,7 @@ export async function post(path, body) {
 
 async function suggest({ model, about, learned }, { text, k, learn: learns }, check) {
   const split = model.split(text);
-  // With more words those of the memory among them leave room for others.
-  const found = await model.suggest(text, split.tokens, learns ? MOST_WORDS : k, check);
+  const found = await model.suggest(text, split.tokens, k, check);
   const { words, total } = learns ? learned.mixed(found, split, k) : found;
   return {
     suggestions: words.map((word) => ({ ...word, corrects: false })),

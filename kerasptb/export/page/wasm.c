@@ -16,26 +16,21 @@
 
 #include <wasm_simd128.h>
 
-/* Sixteen products at a time, each two of which are summed in 32 bits; so many sums that they cannot overflow. */
-enum { SUMMED = 2048 };
-
-static float product(const lm_weight *weights, const lm_value *values, int32_t size) {
+/* Returns the sum of products, of which eight are one instruction that compilers do not find: the sums of two in 32
+ * bits, which may be added so often that they cannot overflow. */
+static float product(const lm_value *weights, const lm_value *values, int32_t size) {
   float total = 0.0f;
-  for (int32_t i = 0; i < size;) {
-    const int32_t end = size - i < SUMMED ? size : i + SUMMED;
+  int32_t i = 0, rest = 0;
+  while (size - i >= 8) {
+    const int32_t end = size - i < 2048 ? size : i + 2048;
     v128_t sums = wasm_i32x4_const_splat(0);
-    for (; i + 16 <= end; i += 16) {
-      const v128_t of_both = wasm_v128_load(weights + i);
-      const v128_t low = wasm_i16x8_extend_low_i8x16(of_both), high = wasm_i16x8_extend_high_i8x16(of_both);
-      sums = wasm_i32x4_add(sums, wasm_i32x4_dot_i16x8(low, wasm_v128_load(values + i)));
-      sums = wasm_i32x4_add(sums, wasm_i32x4_dot_i16x8(high, wasm_v128_load(values + i + 8)));
-    }
-    int32_t rest = 0;
-    for (; i < end; i++) rest += weights[i] * values[i];
-    total += (float)rest;
-    for (int lane = 0; lane < 4; lane++) total += (float)((const int32_t *)&sums)[lane];
+    for (; end - i >= 8; i += 8)
+      sums = wasm_i32x4_add(sums, wasm_i32x4_dot_i16x8(wasm_v128_load(weights + i), wasm_v128_load(values + i)));
+    total += (float)wasm_i32x4_extract_lane(sums, 0) + (float)wasm_i32x4_extract_lane(sums, 1) +
+             (float)wasm_i32x4_extract_lane(sums, 2) + (float)wasm_i32x4_extract_lane(sums, 3);
   }
-  return total;
+  for (; i < size; i++) rest += weights[i] * values[i];
+  return total + (float)rest;
 }
 
 static lm_tables tables;

@@ -5,7 +5,7 @@
 
 import { Colours } from "./colours.js";
 import { Corrections } from "./corrections.js";
-import { post, version } from "./server.js";
+import { AT_ONCE, post, version } from "./server.js";
 import { asWriter, corrected } from "./words.js";
 import * as ofWords from "./words.js";
 import * as asWritten from "./written.js";
@@ -72,12 +72,12 @@ function startOf(whole) {
 }
 
 /** Asks for words after a text. */
-async function ask(before) {
+async function ask(before, count = Math.min(AT_ONCE, NUM_BARS)) {
   if (!met) {
     await meet();
   }
   const sent = writing.sentences(before.slice(startOf(before)));
-  return post("v1/suggest", { text: sent, k: NUM_BARS, learn: learn.checked, typos: typos.value || null });
+  return post("v1/suggest", { text: sent, k: count, learn: learn.checked, typos: typos.value || null });
 }
 
 /** Asks for suggestions and colours of the text as it is now. */
@@ -97,6 +97,12 @@ async function refresh() {
     offered = { before, offers: offersOf(answer, before), question };
     showSuggestions(answer, before);
     await colours.update(whole, writing.sentences(whole), startOf(whole), post, current);
+    if (AT_ONCE < NUM_BARS && current()) {
+      const all = await ask(before, NUM_BARS);
+      if (current()) {
+        showBars(all, before);
+      }
+    }
     if (current()) {
       failures = 0;
       notice.textContent = "";
@@ -153,7 +159,9 @@ function showSuggestions(answer, before) {
   });
   const how = typos.value ? "Words for" : "Words that begin with";
   title.textContent = prefix ? `${how} “${prefix}”` : "Next word";
-  showBars(answer, (suggestion) => labelOf(suggestion, prefix, before));
+  if (AT_ONCE >= NUM_BARS) {
+    showBars(answer, before);
+  }
   clearTimeout(announceTimer);
   announceTimer = setTimeout(() => {
     const names = keys.filter((key) => !key.disabled).map((key) => key.textContent);
@@ -168,7 +176,7 @@ function announce(sentence) {
 }
 
 /** Shows the probability of each word, given what is typed of it. */
-function showBars({ suggestions, prefix, prefix_probability: total }, label) {
+function showBars({ suggestions, prefix, prefix_probability: total }, before) {
   const shares = suggestions.map(({ probability }) => (prefix ? Math.min(probability / total, 1) : probability));
   // The longest bar is full even for a small probability, but not below a limit: 1 % should not look certain.
   const widest = Math.max(shares[0] ?? 0, LEAST_FULL_WIDTH);
@@ -180,7 +188,7 @@ function showBars({ suggestions, prefix, prefix_probability: total }, label) {
     const [name, bar, value] = row.children;
     const share = shares[i];
     bar.style.setProperty("--share", share / widest);
-    name.textContent = label(suggestion); // as on the keys
+    name.textContent = labelOf(suggestion, prefix, before); // as on the keys
     value.textContent = share < 0.001 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`;
   });
 }

@@ -1,6 +1,9 @@
 // What the page asks, answered by the server that it comes from. An exported page has another module in the place of
 // this one, with the same functions.
 
+/** How many words to ask for before the keys are shown; if more are wanted, they are asked for afterwards. */
+export const AT_ONCE = Infinity;
+
 const NO_ANSWER = "The server does not answer. Trying again…";
 
 /** Learns what is served. */
