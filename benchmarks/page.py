@@ -25,7 +25,7 @@ CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
 NUM_WORDS, NUM_KEYS = 10, 3
 PAUSE_MS = 80
-_CALL = "const done = arguments[arguments.length - 1]; ({})(...[...arguments].slice(0, -1)).then(done)"
+_CALL = "const given = [...arguments]; const done = given.pop(); Promise.resolve(({})(...given)).then(done)"
 
 # When the page has its first words.
 SHOWN = """() => new MutationObserver((changes, observer) => {
@@ -63,16 +63,20 @@ class Chromium:
         self._driver = driver
 
     def before_each_page(self, function):
+        """As of `Firefox`, like the others."""
         self._driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": f"({function})()"})
 
     def get(self, url):
+        """Opens a page."""
         self._driver.get(url)
 
     def call(self, function, *arguments):
-        return self._driver.execute_async_script(_CALL.format(f"async (...given) => ({function})(...given)"), *arguments)
+        """Returns what a function returns or promises."""
+        return self._driver.execute_async_script(_CALL.format(function), *arguments)
 
     @property
     def pid(self):
+        """The number of the first process."""
         return self._driver.service.process.pid
 
 
@@ -203,7 +207,9 @@ def main():
         path = export_page(load_run(options.run), Path(folder) / "keyboard.html")
         for name, (is_here, browser) in BROWSERS.items():
             if is_here:
-                rows.append({"browser": name, "bytes": path.stat().st_size} | measure(browser, path, typed, contexts, words))
+                rows.append(
+                    {"browser": name, "bytes": path.stat().st_size} | measure(browser, path, typed, contexts, words)
+                )
                 print(rows[-1], flush=True)
     if options.csv:
         machine.write_csv(options.csv, rows, text=options.text.name)

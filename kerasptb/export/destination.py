@@ -87,12 +87,10 @@ def _check_new(path, vocabulary):
     """Raises an `ExportError` if a file exists, or beside it the tokenizer of another model."""
     if path.exists() or path.is_symlink():
         raise ExportError(f"Expected the name of a new file to export to. Received: {path}, which exists.")
-    # Exports of one run to several formats may share the tokenizer's file.
-    if vocabulary is not None and (beside := _beside(path, vocabulary)).exists():
-        if type(vocabulary).load(beside) != vocabulary:
-            raise ExportError(
-                f"{beside} holds the {vocabulary.kind} of another model. Name another file. Received: {path}"
-            )
+    if vocabulary is None or not (beside := _beside(path, vocabulary)).exists():
+        return
+    if type(vocabulary).load(beside) != vocabulary:  # exports of one run to several formats may share it
+        raise ExportError(f"{beside} holds the {vocabulary.kind} of another model. Name another file. Received: {path}")
 
 
 @contextlib.contextmanager

@@ -1,110 +1,23 @@
 """The page in a real browser."""
 
 import io
-import os
-import shutil
 import time
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 pytest.importorskip("selenium", reason="selenium is not installed")
 
+import small_browser
 from PIL import Image
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.select import Select
-from selenium.webdriver.support.wait import WebDriverWait
+from small_browser import Page
 
 from kerasptb.reading import suggest
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-CHROMEDRIVER = shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason="chromium and chromedriver are not installed"),
-]
-
-# It asks for nothing but the page: no updates, no services of its maker.
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1000,800",
-)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER))
-    yield driver
-    driver.quit()
-
-
-class Page:
-    """What a person sees and does on the page."""
-
-    def __init__(self, browser, url):
-        self.browser = browser
-        browser.get(url)
-        self.text = browser.find_element(By.ID, "text")
-        self.wait(lambda: self.bars)
-
-    @property
-    def keys(self):
-        return self.browser.find_elements(By.CSS_SELECTOR, "#keys button")
-
-    @property
-    def words(self):
-        return [key.text for key in self.keys if key.is_enabled()]
-
-    @property
-    def bars(self):
-        return [bar.text for bar in self.browser.find_elements(By.CSS_SELECTOR, "#bars .word")]
-
-    @property
-    def notice(self):
-        return self.browser.find_element(By.ID, "notice").text
-
-    @property
-    def coloured(self):
-        script = """return [...document.querySelectorAll("#surprise span")].map((span) =>
-            [span.textContent, Number(span.style.getPropertyValue("--strength"))])"""
-        return self.browser.execute_script(script)
-
-    @property
-    def value(self):
-        return self.text.get_property("value")
-
-    @property
-    def typos(self):
-        return Select(self.browser.find_element(By.ID, "typos"))
-
-    def type(self, *keys):
-        self.text.send_keys(*keys)
-
-    def wait(self, condition, seconds=15):
-        return WebDriverWait(self.browser, seconds, 0.02, ignored_exceptions=(Exception,)).until(lambda _: condition())
-
-    def accepted(self, module, word, prefix, before):
-        """Returns what `accepted` of a module gives."""
-        script = """
-            const [module, word, prefix, before, done] = arguments;
-            import(`./static/${module}.js`).then(({ accepted }) => done(accepted(word, prefix, before)));
-        """
-        return self.browser.execute_async_script(script, module, word, prefix, before)
+pytestmark = small_browser.MARKS
+browser = small_browser.browser
 
 
 @pytest.fixture
@@ -114,10 +27,7 @@ def page(browser, serving):
         page.server = server
         yield page
         browser.get("about:blank")  # the page would ask for the server once it is gone
-        # What a policy forbids, what fails to load, what a script throws: all is logged.
-        complaints = [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
-        expected = getattr(page, "expected_complaint", None)
-        assert [entry for entry in complaints if not expected or expected not in entry["message"]] == []
+        assert page.complaints(getattr(page, "expected_complaint", None)) == []
 
 
 def best(reader, text, beginning="", count=3):
@@ -324,11 +234,7 @@ def test_words_of_ones_own(page):
 
 @pytest.mark.parametrize(("width", "height"), [(320, 568), (390, 760), (1000, 800)])
 def test_the_page_fits_the_screen(page, width, height):
-    page.browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
-    )
-    try:
+    with page.screen(width, height):
         page.type("The cat sat on the mat. It does")
         assert page.browser.execute_script("return document.documentElement.scrollWidth") <= width
         for key in page.keys:
@@ -340,19 +246,13 @@ def test_the_page_fits_the_screen(page, width, height):
             box = page.browser.find_element(By.CSS_SELECTOR, control).rect
             assert box["height"] >= 44
             assert box["x"] + box["width"] <= width
-    finally:
-        page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_a_small_dark_screen_shows_everything_whole(page):
     def edge(selector):
         return page.browser.find_element(By.CSS_SELECTOR, selector).rect["x"]
 
-    screen = {"width": 390, "height": 760, "deviceScaleFactor": 1, "mobile": True}
-    page.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
-    page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": dark})
-    try:
+    with page.screen(390, scheme="dark"):
         page.type("The cat sat ")
         page.wait(lambda: page.browser.find_element(By.ID, "summary").text)
         script = """
@@ -365,35 +265,19 @@ def test_a_small_dark_screen_shows_everything_whole(page):
         assert edge("#summary") == edge("#legend")
         box = Image.open(io.BytesIO(page.browser.find_element(By.ID, "learn").screenshot_as_png)).convert("L")
         assert box.getpixel((box.width // 2, box.height // 2)) > 200  # an empty box that can be filled is not grey
-    finally:
-        page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
-        page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 @pytest.mark.parametrize("width", [390, 1000])
 def test_axe_finds_nothing(correcting, width):
     page = correcting
-    axe = os.environ.get("KERASPTB_AXE")
-    if not axe:
-        pytest.skip("KERASPTB_AXE does not name the file axe.min.js (of the npm package axe-core)")
-    size = {"width": width, "height": 760, "deviceScaleFactor": 1, "mobile": width < 500}
-    page.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    try:
+    with page.screen(width):
         page.browser.find_element(By.ID, "learn").click()
         page.type("The cat, zebra don't th")
         page.wait(lambda: page.words and len(page.coloured) == 4)
         page.keys[0].click()
         page.type("teh wemt")
         page.wait(lambda: page.marked == ["the"] and page.words[:1] == ["“wemt”"])
-        page.browser.execute_script(Path(axe).read_text(encoding="utf-8"))
-        script = (
-            "const done = arguments[0]; axe.run().then(({ violations, passes }) => done([violations, passes.length]))"
-        )
-        violations, passes = page.browser.execute_async_script(script)
-        assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in violations] == []
-        assert passes > 10
-    finally:
-        page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        page.check_by_axe()
 
 
 def test_names_for_those_who_listen(page):

@@ -191,7 +191,7 @@ def _source(name):
 
 
 def _policy(script, style):
-    """Returns what the page may do: run this script and its WebAssembly, and nothing else; a damaged one does not run."""
+    """Returns what the page may do: run this script, if it is whole, and its WebAssembly, and nothing else."""
     return _POLICY.format(script=_digest(script), style=_digest(style))
 
 
