@@ -1,3 +1,4 @@
+from .c import export_c as export_c
 from .litert import export_litert as export_litert
 from .onnx import export_onnx as export_onnx
 from .portable import ExportError as ExportError

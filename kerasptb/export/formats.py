@@ -8,6 +8,7 @@ FORMATS = {
     "litert": "a .tflite file",
     "onnx": "an .onnx file",
     "sherpa-onnx": "an .onnx file for that speech recogniser",
+    "c": "a folder of C sources, for any compiler",
     "run": "a run folder with weights in 8 bits, to hand on",
 }
 

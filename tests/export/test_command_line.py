@@ -18,6 +18,7 @@ def run(model, vocabulary, make_run, tmp_path_factory):
         [],
         *(["--format", name] for name in FORMATS if name != "sherpa-onnx"),
         ["--format", "litert", "--quantize"],
+        ["--format", "c", "--float"],
         ["--format", "sherpa-onnx", "--without-state"],
     ],
     ids=" ".join,
@@ -32,6 +33,8 @@ def test_export_writes_the_format_and_prints_where(run, targets, tmp_path, capsy
         files = ["assets", "fingerprint.pb", "saved_model.pb", "variables"]
         if "run" in arguments:
             files = ["config.json", "vocabulary.txt", "weights.int8.npz"]
+        if "c" in arguments:
+            files = ["main.c", "model.c", "model.h"]
         assert sorted(file.name for file in target.iterdir()) == files
     else:
         assert sorted(file.name for file in tmp_path.iterdir()) == [target.name, f"{target.stem}.vocabulary.txt"]
@@ -58,6 +61,7 @@ def test_a_run_of_subwords_brings_its_tokenizer(subwords, subword_model, make_ru
             "kerasptb: Expected the name of a file that ends in .tflite",
         ),
         (["--to", "{new}/model", "--quantize"], 1, "kerasptb: --quantize is for --format litert"),
+        (["--to", "{new}/model", "--float"], 1, "kerasptb: --float is for --format c"),
         (["--to", "{new}/model", "--without-state"], 1, "kerasptb: --without-state is for --format sherpa-onnx"),
         (["--to", "{new}/model", "--format", "pickle"], 2, "invalid choice: 'pickle'"),
         ([], 2, "required: --to"),
