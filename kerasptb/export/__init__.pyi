@@ -1,3 +1,5 @@
+from .arpa import export_arpa as export_arpa
+from .keyboard import export_keyboard as export_keyboard
 from .litert import export_litert as export_litert
 from .onnx import export_onnx as export_onnx
 from .portable import ExportError as ExportError

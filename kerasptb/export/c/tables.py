@@ -33,7 +33,7 @@ def sizes_of(network: PortableNetwork) -> dict[str, int]:
         "LM_VOCABULARY_SIZE": network.vocabulary_size,
         "LM_STATE_SIZE": sum(network.state_sizes.values()),
         "LM_MOST_INPUTS": max(*inputs, *between, network.embeddings.shape[1]),
-        "LM_MOST_OUTPUTS": max(*(4 * layer.units for layer in layers), *between),
+        "LM_MOST_OUTPUTS": max([*(4 * layer.units for layer in layers), *between]),
         "LM_MOST_MATRICES": len(layers) + len(network.dense),
     }
 
