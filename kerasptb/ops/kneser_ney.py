@@ -60,20 +60,24 @@ def kneser_ney(words: np.ndarray, end: int, size: int, order: int, least: int, m
     """
     orders = _count(_with_begins(words, end, size), size, order)
     least = max(least, _least_of(np.concatenate([counted.counts for counted in orders[1:]]), most))
+    kept = [np.ones(size + 1, bool), *(counted.counts >= least for counted in orders[1:])]
     adjusted = [*map(_num_before, orders, orders[1:]), orders[-1].counts]
-    found, backoffs, lower = [], [], np.array([1 / size])
-    for counted, counts in zip(orders, adjusted, strict=True):
-        kept = (counted.counts >= least) | (counted.words.shape[1] == 1)
-        discounted = np.where(kept, counts - _discounts(counts)[np.minimum(counts, 3)], 0)
-        of_all, of_kept = (np.bincount(counted.contexts, each, len(lower)) for each in (counts, discounted))
-        backoffs.append(1 - of_kept / np.maximum(of_all, 1))
-        lower = discounted / of_all[counted.contexts] + backoffs[-1][counted.contexts] * lower[counted.suffixes]
-        found.append((counted.words, lower, kept))
-    backoffs.append(np.ones(len(lower)))
-    return [
-        NGrams(words[kept], probabilities[kept], backoff[kept])
-        for (words, probabilities, kept), backoff in zip(found, backoffs[1:], strict=True)
-    ]
+    probabilities, backoffs = [np.array([1 / size])], []
+    for counted, counts, of_kept in zip(orders, adjusted, kept, strict=True):
+        backoff, probability = _estimate(counted, counts, of_kept, probabilities[-1])
+        probabilities.append(probability)
+        backoffs.append(backoff)
+    backoffs.append(np.ones(len(kept[-1])))
+    found = zip(orders, kept, probabilities[1:], backoffs[1:], strict=True)
+    return [NGrams(counted.words[i], probability[i], backoff[i]) for counted, i, probability, backoff in found]
+
+
+def _estimate(counted, counts, kept, lower):
+    """Returns the backoffs of contexts, and the probabilities of n-grams, from those of an order below."""
+    left = np.where(kept, counts - _discounts(counts)[np.minimum(counts, 3)], 0)
+    of_all, of_left = (np.bincount(counted.contexts, each, len(lower)) for each in (counts, left))
+    backoffs = 1 - of_left / np.maximum(of_all, 1)
+    return backoffs, left / of_all[counted.contexts] + backoffs[counted.contexts] * lower[counted.suffixes]
 
 
 def _with_begins(words, end, size):
