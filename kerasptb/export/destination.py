@@ -65,28 +65,32 @@ def atomic_folder(path):
 
 
 @contextlib.contextmanager
-def atomic_file(path, suffix, vocabulary):
-    """Yields a temporary file, which is renamed to `path` if the body succeeds, and writes the tokenizer beside it."""
+def atomic_file(path, suffix, vocabulary=None):
+    """Yields a temporary file, which is renamed to `path` if the body succeeds, and writes a tokenizer beside it."""
     path = Path(path)
     if path.suffix != suffix:
         raise ExportError(f"Expected the name of a file that ends in {suffix}. Received: {path}")
-    beside = path.with_suffix(f".{vocabulary.FILE}")  # model.vocabulary.txt for model.tflite
-
-    def check():
-        if path.exists() or path.is_symlink():
-            raise ExportError(f"Expected the name of a new file to export to. Received: {path}, which exists.")
-        # Exports of one run to several formats may share the tokenizer's file.
-        if beside.exists() and type(vocabulary).load(beside) != vocabulary:
-            raise ExportError(
-                f"{beside} holds the {vocabulary.kind} of another model. Name another file. Received: {path}"
-            )
-
-    check()
+    _check_new(path, vocabulary)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _disk_errors(path), atomic_write(path) as temporary:
         yield temporary
-        check()  # another export may have written there meanwhile
-        vocabulary.save(beside)
+        _check_new(path, vocabulary)  # another export may have written there meanwhile
+        if vocabulary is not None:
+            vocabulary.save(_beside(path, vocabulary))
+
+
+def _beside(path, vocabulary):
+    return path.with_suffix(f".{vocabulary.FILE}")  # model.vocabulary.txt for model.tflite
+
+
+def _check_new(path, vocabulary):
+    """Raises an `ExportError` if a file exists, or beside it the tokenizer of another model."""
+    if path.exists() or path.is_symlink():
+        raise ExportError(f"Expected the name of a new file to export to. Received: {path}, which exists.")
+    beside = None if vocabulary is None else _beside(path, vocabulary)
+    # Exports of one run to several formats may share the tokenizer's file.
+    if beside is not None and beside.exists() and type(vocabulary).load(beside) != vocabulary:
+        raise ExportError(f"{beside} holds the {vocabulary.kind} of another model. Name another file. Received: {path}")
 
 
 @contextlib.contextmanager
