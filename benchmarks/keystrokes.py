@@ -1,11 +1,12 @@
-"""How long a keystroke takes where a LiteRT file suggests whole words.
+"""How long a keystroke takes where a LiteRT file, or C, suggests whole words.
 
     python -m benchmarks.keystrokes RUN [--text FILE] [--characters N] [--csv FILE]
 
 The first characters of the text, or of the run's test text, are typed one after another, and after each, three words
 are suggested that begin as typed. The interpreter has one thread. What was read before is kept: a keystroke reads the
 pieces of a word that has just ended, one a call, and those that the search for words of several pieces asks for, all of
-a round in a call.
+a round in a call. The sources in C are compiled with `cc -O3 -march=native`, and do all of it in C. The three type each
+paragraph by turns.
 The times are of the clock, and of the processor, which other work on the machine does not add to.
 """
 
@@ -17,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import machine
-from kerasptb.export import export_litert
+from benchmarks.c_model import CModel, compile_model
+from kerasptb.export import export_c, export_litert
 from kerasptb.reading import Context, Writer, run_search
 from kerasptb.runs import load_run
 
@@ -66,15 +68,44 @@ class Keyboard:
         return [Context({name: value[i : i + 1] for name, value in result.items()}, row) for i, row in enumerate(rows)]
 
 
-def type_text(keyboard, text):
+class KeyboardInC:
+    """The same of sources in C, of which no calls are counted."""
+
+    calls = 0
+
+    def __init__(self, library):
+        self._c, self._ids = CModel(library), np.zeros(0, "int32")
+        self._context = self._c.begin()
+
+    def suggest(self, text, k=3):
+        """Returns pairs of words and their probabilities."""
+        ids = self._c.encode(self._c.split(text)[0])
+        if not np.array_equal(ids[: len(self._ids)], self._ids):
+            self._ids, self._context = ids[:0], self._c.begin()
+        if len(ids) > len(self._ids):
+            self._c.read(self._context, ids[len(self._ids) :])
+        self._ids = ids
+        return self._c.suggest(self._context, k)[0]
+
+
+def type_paragraph(keyboard, paragraph):
     """Types a text; returns for each keystroke the seconds of the clock and of the processor, and the calls."""
     measured = []
-    for paragraph in text.split("\n"):
-        for end in range(len(paragraph) + 1):
-            calls, clock, processor = keyboard.calls, time.perf_counter(), time.process_time()
-            keyboard.suggest(paragraph[:end])
-            measured.append((time.perf_counter() - clock, time.process_time() - processor, keyboard.calls - calls))
-    return np.array(measured)
+    for end in range(len(paragraph) + 1):
+        calls, clock, processor = keyboard.calls, time.perf_counter(), time.process_time()
+        keyboard.suggest(paragraph[:end])
+        measured.append((time.perf_counter() - clock, time.process_time() - processor, keyboard.calls - calls))
+    return measured
+
+
+def make_keyboards(run, folder):
+    """Yields the name of each keyboard, the bytes of its model, and itself."""
+    for name, quantize in (("litert, float32", False), ("litert, 8 bits", True)):
+        path = export_litert(run, Path(folder, name, "model.tflite"), quantize=quantize)
+        yield name, path.stat().st_size, Keyboard(path, run.vocabulary)
+    for name, float32 in (("c, float32", True), ("c, 8 bits", False)):
+        library = compile_model(export_c(run, Path(folder, name), float32=float32), "-O3", "-march=native")
+        yield name, library.stat().st_size, KeyboardInC(library)
 
 
 def main():
@@ -92,14 +123,19 @@ def main():
         text = options.text.read_text(encoding="utf-8")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for name, quantize in (("float32", False), ("8 bits", True)):
-            path = export_litert(run, Path(folder, name, "model.tflite"), quantize=quantize)
-            measured = type_text(Keyboard(path, run.vocabulary), text[: options.characters])
-            row = {"weights": name, "bytes": path.stat().st_size, "keystrokes": len(measured)}
+        keyboards = list(make_keyboards(run, folder))
+        measured = {name: [] for name, _, _ in keyboards}
+        for paragraph in text[: options.characters].split("\n"):
+            for name, _, keyboard in keyboards:
+                measured[name] += type_paragraph(keyboard, paragraph)
+        for name, size, _ in keyboards:
+            values = np.array(measured[name])
+            row = {"weights": name, "bytes": size, "keystrokes": len(values)}
             for column, (what, factor) in enumerate((("ms", 1000), ("processor_ms", 1000), ("calls", 1))):
                 for quantile in (0.5, 0.9, 0.99):
-                    value = factor * float(np.quantile(measured[:, column], quantile))
-                    row[f"{what}_{100 * quantile:.0f}"] = round(value, 2)
+                    row[f"{what}_{100 * quantile:.0f}"] = round(
+                        factor * float(np.quantile(values[:, column], quantile)), 2
+                    )
             rows.append(row)
             print(row, flush=True)
     print("; ".join(f"{name} {value}" for name, value in machine.describe().items()))

@@ -26,6 +26,9 @@ from .data import ptb_iterator as ptb_iterator
 from .data import ptb_raw_data as ptb_raw_data
 from .evaluation import evaluate_perplexity as evaluate_perplexity
 from .explanation import explain as explain
+from .export import export_arpa as export_arpa
+from .export import export_c as export_c
+from .export import export_keyboard as export_keyboard
 from .export import export_litert as export_litert
 from .export import export_onnx as export_onnx
 from .export import export_page as export_page

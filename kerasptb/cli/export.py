@@ -21,6 +21,9 @@ def add_parser(commands):
         "--quantize", action="store_true", default=None, help="litert: weights in 8 bits, a quarter of the size"
     )
     command.add_argument(
+        "--float", dest="float32", action="store_true", default=None, help="c: weights in float32, not in 8 bits"
+    )
+    command.add_argument(
         "--without-state",
         dest="stateful",
         action="store_false",
@@ -36,10 +39,10 @@ def execute(options):
     from kerasptb.runs import load_run
 
     function = function_of(options.format)
-    further = {name: getattr(options, name) for name in ("quantize", "stateful", "tokens")}
+    further = {name: getattr(options, name) for name in ("quantize", "float32", "stateful", "tokens")}
     further = {name: value for name, value in further.items() if value is not None}
     if wrong := [name for name in further if name not in inspect.signature(function).parameters]:
-        named = "--without-state" if wrong[0] == "stateful" else f"--{wrong[0]}"
+        named = {"stateful": "--without-state", "float32": "--float"}.get(wrong[0], f"--{wrong[0]}")
         of = next(name for name in FORMATS if wrong[0] in inspect.signature(function_of(name)).parameters)
         raise ExportError(f"{named} is for --format {of}. Received: --format {options.format}")
     print(function(load_run(options.run), options.to, **further))

@@ -1,3 +1,6 @@
+from .arpa import export_arpa as export_arpa
+from .c import export_c as export_c
+from .keyboard import export_keyboard as export_keyboard
 from .litert import export_litert as export_litert
 from .onnx import export_onnx as export_onnx
 from .page import export_page as export_page

@@ -87,9 +87,9 @@ def _check_new(path, vocabulary):
     """Raises an `ExportError` if a file exists, or beside it the tokenizer of another model."""
     if path.exists() or path.is_symlink():
         raise ExportError(f"Expected the name of a new file to export to. Received: {path}, which exists.")
-    if vocabulary is None or not (beside := _beside(path, vocabulary)).exists():
-        return
-    if type(vocabulary).load(beside) != vocabulary:  # exports of one run to several formats may share it
+    beside = None if vocabulary is None else _beside(path, vocabulary)
+    # Exports of one run to several formats may share the tokenizer's file.
+    if beside is not None and beside.exists() and type(vocabulary).load(beside) != vocabulary:
         raise ExportError(f"{beside} holds the {vocabulary.kind} of another model. Name another file. Received: {path}")
 
 

@@ -8,12 +8,15 @@ FORMATS = {
     "litert": "a .tflite file",
     "onnx": "an .onnx file",
     "sherpa-onnx": "an .onnx file for that speech recogniser",
+    "c": "a folder of C sources, for any compiler",
     "page": "an .html file, a keyboard page that asks no server",
+    "arpa": "an .arpa file of its text's n-grams, for runs with counts",
+    "keyboard": "a folder for a keyboard: LiteRT in 8 bits, C, words, n-grams, and a card of what it has read",
     "run": "a run folder with weights in 8 bits, to hand on",
 }
 
 
 def function_of(format):
-    """Returns the function that writes one of `FORMATS`, of a run (or a model and its tokenizer) and a path."""
+    """Returns the function that writes one of `FORMATS`, of a run (or, most of them, a model) and a path."""
     name = format.replace("-", "_")
     return getattr(importlib.import_module(f"kerasptb.export.{name}"), f"export_{name}")

@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 from kerasptb.export.destination import atomic_folder
-from kerasptb.models.portable import ExportError
-from kerasptb.runs import Run, load_run
+from kerasptb.export.source import run_of
+from kerasptb.runs import Run
 from kerasptb.runs.files import METRICS, QUANTIZED, WORDS
 from kerasptb.runs.quantized import save_quantized
 from kerasptb.runs.settings import CONFIG
@@ -33,10 +33,7 @@ def export_run(run: Run | str | os.PathLike[str], folder: str | os.PathLike[str]
         RunError: if the run has no weights yet.
         OSError: if a file cannot be written.
     """
-    if isinstance(run, str | os.PathLike):
-        run = load_run(run)
-    if not isinstance(run, Run):
-        raise ExportError(f"Expected a run, whose settings are written too. Received: {type(run).__name__}")
+    run = run_of(run)
     model = run.load_model(backend="keras", precision="float32")
     settings = dataclasses.replace(
         run.settings,

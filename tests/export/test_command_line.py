@@ -1,4 +1,5 @@
 import pytest
+from counted_runs import count
 
 from kerasptb import cli
 from kerasptb.export.formats import FORMATS
@@ -9,6 +10,7 @@ from kerasptb.runs.weights import save_weights
 def run(model, vocabulary, make_run, tmp_path_factory):
     run = make_run(tmp_path_factory.mktemp("runs") / "run", vocabulary, model.get_config())
     save_weights(model, run.weights_path("best"))
+    count(run, "the company said it is on the mat\n" * 3)
     return run
 
 
@@ -18,6 +20,7 @@ def run(model, vocabulary, make_run, tmp_path_factory):
         [],
         *(["--format", name] for name in FORMATS if name != "sherpa-onnx"),
         ["--format", "litert", "--quantize"],
+        ["--format", "c", "--float"],
         ["--format", "sherpa-onnx", "--without-state"],
     ],
     ids=" ".join,
@@ -32,9 +35,14 @@ def test_export_writes_the_format_and_prints_where(run, targets, tmp_path, capsy
         files = ["assets", "fingerprint.pb", "saved_model.pb", "variables"]
         if "run" in arguments:
             files = ["config.json", "vocabulary.txt", "weights.int8.npz"]
+        if "c" in arguments:
+            files = ["main.c", "model.c", "model.h"]
+        if "keyboard" in arguments:
+            files = ["CARD.md", "c", "model.tflite", "model.vocabulary.txt", "ngrams.arpa", "words.txt"]
         assert sorted(file.name for file in target.iterdir()) == files
     else:
-        assert sorted(file.name for file in tmp_path.iterdir()) == [target.name, f"{target.stem}.vocabulary.txt"]
+        beside = [] if "arpa" in arguments else [f"{target.stem}.vocabulary.txt"]
+        assert sorted(file.name for file in tmp_path.iterdir()) == [target.name, *beside]
 
 
 def test_a_run_of_subwords_brings_its_tokenizer(subwords, subword_model, make_run, tmp_path, capsys):
@@ -58,6 +66,7 @@ def test_a_run_of_subwords_brings_its_tokenizer(subwords, subword_model, make_ru
             "kerasptb: Expected the name of a file that ends in .tflite",
         ),
         (["--to", "{new}/model", "--quantize"], 1, "kerasptb: --quantize is for --format litert"),
+        (["--to", "{new}/model", "--float"], 1, "kerasptb: --float is for --format c"),
         (["--to", "{new}/model", "--without-state"], 1, "kerasptb: --without-state is for --format sherpa-onnx"),
         (["--to", "{new}/model", "--format", "pickle"], 2, "invalid choice: 'pickle'"),
         ([], 2, "required: --to"),

@@ -23,15 +23,18 @@ static void raise_e(float* x, int32_t size) {
   }
 }
 
-/* Sums are of so many numbers side by side, for the processor's vectors, and begin anew after so many: products of 8
- * and 16 bits have room in 32 bits up to there, and float sums stay exact to 1e-6. */
-enum { LANES = 16, SUMMED = 512 };
+/* Rows of weights are padded with zeros to a multiple of so many, for the processor's vectors. Sums begin anew after so
+ * many: products of 8 and 16 bits have room in 32 bits up to there, and float sums stay exact to 1e-6. */
+enum { LANES = 32, SUMMED = 512 };
+
+static int32_t padded(int32_t size) { return (size + LANES - 1) / LANES * LANES; }
 
 #if LM_FLOAT
 /* Writes inputs as the weights take them; returns what the products are to be multiplied with. */
 static float to_values(const lm_matrix* matrix, const float* inputs, lm_value* values) {
   int32_t i;
   for (i = 0; i < matrix->num_inputs; i++) values[i] = inputs[i];
+  for (; i < padded(matrix->num_inputs); i++) values[i] = 0;
   return 1.0f;
 }
 
@@ -44,9 +47,8 @@ static const lm_value* unpack(const lm_weight* weights, lm_value* room, int32_t 
 static float product(const lm_value* weights, const lm_value* values, int32_t size) {
   float lanes[LANES] = {0}, sum = 0.0f;
   int32_t i, lane;
-  for (i = 0; i + LANES <= size; i += LANES)
+  for (i = 0; i < size; i += LANES)
     for (lane = 0; lane < LANES; lane++) lanes[lane] += weights[i + lane] * values[i + lane];
-  for (; i < size; i++) sum += weights[i] * values[i];
   for (lane = 0; lane < LANES; lane++) sum += lanes[lane];
   return sum;
 }
@@ -64,27 +66,24 @@ static float to_values(const lm_matrix* matrix, const float* inputs, lm_value* v
     scaled = (scales ? inputs[i] * scales[i] : inputs[i]) * (32767.0f / largest) + 32768.5f;
     values[i] = (lm_value)((int32_t)scaled - 32768);
   }
+  for (; i < padded(matrix->num_inputs); i++) values[i] = 0;
   return largest / 32767.0f;
 }
 
 /* Returns weights as they are multiplied: in 16 bits, once for all rows. */
 static const lm_value* unpack(const lm_weight* weights, lm_value* room, int32_t size) {
+  const int32_t whole = size & -LANES; /* the same, which compilers see to be a multiple */
   int32_t i;
-  for (i = 0; i < size; i++) room[i] = weights[i];
+  for (i = 0; i < whole; i++) room[i] = weights[i];
   return room;
 }
 
 #ifndef LM_PRODUCT /* else what includes this has one */
 static float product(const lm_value* weights, const lm_value* values, int32_t size) {
-  float total = 0.0f;
-  int32_t begin, i;
-  for (begin = 0; begin < size; begin += SUMMED) {
-    const int32_t end = size - begin < SUMMED ? size : begin + SUMMED;
-    int32_t sum = 0;
-    for (i = begin; i < end; i++) sum += weights[i] * values[i];
-    total += (float)sum;
-  }
-  return total;
+  const int32_t whole = size & -LANES;
+  int32_t sum = 0, i;
+  for (i = 0; i < whole; i++) sum += weights[i] * values[i];
+  return (float)sum;
 }
 #endif
 #endif
@@ -92,17 +91,26 @@ static float product(const lm_value* weights, const lm_value* values, int32_t si
 /* Multiplies rows with a matrix. */
 static void multiply(const lm_matrix* matrix, const float (*inputs)[LM_MOST_INPUTS], int num_rows,
                      float* const* outputs) {
-  lm_value values[LM_ROWS][LM_MOST_INPUTS], room[LM_MOST_INPUTS];
-  const int32_t size = matrix->num_inputs;
-  float scales[LM_ROWS];
-  int32_t i;
+  lm_value values[LM_ROWS][LM_MOST_INPUTS], room[SUMMED];
+  const int32_t num_outputs = matrix->num_outputs, pitch = padded(matrix->num_inputs);
+  const float *scales = matrix->output_scales, *bias = matrix->bias;
+  float scale[LM_ROWS];
+  int32_t begin, i;
   int row;
-  for (row = 0; row < num_rows; row++) scales[row] = to_values(matrix, inputs[row], values[row]);
-  for (i = 0; i < matrix->num_outputs; i++) {
-    const lm_value* weights = unpack(matrix->weights + (size_t)i * (size_t)size, room, size);
-    const float scale = matrix->output_scales ? matrix->output_scales[i] : 1.0f;
-    for (row = 0; row < num_rows; row++)
-      outputs[row][i] = product(weights, values[row], size) * scales[row] * scale + matrix->bias[i];
+  for (row = 0; row < num_rows; row++) {
+    scale[row] = to_values(matrix, inputs[row], values[row]);
+    for (i = 0; i < num_outputs; i++) outputs[row][i] = 0.0f;
+  }
+  for (begin = 0; begin < pitch; begin += SUMMED) {
+    const int32_t size = pitch - begin < SUMMED ? pitch - begin : SUMMED;
+    for (i = 0; i < num_outputs; i++) {
+      const lm_value* weights = unpack(matrix->weights + (size_t)i * (size_t)pitch + begin, room, size);
+      for (row = 0; row < num_rows; row++) outputs[row][i] += product(weights, values[row] + begin, size);
+    }
+  }
+  for (row = 0; row < num_rows; row++) {
+    float* of_row = outputs[row];
+    for (i = 0; i < num_outputs; i++) of_row[i] = of_row[i] * (scales ? scales[i] * scale[row] : scale[row]) + bias[i];
   }
 }
 
@@ -144,11 +152,11 @@ static void subtract_log_sum(float* logits) {
 /* Reads a token in each of some rows: changes the states, and computes the log probabilities after it unless 0. */
 static void read_rows(const int32_t* tokens, int num_rows, float* const* states, float* const* log_probabilities) {
   float inputs[LM_ROWS][LM_MOST_INPUTS], sums[LM_ROWS][LM_MOST_OUTPUTS];
-  float* outputs[LM_ROWS];
+  float* outputs[LM_ROWS] = {0};
   int32_t i, size = tables.embedding_size, at = 0;
   int layer, row;
   for (row = 0; row < num_rows; row++) {
-    const lm_weight* weights = tables.embeddings + (size_t)tokens[row] * (size_t)size;
+    const lm_weight* weights = tables.embeddings + (size_t)tokens[row] * (size_t)padded(size);
     const float scale = tables.embedding_scales ? tables.embedding_scales[tokens[row]] : 1.0f;
     for (i = 0; i < size; i++) inputs[row][i] = scale * (float)weights[i];
     outputs[row] = sums[row];

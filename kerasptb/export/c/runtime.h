@@ -125,7 +125,7 @@ typedef int16_t lm_value;
 
 /* outputs = output_scales * (weights (input_scales * inputs)) + bias; scales that are not there are ones. */
 typedef struct {
-  const lm_weight* weights; /* [num_outputs][num_inputs] */
+  const lm_weight* weights; /* [num_outputs][num_inputs], rows padded with zeros to a multiple of 32 */
   const float *input_scales, *output_scales, *bias;
   int32_t num_inputs, num_outputs;
 } lm_matrix;
@@ -160,7 +160,7 @@ typedef struct {
   int32_t number;   /* the word that stands for numbers; -1 for none */
   int32_t num_tokens, num_layers, num_matrices, num_merges, num_classes, num_cases, num_signs;
   int32_t embedding_size;
-  const lm_weight* embeddings; /* [num_tokens][embedding_size] */
+  const lm_weight* embeddings; /* [num_tokens][embedding_size], padded likewise */
   const float* embedding_scales;
   const uint8_t* pieces;      /* what the tokens write, one behind the other */
   const int32_t* pieces_ends; /* [num_tokens] */

@@ -22,6 +22,7 @@ from kerasptb.runs.quantized import quantize_rows
 _KINDS = ("words", "subwords", "characters")
 _LETTER, _MARK, _DIGIT, _NUMBER, _SPACE, _OPENING, _UNSPACED = (1 << i for i in range(7))
 _LAST = 0x110000
+_LANES = 32
 
 
 def sizes_of(network: PortableNetwork) -> dict[str, int]:
@@ -32,8 +33,8 @@ def sizes_of(network: PortableNetwork) -> dict[str, int]:
     return {
         "LM_VOCABULARY_SIZE": network.vocabulary_size,
         "LM_STATE_SIZE": sum(network.state_sizes.values()),
-        "LM_MOST_INPUTS": max(*inputs, *between, network.embeddings.shape[1]),
-        "LM_MOST_OUTPUTS": max(*(4 * layer.units for layer in layers), *between),
+        "LM_MOST_INPUTS": _padded_size(max([*inputs, *between, network.embeddings.shape[1]])),
+        "LM_MOST_OUTPUTS": max([*(4 * layer.units for layer in layers), *between]),
         "LM_MOST_MATRICES": len(layers) + len(network.dense),
     }
 
@@ -63,6 +64,7 @@ def tables_of(network: PortableNetwork, text_format: TextFormat, is_float: bool)
     merges, signs = _merges(tokenizer), _signs(text_format)
     classes, cases = np.array(list(_classes()), "uint32"), np.array(list(_cases()), "int32")
     embeddings, scales = _stored(network.embeddings.numpy(), is_float)
+    embedding_size, embeddings = embeddings.shape[1], _padded(embeddings)
     matrices = list(_matrices(network, embeddings, scales, is_float))
     fields = {
         "kind": _KINDS.index(tokenizer.kind),
@@ -77,7 +79,7 @@ def tables_of(network: PortableNetwork, text_format: TextFormat, is_float: bool)
         "num_classes": len(classes),
         "num_cases": len(cases),
         "num_signs": len(signs),
-        "embedding_size": embeddings.shape[1],
+        "embedding_size": embedding_size,
         "embeddings": embeddings,
         "embedding_scales": scales,
         **_texts("pieces", tokenizer.pieces),
@@ -122,7 +124,7 @@ def _matrices(network, embeddings, scales, is_float):
         yield _matrix(rows, of_inputs, None, layer.weights[-1])
     for layer in network.dense:
         if network.tied and layer is network.dense[-1]:
-            yield _matrix(embeddings, None, scales, layer.bias)
+            yield _matrix(embeddings, None, scales, layer.bias) | {"num_inputs": layer.kernel.shape[0]}
         else:
             matrix, of_inputs = _stored(layer.kernel.numpy(), is_float)
             yield _matrix(matrix.T, of_inputs, None, layer.bias)
@@ -131,13 +133,24 @@ def _matrices(network, embeddings, scales, is_float):
 def _matrix(rows, input_scales, output_scales, bias):
     """Returns the fields of an `lm_matrix`."""
     return {
-        "weights": rows,
+        "weights": _padded(rows),
         "input_scales": input_scales,
         "output_scales": output_scales,
         "bias": bias.numpy(),
         "num_inputs": rows.shape[1],
         "num_outputs": rows.shape[0],
     }
+
+
+def _padded(rows):
+    """Returns rows with zeros behind them; those that need none are the same array."""
+    size = rows.shape[1]
+    more = _padded_size(size) - size
+    return np.pad(rows, [(0, 0), (0, more)]) if more else rows
+
+
+def _padded_size(size):
+    return -(-size // _LANES) * _LANES
 
 
 def _texts(name, texts):

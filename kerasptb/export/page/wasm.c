@@ -18,7 +18,7 @@
 
 /* Returns the sum of products, of which eight are one instruction that compilers do not find: the sums of two in 32
  * bits, which may be added so often that they cannot overflow. */
-static float product(const lm_value *weights, const lm_value *values, int32_t size) {
+static float product(const lm_value* weights, const lm_value* values, int32_t size) {
   float total = 0.0f;
   int32_t i = 0, rest = 0;
   while (size - i >= 8) {
@@ -49,18 +49,18 @@ static lm_context contexts[NUM_CONTEXTS];
 static lm_search search;
 static lm_word words[LM_MOST_WORDS];
 
-EXPORT(load) void load(char *image) {
-  uint32_t num_pointers = *(const uint32_t *)image;
-  const uint32_t *places = (const uint32_t *)image + 1;
-  char *model = image + sizeof(uint32_t) * (1 + num_pointers);
-  for (uint32_t i = 0; i < num_pointers; ++i) *(uint32_t *)(model + places[i]) += (uint32_t)model;
+EXPORT(load) void load(char* image) {
+  uint32_t num_pointers = *(const uint32_t*)image;
+  const uint32_t* places = (const uint32_t*)image + 1;
+  char* model = image + sizeof(uint32_t) * (1 + num_pointers);
+  for (uint32_t i = 0; i < num_pointers; ++i) *(uint32_t*)(model + places[i]) += (uint32_t)model;
   memcpy(&tables, model, sizeof tables);
 }
 
 /* Where a text is given, how many bytes of it there may be, and where it is as it is read. */
-EXPORT(given) char *given(void) { return given_text; }
+EXPORT(given) char* given(void) { return given_text; }
 EXPORT(room) size_t room(void) { return ROOM; }
-EXPORT(text) char *text(void) { return read_text; }
+EXPORT(text) char* text(void) { return read_text; }
 
 EXPORT(read_signs) size_t read_signs(size_t size) {
   size_t written = lm_read_signs(given_text, size, read_text, ROOM);
@@ -76,9 +76,9 @@ EXPORT(encode) size_t encode(size_t size) {
   size_t count = lm_encode(read_text, size, text_tokens, ROOM);
   return count < ROOM ? count : ROOM;
 }
-EXPORT(tokens) int32_t *tokens(void) { return text_tokens; }
+EXPORT(tokens) int32_t* tokens(void) { return text_tokens; }
 
-EXPORT(piece) const char *piece(int32_t token) {
+EXPORT(piece) const char* piece(int32_t token) {
   size_t size;
   return lm_piece(token, &size);
 }
@@ -99,5 +99,5 @@ EXPORT(suggest) int suggest(int at, int num_words) {
   return lm_suggest(&search, &contexts[at], &typed, num_words < LM_MOST_WORDS ? num_words : LM_MOST_WORDS, words);
 }
 EXPORT(prefix_probability) double prefix_probability(void) { return search.prefix_probability; }
-EXPORT(word) const char *word(int at) { return words[at].text; }
+EXPORT(word) const char* word(int at) { return words[at].text; }
 EXPORT(word_probability) double word_probability(int at) { return words[at].probability; }

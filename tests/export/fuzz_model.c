@@ -1,0 +1,62 @@
+/* Reads random texts with a model, and prints a line of what it finds in each, the same with any compiler. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model.h"
+
+enum { ROOM = 400, NUM_WORDS = 3 };
+
+static lm_context context;
+static lm_search search;
+static lm_typed typed;
+static lm_word words[NUM_WORDS];
+static uint32_t last = 1;
+
+static uint32_t draw(uint32_t below) {
+  last = last * 1664525u + 1013904223u; /* Numerical Recipes' generator */
+  return (last >> 8) % below;
+}
+
+/* Adds a piece of the model, a sign, or any byte. */
+static size_t add(char* text, size_t size) {
+  static const char signs[] = " '-.,\n\xE2\x80\x99$N(\"";
+  size_t bytes = 1;
+  const uint32_t kind = draw(4);
+  const char* piece = kind < 2 ? lm_piece((int32_t)draw(LM_VOCABULARY_SIZE), &bytes) : signs + draw(sizeof signs);
+  char byte = (char)draw(256);
+  if (kind == 3) piece = &byte;
+  if (size + bytes > ROOM) return size;
+  memcpy(text + size, piece, bytes);
+  return size + bytes;
+}
+
+int main(int num_arguments, char** arguments) {
+  int text_number = num_arguments > 1 ? atoi(arguments[1]) : 0;
+  while (text_number-- > 0) {
+    /* Of just the room that they may use, so that a byte more is found. */
+    char *drawn = malloc(ROOM), *text;
+    int32_t* tokens = malloc(ROOM * sizeof *tokens);
+    size_t size = 0, read, num_tokens, i;
+    int pieces = (int)draw(40), found;
+    uint32_t hash = 0;
+    while (pieces-- > 0) size = add(drawn, size);
+    read = lm_read_signs(drawn, size, 0, 0);
+    text = malloc(read + 1);
+    lm_read_signs(drawn, size, text, read);
+    lm_split(text, read, &typed);
+    num_tokens = lm_encode(text, typed.whole, tokens, ROOM);
+    for (i = 0; i < num_tokens && i < ROOM; i++) hash = hash * 31u + (uint32_t)tokens[i];
+    lm_begin(&context);
+    lm_read(&context, tokens, num_tokens < 30 ? num_tokens : 30);
+    found = lm_suggest(&search, &context, &typed, NUM_WORDS, words);
+    printf("%u %u %u %d %d %.3f", (unsigned)num_tokens, hash, (unsigned)typed.whole, typed.begins, found,
+           search.prefix_probability);
+    for (i = 0; i < (size_t)found; i++) printf(" %.3f", words[i].probability);
+    printf("\n");
+    free(drawn);
+    free(text);
+    free(tokens);
+  }
+  return 0;
+}

@@ -1,0 +1,242 @@
+"""A model in C, beside the same in Python."""
+
+import ctypes
+import json
+import random
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.c_model import CModel, compile_model
+from kerasptb.data import Subwords, Vocabulary
+from kerasptb.data.signs import absent_signs
+from kerasptb.data.text_format import TextFormat
+from kerasptb.data.tokenizers.prefixes import fold_case
+from kerasptb.export import ExportError, export_c
+from kerasptb.export import c as c_format
+from kerasptb.models import LanguageModel
+from kerasptb.reading import Writer, run_search
+from kerasptb.reading.network_reader import NetworkReader
+from kerasptb.runs import load_run
+from kerasptb.runs.quantized import load_quantized, save_quantized
+
+pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
+
+TEXTS = (
+    "",
+    "   ",
+    "the cat",
+    "The Cat sat on the mat ",
+    "I don't, they'll\nMr. Fox can't  do\tthat\n",
+    "\n\nA well-known café — 日本 \U0001f600 in 1987, 3.5% \x00 \u2028 of\u00a0it",
+    "a,b,c the\r\ncat\r\n",
+    "(“Once” upon—a ‘time’… said U.S. and/or",
+    "1,234 3.5-6 x.5 ½ ٣ U.S., (Don’t) 'n'T n't' $5 & ''s \x85 ΟΔΟΣ İI",
+    "the ca",
+    "Once up",
+    " t",
+    "it's the cat's, we'll 's 'll don",
+    "the cat’s",
+    "e\u0301 é \xff",
+)
+SIGNS = "“”’—"  # those that the text of the models has
+KINDS = ("words", "subwords", "characters")
+
+
+def _model(kind, vocabulary, subwords):
+    tokenizer = {"words": vocabulary, "subwords": subwords, "characters": Subwords.characters()}[kind]
+    shape = {
+        "words": {"units": (11, 9), "init_scale": 1.0},
+        "subwords": {"units": (40, 24), "tie_embeddings": True, "projection": True, "init_scale": 1.0},
+        "characters": {"units": 70, "init_scale": 0.3},  # a larger one is chaotic: it makes much of little
+    }[kind]
+    text_format = TextFormat(tokenizer=tokenizer, absent_signs=absent_signs([SIGNS]))
+    return LanguageModel(len(tokenizer), 8, batch_size=1, num_steps=5, seed=4, tokenizer=text_format, **shape)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def model(request, vocabulary, subwords):
+    return _model(request.param, vocabulary, subwords)
+
+
+@pytest.fixture(scope="module")
+def exported(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("c") / "model"
+    return CModel(compile_model(export_c(model, folder, float32=True), "-O1"))
+
+
+@pytest.fixture(scope="module")
+def reader(model):
+    return NetworkReader.of(model)
+
+
+def keys(reader, text, k=3):
+    """Returns the words on the keys, in Python, and the probability of their beginning."""
+    writer = Writer(reader.tokenizer)
+    typed = writer.split(text)
+    found = run_search(writer.keys(reader.read_typed(typed.whole), typed.prefix, k, typed.begins), reader.after)
+    return found.words, found.prefix_probability
+
+
+def keys_in_c(c, text, k=3):
+    whole, _, _ = c.split(text)
+    context = c.begin()
+    c.read(context, c.encode(whole))
+    return c.suggest(context, k)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_texts_are_read_as_in_python(exported, reader, text):
+    read = reader.text_format.signs.read(text)
+    assert exported.read_signs(text) == read
+    typed = Writer(reader.tokenizer).split(read)
+    assert exported.split(read) == (typed.whole, fold_case(typed.prefix), typed.begins)
+    ids = reader.tokenizer.encode_typed(typed.whole)[1:]
+    np.testing.assert_array_equal(exported.encode(typed.whole), ids)
+    found = exported.read(exported.begin(), ids)
+    np.testing.assert_allclose(found, reader.read_typed(typed.whole).log_probabilities, rtol=0, atol=1e-5)
+
+
+# A letter that becomes two, and one that pieces write byte by byte, which Python's search does not look for.
+@pytest.mark.parametrize("text", [text for text in TEXTS if "İ" not in text and "\xff" not in text])
+def test_the_same_words_are_on_the_keys(exported, reader, text):
+    found, total = keys_in_c(exported, reader.text_format.signs.read(text))
+    words, expected_total = keys(reader, reader.text_format.signs.read(text))
+    assert [word for word, _ in found] == [word for word, _ in words]
+    np.testing.assert_allclose([value for _, value in found], [value for _, value in words], rtol=1e-4, atol=1e-9)
+    assert total == pytest.approx(expected_total, rel=1e-4)
+
+
+# Characters of newer versions of Unicode are letters to some libraries only, and four separators white space to some.
+CHARACTERS = st.characters(exclude_categories=["Cs", "Cn", "Co"], exclude_characters="İΣ\x1c\x1d\x1e\x1f")
+
+
+@settings(max_examples=150)
+@given(text=st.text(CHARACTERS | st.sampled_from(" '’-.\nnN't$U5")))
+def test_any_text_is_read_so(exported, reader, text):
+    read = reader.text_format.signs.read(text)
+    assert exported.read_signs(text) == read
+    typed = Writer(reader.tokenizer).split(read)
+    assert exported.split(read) == (typed.whole, fold_case(typed.prefix), typed.begins)
+    np.testing.assert_array_equal(exported.encode(read), reader.tokenizer.encode_typed(read)[1:])
+
+
+def test_eight_bits_are_those_of_a_run(model, reader, tmp_path):
+    c = CModel(compile_model(export_c(model, tmp_path / "model"), "-O1"))
+    save_quantized(model, tmp_path / "weights.npz")
+    in_eight_bits = LanguageModel.from_config(model.get_config())
+    load_quantized(in_eight_bits, tmp_path / "weights.npz")
+    in_eight_bits.tokenizer = model.text_format
+    expected = NetworkReader.of(in_eight_bits).read_typed("the cat sat").log_probabilities
+    found = c.read(c.begin(), reader.tokenizer.encode_typed("the cat sat")[1:])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
+    assert np.abs(expected - reader.read_typed("the cat sat").log_probabilities).max() > 5e-4
+
+
+def test_no_more_is_written_than_there_is_room_for(exported):
+    text, tokens = b"the cat sat on the mat", np.full(4, -5, "int32")
+    pointer = ctypes.c_void_p(tokens.ctypes.data)
+    size = exported._c.lm_encode(text, ctypes.c_size_t(len(text)), pointer, ctypes.c_size_t(3))
+    assert size == len(exported.encode(text)) > 3
+    assert tokens[:3].tolist() == exported.encode(text)[:3].tolist()
+    assert tokens[3] == -5
+
+
+def test_the_program_suggests_for_each_line(model, reader, tmp_path):
+    folder = export_c(model, tmp_path / "a *? name\nof 2", float32=True)
+    assert "/* a __ name_of 2, written by kerasptb" in (folder / "model.h").read_text()
+    subprocess.run(["cc", "-o", "suggest", "main.c", "model.c", "-lm"], check=True, cwd=folder)
+    lines = ["the ca", "Once upon a ", ""]
+    run = subprocess.run(
+        [folder / "suggest"], input="\n".join([*lines, ""]), capture_output=True, text=True, check=True
+    )
+    for text, block in zip(lines, run.stdout.split("\n\n"), strict=False):
+        words, total = keys(reader, text)
+        given = total if text == "the ca" else 1.0
+        assert [line.split() for line in block.splitlines()] == [[word, f"{p / given:.4f}"] for word, p in words]
+
+
+def test_what_cannot_be_in_c_is_told(model, subwords, tmp_path, monkeypatch):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    with pytest.raises(ExportError, match="Expected a new or empty folder"):
+        export_c(model, tmp_path / "taken")
+    rules = json.loads(subwords._content) | {"normalizer": {"type": "NFC"}}
+    other = Subwords(json.dumps(rules))
+    unknown = LanguageModel(len(other), 8, 9, batch_size=1, num_steps=5, tokenizer=other)
+    with pytest.raises(ExportError, match="others' rules are not in C"):
+        export_c(unknown, tmp_path / "new")
+    monkeypatch.setattr(c_format, "_MOST_NUMBERS", 100)
+    with pytest.raises(ExportError, match=r"at most 100 weights.* Received: [\d,]{3,}$"):
+        export_c(model, tmp_path / "new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["taken"]
+
+
+def test_words_of_any_bytes(tmp_path):
+    tokenizer = Vocabulary(["<eos>", "<unk>", "a\0b", '"\\', "*/", "é", "??/"])
+    model = LanguageModel(7, 4, 5, batch_size=1, num_steps=5, tokenizer=tokenizer)
+    c = CModel(compile_model(export_c(model, tmp_path / "model"), "-O1"))
+    assert c.encode('a\0b "\\ */ É ??/ z').tolist() == [2, 3, 4, 5, 6, 1]
+    c.split("*")
+    assert [word for word, _ in c.suggest(c.begin(), 3)[0]] == ["*/"]
+
+
+COMPILERS = {
+    "gcc": ("gcc",),
+    "clang": (sys.executable, "-m", "ziglang", "cc"),
+    "32 bits": (sys.executable, "-m", "ziglang", "cc", "-target", "x86-linux-musl"),
+    "Arm": (sys.executable, "-m", "ziglang", "cc", "-target", "arm-linux-musleabihf"),
+    "sanitizers": ("gcc", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMPILERS)
+def test_compilers_agree_and_nothing_is_read_outside_arrays(name, exported, model, tmp_path):
+    command = COMPILERS[name]
+    if "ziglang" in command and not find_spec("ziglang"):
+        pytest.skip("ziglang is not installed")
+    emulator = ["qemu-arm"] if name == "Arm" else []
+    if emulator and not shutil.which("qemu-arm"):
+        pytest.skip("there is no qemu-arm")
+    folder = export_c(model, tmp_path / "model")
+    shutil.copy(Path(__file__).with_name("fuzz_model.c"), folder)
+    strict = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-O2"]
+    sources = ["-DLM_MOST_WORDS=3", "-DLM_MOST_ROWS=24", "fuzz_model.c", "model.c", "-lm"]
+    subprocess.run([*command, *strict, "-o", "fuzz", *sources], check=True, cwd=folder)
+    num_texts = "10000" if name == "sanitizers" else "300"
+    lines = subprocess.run([*emulator, folder / "fuzz", num_texts], capture_output=True, text=True, check=True).stdout
+    subprocess.run(["cc", "-O3", "-o", "native", *sources], check=True, cwd=folder)
+    native = subprocess.run([folder / "native", num_texts], capture_output=True, text=True, check=True).stdout
+    found, expected = (np.array(output.split(), "float64") for output in (lines, native))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1.1e-3)  # three digits of probabilities
+    assert len(set(lines.splitlines())) > 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("float32", [False, True])
+def test_the_english_model_s_words_in_hundreds_of_contexts(float32, tmp_path):
+    run = load_run("english")
+    reader = NetworkReader.of(run.load_model(backend="keras", precision="float32"))
+    c = CModel(compile_model(export_c(run, tmp_path / "model", float32), "-O3"))
+    page = Path(__file__).parents[2] / "README.md"
+    text, draw = reader.text_format.signs.read(page.read_text(encoding="utf-8")), random.Random(1)
+    same, furthest = 0, 0.0
+    for _ in range(300):
+        end = draw.randrange(1, len(text))
+        before = text[max(end - 150, 0) : end]
+        words, _ = keys(reader, before)
+        same += [word for word, _ in words] == [word for word, _ in keys_in_c(c, before)[0]]
+        whole = Writer(reader.tokenizer).split(before).whole
+        found = c.read(c.begin(), c.encode(whole)) if len(c.encode(whole)) else None
+        if found is not None:
+            furthest = max(furthest, np.abs(found - reader.read_typed(whole).log_probabilities).max())
+    assert same >= 299
+    assert furthest < (1e-5 if float32 else 1e-3)
