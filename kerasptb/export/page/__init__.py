@@ -74,9 +74,10 @@ def export_page(run_or_model: Run | str | os.PathLike[str] | LanguageModel, path
 def _check_sizes(sizes):
     for name, size in sizes.items():
         if size > (most := _limit(name)):
+            what = name.removeprefix("LM_").removeprefix("MOST_").lower().replace("_", " ")
             raise ExportError(
-                f"Expected a model that the page's runtime has room for: {name} of at most {most:,}; --format c has "
-                f"any. Received: {size:,}"
+                f"Expected a model that the page's runtime has room for, {what} of at most {most:,}: --format c has "
+                f"no such limit. Received: {size:,}"
             )
 
 

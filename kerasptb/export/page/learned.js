@@ -52,10 +52,10 @@ export class Learned {
   }
 
   /** Mixes what the model found with the memory of a text. */
-  mixed(found, { whole, typed }, count) {
+  mixed(found, { whole, typed }) {
     const memory = this.after(whole);
     const ofModel = this.#about.tokens === "words" ? this.#ofTokens(found, memory) : ofFound(found);
-    return memory.mixed(found, typed, count, this.#about.exclude, ofModel);
+    return memory.mixed(found, typed, this.#about.exclude, ofModel);
   }
 
   /** Words that are tokens have their own probability; those that the model cannot write share that of `<unk>`. */

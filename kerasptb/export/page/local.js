@@ -45,9 +45,9 @@ export async function post(path, body) {
 async function suggest({ model, about, learned }, { text, k, learn: learns }, check) {
   const split = model.split(text);
   const found = await model.suggest(text, split.tokens, k, check);
-  const { words, total } = learns ? learned.mixed(found, split, k) : found;
+  const { words, total } = learns ? learned.mixed(found, split) : found;
   return {
-    suggestions: words.map((word) => ({ ...word, corrects: false })),
+    suggestions: words.slice(0, k).map((word) => ({ ...word, corrects: false })),
     prefix: endOf(text, Array.from(split.typed).length, about.signs),
     prefix_probability: total,
     correction: null,

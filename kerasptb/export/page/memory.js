@@ -60,11 +60,10 @@ export class Memory {
    *
    * @param found {words, total}: the model's likeliest words, and its probability of all that begin so.
    * @param {string} prefix how they begin.
-   * @param {number} count
    * @param exclude words that are never shown.
    * @param model {probability, isNew}: the model's probability of a word of the memory, and whether its total lacks it.
    */
-  mixed({ words, total }, prefix, count, exclude, { probability, isNew }) {
+  mixed({ words, total }, prefix, exclude, { probability, isNew }) {
     const begins = folded(prefix);
     const mine = [...this.counts.keys()].filter((word) => folded(word).startsWith(begins) && !exclude.includes(word));
     const others = words.filter(({ word }) => !this.counts.has(word));
@@ -75,7 +74,7 @@ export class Memory {
     const ofMine = mine.reduce((sum, word) => sum + this.shares.get(word), 0);
     const ofNew = mine.filter(isNew).reduce((sum, word) => sum + probability(word), 0);
     return {
-      words: all.sort((one, other) => other.probability - one.probability).slice(0, count),
+      words: all.sort((one, other) => other.probability - one.probability),
       total: Math.min(this.ofModel * (total + ofNew) + ofMine, 1),
     };
   }

@@ -72,10 +72,12 @@ export class Model {
   }
 
   /**
-   * Returns the likeliest words for the end of a text, the probability that one begins so, and that of a token.
+   * Returns words for the end of a text, the likeliest first, the probability that one begins so, and that of a token.
    *
    * @param {string} text
    * @param {number[]} tokens of what is whole, as `split` gives them.
+   * @param {number} count how many words are searched for; those that are met besides come too.
+   * @param check as of `score`.
    */
   async suggest(text, tokens, count, check) {
     const { slot } = await this.#after(tokens, check);

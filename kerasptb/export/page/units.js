@@ -49,10 +49,10 @@ function unitsOfPieces(model, text, first) {
   for (const token of model.encode(text)) {
     const end = at + model.piece(token).size;
     let inside = at;
-    while (inside < end && isBlank[inside]) {
+    while (inside < end - 1 && isBlank[inside]) {
       inside += 1;
     }
-    owners[Math.min(inside, owners.length - 1)]?.tokens.push(token);
+    owners[inside]?.tokens.push(token);
     at = end;
   }
   return units.filter(({ tokens }) => tokens.length);

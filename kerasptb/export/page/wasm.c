@@ -16,21 +16,14 @@
 
 #include <wasm_simd128.h>
 
-/* Returns the sum of products, of which eight are one instruction that compilers do not find: the sums of two in 32
- * bits, which may be added so often that they cannot overflow. */
+/* Eight products are one instruction, which compilers do not find. */
 static float product(const lm_value* weights, const lm_value* values, int32_t size) {
-  float total = 0.0f;
-  int32_t i = 0, rest = 0;
-  while (size - i >= 8) {
-    const int32_t end = size - i < 2048 ? size : i + 2048;
-    v128_t sums = wasm_i32x4_const_splat(0);
-    for (; end - i >= 8; i += 8)
-      sums = wasm_i32x4_add(sums, wasm_i32x4_dot_i16x8(wasm_v128_load(weights + i), wasm_v128_load(values + i)));
-    total += (float)wasm_i32x4_extract_lane(sums, 0) + (float)wasm_i32x4_extract_lane(sums, 1) +
-             (float)wasm_i32x4_extract_lane(sums, 2) + (float)wasm_i32x4_extract_lane(sums, 3);
-  }
-  for (; i < size; i++) rest += weights[i] * values[i];
-  return total + (float)rest;
+  v128_t sums = wasm_i32x4_const_splat(0);
+  int32_t i;
+  for (i = 0; i < size; i += 8)
+    sums = wasm_i32x4_add(sums, wasm_i32x4_dot_i16x8(wasm_v128_load(weights + i), wasm_v128_load(values + i)));
+  return (float)(wasm_i32x4_extract_lane(sums, 0) + wasm_i32x4_extract_lane(sums, 1) +
+                 wasm_i32x4_extract_lane(sums, 2) + wasm_i32x4_extract_lane(sums, 3));
 }
 
 static lm_tables tables;
@@ -47,7 +40,7 @@ static int32_t text_tokens[ROOM];
 static lm_typed typed;
 static lm_context contexts[NUM_CONTEXTS];
 static lm_search search;
-static lm_word words[LM_MOST_WORDS];
+static lm_word asked[LM_MOST_WORDS];
 
 EXPORT(load) void load(char* image) {
   uint32_t num_pointers = *(const uint32_t*)image;
@@ -95,9 +88,15 @@ EXPORT(copy) void copy(int to, int from) { contexts[to] = contexts[from]; }
 EXPORT(read) void read_token(int at, int32_t token) { lm_read(&contexts[at], &token, 1); }
 EXPORT(log_probability) float log_probability(int at, int32_t token) { return contexts[at].log_probabilities[token]; }
 
+/* Finds words, of which the first `num_words` are what was asked for; returns how many were met. */
 EXPORT(suggest) int suggest(int at, int num_words) {
-  return lm_suggest(&search, &contexts[at], &typed, num_words < LM_MOST_WORDS ? num_words : LM_MOST_WORDS, words);
+  lm_suggest(&search, &contexts[at], &typed, num_words, asked);
+  return search.num_found;
 }
 EXPORT(prefix_probability) double prefix_probability(void) { return search.prefix_probability; }
-EXPORT(word) const char* word(int at) { return words[at].text; }
-EXPORT(word_probability) double word_probability(int at) { return words[at].probability; }
+EXPORT(word) const char* word(int at) {
+  static char text[LM_WORD_BYTES];
+  text[bare_word(text, write_tokens(&search, search.found[at].row, search.found[at].token, text), 0)] = 0;
+  return text;
+}
+EXPORT(word_probability) double word_probability(int at) { return fmin(search.found[at].probability, 1.0); }
