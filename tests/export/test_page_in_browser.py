@@ -20,8 +20,10 @@ from small_readers import TEXTS, Subworded, model, vocabulary
 from kerasptb.export import export_page
 from kerasptb.models.portable import PortableNetwork
 from kerasptb.reading.network_reader import NetworkReader
+from kerasptb.runs import load_run
 from kerasptb.runs.quantized import quantize_rows
 from kerasptb.serving.app import create_app
+from kerasptb.serving.server import load_reader
 
 __all__ = ["model", "vocabulary"]
 
@@ -42,6 +44,7 @@ TYPED = (
     "猫は庭",
 )
 KINDS = ("words", "subwords", "characters")
+ENGLISH = "I would like to see the house in which they lived before the war, she said, and smiled."
 
 
 def in_8_bits(model):
@@ -70,6 +73,8 @@ def exported(model, tmp_path_factory):
         of_kind = small_model(kind, model)
         reader = NetworkReader(PortableNetwork(of_kind), of_kind.text_format)
         found[kind] = TestClient(create_app(reader, rate=None)), export_page(of_kind, folder / f"{kind}.html")
+    reader = load_reader("english")
+    found["english"] = TestClient(create_app(reader, rate=None)), export_page(load_run("english"), folder / "e.html")
     return found
 
 
@@ -137,3 +142,191 @@ def test_surprise_is_that_of_the_server(open_page, exported, kind):
             expected["num_tokens"],
             pytest.approx(expected["perplexity"], rel=0.01),
         )
+
+
+def test_typing_by_keyboard_alone(open_page):
+    page = open_page("subwords")
+    assert page.browser.switch_to.active_element == page.text
+    assert page.browser.find_element(By.ID, "model").text == "a language model of 288 subwords"
+    page.browser.switch_to.active_element.send_keys("The cat s")
+    page.wait(lambda: page.words and all(word.startswith("s") for word in page.words))
+    page.wait(lambda: [word for word, _ in page.coloured] == ["The", "cat"])
+    second = page.words[1]
+    page.type(Keys.ALT + "2" + Keys.NULL)
+    assert page.value == f"The cat {second} "
+    page.wait(lambda: page.words and not page.words[0].startswith("s"))
+    page.wait(lambda: len(page.bars) == 10 and page.bars[:3] == page.words)
+    first = page.words[0]
+    page.type(Keys.TAB)
+    page.browser.switch_to.active_element.send_keys(Keys.ENTER)
+    assert page.value.startswith(f"The cat {second}") and page.value.rstrip().endswith(first)
+    # From the keys to the boxes; no layout can be chosen, since errors are not corrected.
+    names = []
+    for _ in range(5):
+        page.browser.switch_to.active_element.send_keys(Keys.TAB)
+        names.append(page.browser.switch_to.active_element.accessible_name)
+    assert names[-2:] == ["Learn from this text", "Remember my words in this browser"]
+    assert not page.browser.find_element(By.ID, "correcting").is_displayed()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_nothing_and_all_fits_the_screen(open_page, width, scheme):
+    page = open_page("words")
+    with page.screen(width, scheme=scheme):
+        page.browser.find_element(By.ID, "learn").click()
+        page.type("The cat, zebra don't th")
+        page.wait(lambda: page.words and len(page.coloured) == 4)
+        assert page.browser.execute_script("return document.documentElement.scrollWidth") <= width
+        for control in ("#keys button", "#learning label", "#remembering label"):
+            assert page.browser.find_element(By.CSS_SELECTOR, control).rect["height"] >= 44
+        page.check_by_axe()
+
+
+def remember_box(page):
+    return page.browser.find_element(By.ID, "remember")
+
+
+def test_words_are_kept_only_if_that_is_asked(open_page):
+    def kept(page):
+        return page.browser.execute_script("return Object.keys(localStorage).length")
+
+    page = open_page("words")
+    page.browser.find_element(By.ID, "learn").click()
+    page.type("The zebra and Kim. A ze")
+    page.wait(lambda: page.words == ["zebra"])
+    assert kept(page) == 0
+    page.type(Keys.CONTROL + "a", Keys.NULL, Keys.DELETE, "A ze")  # another text
+    page.wait(lambda: page.words == ["zebra"])
+    page = open_page("words")
+    assert [box.is_selected() for box in page.browser.find_elements(By.CSS_SELECTOR, ".choice input")] == [False] * 2
+    remember_box(page).click()
+    assert page.browser.find_element(By.ID, "learn").is_selected()
+    page.type("The zebra and Kim. A ze")
+    page.wait(lambda: page.words == ["zebra"])
+    page = open_page("words")
+    assert remember_box(page).is_selected()
+    page.type("A ze")
+    page.wait(lambda: page.words == ["zebra"])
+    remember_box(page).click()
+    page.wait(lambda: page.words == [])
+    assert kept(page) == 0
+
+
+def test_what_was_kept_may_be_damaged(open_page):
+    page = open_page("words")
+    page.browser.execute_script("localStorage.setItem('kerasptb ', '{\"a\": 1}')")
+    page = open_page("words")
+    assert not remember_box(page).is_selected()
+    page.type("the c")
+    page.wait(lambda: page.words and all(word.startswith("c") for word in page.words))
+
+
+def test_the_words_of_english(open_page, exported):
+    page, (client, path) = open_page("english"), exported["english"]
+    assert path.stat().st_size < 4_500_000
+    assert page.browser.title == "english – kerasptb keyboard"
+    for end in range(0, len(ENGLISH), 4):
+        text = ENGLISH[:end]
+        words = [
+            [each["word"] for each in answer["suggestions"]]
+            for answer in (page.ask("suggest", text=text, k=10), post(client, "suggest", text=text, k=10))
+        ]
+        assert words[0][:3] == words[1][:3], text
+        assert len(set(words[0]) & set(words[1])) >= 9, text
+
+
+def test_a_long_text_is_read_while_the_page_draws(open_page):
+    page = open_page("english")
+    script = """
+        const [field, text, done] = arguments;
+        let frames = 0;
+        const count = () => { frames += 1; requestAnimationFrame(count); };
+        requestAnimationFrame(count);
+        field.focus();
+        document.execCommand("insertText", false, text);
+        const isRead = () => document.querySelectorAll("#surprise span").length > 1500;
+        const wait = () => (isRead() ? done(frames) : setTimeout(wait, 20));
+        wait();
+    """
+    page.browser.set_script_timeout(120)
+    assert page.browser.execute_async_script(script, page.text, "the cat sat " * 520) > 10
+    page.type("th")
+    page.wait(lambda: page.words and all(word.startswith("th") for word in page.words))
+    assert page.notice == ""
+
+
+DAMAGED, NOT_WHOLE = "This page is damaged: get the file again.", "This page is not whole, or this browser is too old"
+
+
+def flipped(match):
+    """Returns a compressed part with another byte in its middle."""
+    content = bytearray(base64.b64decode(match[2]))
+    content[len(content) // 2] ^= 1
+    return match[1] + base64.b64encode(content).decode()
+
+
+DAMAGES = {
+    "a byte of the model": (lambda text: re.sub(r'(id="gzip-model"[^>]*>)([^<]+)', flipped, text), DAMAGED),
+    "a byte of the runtime": (lambda text: re.sub(r'(id="gzip-runtime"[^>]*>)([^<]+)', flipped, text), DAMAGED),
+    "a letter that is no base64": (lambda text: re.sub(r'(id="gzip-model"[^>]*>.{999}).', r"\1*", text), DAMAGED),
+    "the script": (lambda text: text.replace("const NUM_BARS = 10", "const NUM_BARS = 11"), NOT_WHOLE),
+    "half of it": (lambda text: text[: len(text) // 2], NOT_WHOLE),
+    "its end": (lambda text: text[: text.index("</script>\n  </body>")], NOT_WHOLE),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_page_says_so(browser, exported, tmp_path, damage):
+    change, sentence = DAMAGES[damage]
+    text = exported["words"][1].read_text(encoding="utf-8")
+    assert change(text) != text
+    (tmp_path / "page.html").write_text(change(text), encoding="utf-8")
+    browser.get((tmp_path / "page.html").as_uri())
+    opening = browser.find_element(By.ID, "opening")
+    deadline = time.monotonic() + 10
+    while not opening.text.startswith(sentence) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert opening.text.startswith(sentence)
+    assert not browser.find_element(By.ID, "text").is_displayed()
+    browser.get_log("browser")  # it complains
+
+
+@pytest.mark.parametrize(
+    "lack",
+    [
+        "WebAssembly.instantiate = () => Promise.reject(new WebAssembly.CompileError('SIMD'))",
+        "delete window.DecompressionStream",
+        "delete window.WebAssembly",
+    ],
+)
+def test_an_old_browser_is_told_so(browser, exported, lack):
+    added = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": lack})
+    try:
+        browser.get(exported["words"][1].as_uri())
+        opening = browser.find_element(By.ID, "opening")
+        deadline = time.monotonic() + 10
+        while "2023" not in opening.text and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert opening.text == (
+            "This browser is too old for this page, which needs WebAssembly with SIMD and DecompressionStream: open it "
+            "in a browser of 2023 or later."
+        )
+    finally:
+        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+        browser.get_log("browser")
+
+
+def test_in_another_page_it_leaves_the_focus(browser, exported, tmp_path):
+    (tmp_path / "around.html").write_text(
+        f'<input autofocus id="mine"><iframe src="{exported["words"][1].as_uri()}" width="800" height="600"></iframe>'
+    )
+    browser.get((tmp_path / "around.html").as_uri())
+    frame = browser.find_element(By.TAG_NAME, "iframe")
+    browser.switch_to.frame(frame)
+    deadline = time.monotonic() + 10
+    while not browser.find_elements(By.CSS_SELECTOR, "#bars li") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#bars li")) == 10
+    browser.switch_to.default_content()
+    assert browser.switch_to.active_element.get_attribute("id") == "mine"
