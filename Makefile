@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CXX_SOURCES = $(shell find kerasptb tests -name '*.c' -o -name '*.cc' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help setup build train test lint format docs bench fuzz gpu-check wheel clean
+.PHONY: help setup build train test lint format docs bench fuzz gpu-check wasm wheel clean
 
 # A virtual environment knows its own path, in its scripts and in the editable install: in a folder that was moved or
 # copied, or where its Python has gone, it is made anew.
@@ -24,6 +24,7 @@ help:
 	@echo "make bench      measure against other implementations (installs PyTorch)"
 	@echo "make fuzz       look for harmful input, for minutes: tests/fuzz/README.md"
 	@echo "make gpu-check  check the CUDA kernels on this GPU, and time them: docs/gpu.md, also what it needs"
+	@echo "make wasm       compile the runtime of exported pages, which is in the repository"
 	@echo "make wheel      build a wheel with the native library inside, into dist/"
 	@echo "make clean      remove $(VENV) and caches"
 
@@ -75,6 +76,10 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 docs: $(VENV)/.installed-docs
 	$(BIN)/python docs/build_site.py
 	@echo "Open site/index.html"
+
+# After a change of kerasptb/export/c or page: the same sources make the same bytes, which a test compares.
+wasm: $(VENV)/.installed-dev
+	$(BIN)/python kerasptb/export/page/wasm.py
 
 # The library inside is removed again, so that the checkout goes on with what it compiles itself.
 wheel: $(VENV)/.installed

@@ -17,9 +17,18 @@ from pathlib import Path
 import griffe
 from latex2mathml.converter import convert as mathml
 
+from kerasptb.export import export_page
+
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = Path("examples/walkthrough.ipynb")
 ASSETS = ("iframe-worker.js", "site.css")
+# The page of the package's own model, which anyone can try on the first page of the site, before anything is installed.
+KEYBOARD = Path("keyboard.html")
+TRY_IT = f'''
+**Try it:** a model of English, in this page alone. What you type stays in it.
+
+<iframe class="keyboard" src="{KEYBOARD}" title="A keyboard page with a model of English"></iframe>
+'''
 # It names everything once and explains nothing: a search would find it first.
 UNSEARCHED = ("CHANGELOG.md",)
 
@@ -35,6 +44,7 @@ def build(folder=ROOT):
     write(pages / NOTEBOOK.with_suffix(".md"), page_of(NOTEBOOK, pages))
     for name, text in reference().items():
         write(pages / "reference" / name, text)
+    export_page("english", pages / KEYBOARD)
     for name in ASSETS:
         write(pages / name, (ROOT / "docs" / name).read_bytes())
     for name in ("mkdocs.yml", "docs/docstrings.py"):
@@ -60,6 +70,8 @@ def copy_pages(pages):
                 write(pages / file.relative_to(ROOT), file.read_bytes())
         if page.name in UNSEARCHED:
             text = f"---\nsearch:\n  exclude: true\n---\n{text}"
+        if page == ROOT / "README.md":
+            text = re.sub(r"^# .*\n", lambda title: title[0] + TRY_IT, text, count=1)
         write(pages / page.relative_to(ROOT), text.replace(f"({NOTEBOOK.name})", f"({NOTEBOOK.stem}.md)"))
 
 

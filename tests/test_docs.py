@@ -132,7 +132,7 @@ def site(build_site, tmp_path_factory):
     """The pages of the site, by their path in it. The build fails where Markdown or a docstring has a broken link."""
     folder = tmp_path_factory.mktemp("site").resolve()
     build_site.build(folder)
-    paths = [path for path in (folder / "site").rglob("*.html") if path.name != "404.html"]
+    paths = [path for path in (folder / "site").rglob("*.html") if path.name not in ("404.html", "keyboard.html")]
     return {str(path.relative_to(folder / "site")): Page(path) for path in paths}
 
 
@@ -145,6 +145,15 @@ def test_links_of_the_site_lead_somewhere_and_nothing_is_loaded_from_elsewhere(s
             if target := page.target(link):
                 assert target[0].is_file(), f"{page.path}: {link}"
                 assert not target[1] or target[1] in ids[target[0]], f"{page.path}: {link}"
+
+
+@pytest.mark.slow
+def test_the_first_page_has_a_keyboard_before_its_text(site):
+    assert "keyboard.html" in site["index.html"].loads
+    text = site["index.html"].path.read_text(encoding="utf-8")
+    assert text.index('src="keyboard.html"') < text.index("Recurrent language models in Keras, from")
+    keyboard = (site["index.html"].path.parent / "keyboard.html").read_text(encoding="utf-8")
+    assert "<title>english – keyboard</title>" in keyboard
 
 
 @pytest.mark.slow
