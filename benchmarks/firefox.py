@@ -65,11 +65,11 @@ def firefox():
 
     with tempfile.TemporaryDirectory() as profile:
         command = [FIREFOX, "--headless", "--no-remote", "--profile", profile, "--remote-debugging-port", "0"]
-        process = subprocess.Popen([*command, "about:blank"], stderr=subprocess.PIPE, text=True)
-        try:
-            said = next(line for line in process.stderr if "WebDriver BiDi listening on " in line)
-            url = f"{said.split()[-1]}/session"
-            yield Firefox(websocket.create_connection(url, suppress_origin=True, timeout=120), process.pid)
-        finally:
-            process.terminate()
-            process.wait(20)
+        with subprocess.Popen([*command, "about:blank"], stderr=subprocess.PIPE, text=True) as process:
+            try:
+                said = next(line for line in process.stderr if "WebDriver BiDi listening on " in line)
+                url = f"{said.split()[-1]}/session"
+                with contextlib.closing(websocket.create_connection(url, suppress_origin=True, timeout=120)) as socket:
+                    yield Firefox(socket, process.pid)
+            finally:
+                process.terminate()

@@ -25,6 +25,7 @@ CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
 NUM_WORDS, NUM_KEYS = 10, 3
 PAUSE_MS = 80
+A_CALL = 200  # texts: a call may take two minutes
 _CALL = "const given = [...arguments]; const done = given.pop(); Promise.resolve(({})(...given)).then(done)"
 
 # When the page has its first words.
@@ -98,7 +99,7 @@ def chromium():
             driver.quit()
 
 
-BROWSERS = {"chromium": (CHROMIUM and CHROMEDRIVER, chromium), "firefox": (FIREFOX, firefox)}
+BROWSERS = ((CHROMIUM and CHROMEDRIVER, chromium), (FIREFOX, firefox))
 
 
 def memory_of(pid):
@@ -156,6 +157,12 @@ def folded(words):
     return [word[:1].lower() + word[1:].replace("’", "'") for word in words]
 
 
+def typed_into(browser, texts, pause):
+    """Returns the milliseconds and the words of each text."""
+    groups = [texts[i : i + A_CALL] for i in range(0, len(texts), A_CALL)]
+    return [answer for group in groups for answer in browser.call(TYPE, group, pause)]
+
+
 def measure(open_browser, path, typed, contexts, words):
     """Returns the row of a browser."""
     with open_browser() as browser:
@@ -165,11 +172,14 @@ def measure(open_browser, path, typed, contexts, words):
             browser.get("about:blank")
             browser.get(path.as_uri())
             shown.append(browser.call(WAIT))
-        times = [milliseconds for milliseconds, _ in browser.call(TYPE, typed, PAUSE_MS)]
-        found = [words for _, words in browser.call(TYPE, contexts, 0)]
+        times = [milliseconds for milliseconds, _ in typed_into(browser, typed, PAUSE_MS)]
+        found = [words for _, words in typed_into(browser, contexts, 0)]
         memory = memory_of(browser.pid) - empty
+        version = re.search(r"(?:Chrome|Firefox)/[\d.]+", browser.call("() => navigator.userAgent"))[0]
     same = [folded(one) == folded(other) for one, other in zip(found, words, strict=True)]
     return {
+        "browser": version,
+        "bytes": path.stat().st_size,
         "shown_ms": round(float(np.median(shown)), 1),
         "keystroke_ms": round(float(np.median(times)), 2),
         "keystroke_99_ms": round(float(np.quantile(times, 0.99)), 2),

@@ -41,7 +41,7 @@ def test_export_writes_the_format_and_prints_where(run, targets, tmp_path, capsy
             files = ["CARD.md", "c", "model.tflite", "model.vocabulary.txt", "ngrams.arpa", "words.txt"]
         assert sorted(file.name for file in target.iterdir()) == files
     else:
-        beside = [] if "arpa" in arguments else [f"{target.stem}.vocabulary.txt"]
+        beside = [] if {"arpa", "page"} & set(arguments) else [f"{target.stem}.vocabulary.txt"]
         assert sorted(file.name for file in tmp_path.iterdir()) == [target.name, *beside]
 
 

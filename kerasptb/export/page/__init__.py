@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import html
+import itertools
 import json
 import os
 import re
@@ -27,7 +28,9 @@ from kerasptb.runs import Run, load_run
 _HERE = Path(__file__).parent
 # The page of the server, of which this one is made: its sources are files, no modules of Python.
 _SOURCES = Path(kerasptb.__file__).parent / "serving" / "page"
-_POINTER = np.dtype("<u4")
+# The module of the server's page that asks the server, and the one that asks the model in the page.
+_INSTEAD = {"server": "local"}
+_WORD = np.dtype("<i4")
 _POLICY = (
     "default-src 'none'; script-src 'sha256-{script}' 'wasm-unsafe-eval'; style-src 'sha256-{style}'; img-src data:; "
     "base-uri 'none'; form-action 'none'"
@@ -104,24 +107,16 @@ def _about(text_format: TextFormat, name: str) -> dict:
 
 
 def _image(tables: Tables) -> bytes:
-    """Returns what `load` of wasm.c takes: the struct `lm_tables`, its arrays behind it, and where its pointers are."""
-    spare = _limit("LM_MOST_MATRICES") - len(tables.matrices)
-    values = [*tables.fields.values(), *(value for matrix in tables.matrices for value in matrix.values())]
-    values += [None] * (spare * len(tables.matrices[0]))
-    struct, pointers, places = [], [], dict[int, int]()
-    arrays, end = [], _POINTER.itemsize * len(values)
-    for i, value in enumerate(values):
-        if isinstance(value, np.ndarray) and value.size:
-            if id(value) not in places:  # tied weights are there once
-                places[id(value)] = end
-                arrays.append(_padded(value))
-                end += len(arrays[-1])
-            pointers.append(_POINTER.itemsize * i)
-            struct.append(places[id(value)])
-        else:
-            struct.append(value if isinstance(value, int) else 0)
-    header = np.array([len(pointers), *pointers], _POINTER)
-    return b"".join([header.tobytes(), np.array(struct, "<i4").tobytes(), *arrays])
+    """Returns what `load` of wasm.c takes: where pointers are, the struct `lm_tables`, and its arrays behind it."""
+    spare = [None] * (_limit("LM_MOST_MATRICES") - len(tables.matrices)) * len(tables.matrices[0])
+    matrices = [value for matrix in tables.matrices for value in matrix.values()]
+    values = [*tables.fields.values(), *matrices, *spare]
+    arrays = {id(value): _padded(value) for value in values if isinstance(value, np.ndarray)}  # tied weights once
+    ends = itertools.accumulate(map(len, arrays.values()), initial=_WORD.itemsize * len(values))
+    places = dict(zip(arrays, ends, strict=False))
+    struct = [places[id(value)] if id(value) in places else value or 0 for value in values]
+    pointers = [_WORD.itemsize * i for i, value in enumerate(values) if id(value) in places]
+    return b"".join([np.array([len(pointers), *pointers, *struct], _WORD).tobytes(), *arrays.values()])
 
 
 def _padded(array):
@@ -133,34 +128,31 @@ def _page(about: dict, image: bytes) -> str:
     """Returns the page of what is said of a model, and its image."""
     style = _UNREAD.sub("", _source("keyboard.css") + _source("page.css"))
     script = _UNREAD.sub("", f'"use strict";\n{_bundle("keyboard")}')
-    icon = f"data:image/svg+xml;base64,{_base64(_source('icon.svg').encode())}"
-    parts = {
-        "about": json.dumps(about).encode(),
-        "runtime": (_HERE / "runtime.wasm").read_bytes(),
-        "model": image,
+    parts = {"about": json.dumps(about).encode(), "runtime": (_HERE / "runtime.wasm").read_bytes(), "model": image}
+    data = "".join(_packed(name, part) for name, part in parts.items())
+    # The script comes last: it does not run before all is there.
+    changes = {
+        '<meta charset="utf-8">': f'<meta charset="utf-8">\n    {_policy(script, style)}',
+        "<title>kerasptb": f"<title>{html.escape(about['name'] or 'kerasptb')} –",
+        "static/icon.svg": f"data:image/svg+xml;base64,{_base64(_source('icon.svg').encode())}",
+        '<link rel="stylesheet" href="static/keyboard.css">': f"<style>{style}</style>",
+        '    <script src="static/keyboard.js" type="module"></script>\n': "",
+        "    <main>\n": f"{_source('before.html')}    <main hidden>\n",
+        " autofocus": "",
+        '      <p id="correcting"': f'{_source("remembering.html")}      <p id="correcting"',
+        "  </body>": f"{data}    <script>{script}</script>\n  </body>",
     }
-    head = f'<meta http-equiv="Content-Security-Policy" content="{_policy(script, style)}">'
-    data = "\n".join(
-        f'<script id="gzip-{name}" type="application/gzip">{_base64(gzip.compress(part, mtime=0))}</script>'
-        for name, part in parts.items()
-    )
-    title = f"<title>{html.escape(about['name'] or 'kerasptb')} – keyboard</title>"
-    replacements = (
-        ('<meta charset="utf-8">', f'<meta charset="utf-8">\n    {head}'),
-        ("<title>kerasptb keyboard</title>", title),
-        ('href="static/icon.svg"', f'href="{icon}"'),
-        ('<link rel="stylesheet" href="static/keyboard.css">', f"<style>{style}</style>"),
-        ('    <script src="static/keyboard.js" type="module"></script>\n', ""),
-        ("    <main>\n", f"{_source('before.html')}    <main hidden>\n"),
-        ('      <p id="correcting"', f'{_source("remembering.html")}      <p id="correcting"'),
-        (" autofocus", ""),
-        (re.search("    <noscript>.*\n", _source("index.html")).group(), f"{data}\n<script>{script}</script>\n"),
-    )
-    page = _source("index.html")
-    for before, after in replacements:
+    page = re.sub("    <noscript>.*\n", "", _source("index.html"))
+    for before, after in changes.items():
         assert before in page, before
         page = page.replace(before, after)
     return page
+
+
+def _packed(name, content):
+    """Returns an element that holds bytes; gzip has a sum over them, by which damage is found."""
+    packed = _base64(gzip.compress(content, mtime=0))
+    return f'    <script id="gzip-{name}" type="application/gzip">{packed}</script>\n'
 
 
 def _bundle(entry: str) -> str:
@@ -169,7 +161,7 @@ def _bundle(entry: str) -> str:
 
     def add(name):
         if name not in modules:
-            text = _source("local.js" if name == "server" else f"{name}.js")
+            text = _source(f"{_INSTEAD.get(name, name)}.js")
             for _, imported in _IMPORT.findall(text):
                 add(imported)
             modules[name] = _module(name, text)
@@ -192,8 +184,9 @@ def _source(name):
 
 
 def _policy(script, style):
-    """Returns what the page may do: run this script, if it is whole, and its WebAssembly, and nothing else."""
-    return _POLICY.format(script=_digest(script), style=_digest(style))
+    """Returns the element that says what the page may do: run this script, if it is whole, and its WebAssembly."""
+    policy = _POLICY.format(script=_digest(script), style=_digest(style))
+    return f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
 
 
 def _digest(text):
