@@ -205,7 +205,7 @@ class Version(BaseModel):
     max_characters: int = MAX_CHARACTERS
     max_scored_tokens: int = MAX_SCORED
     max_suggestions: int = MAX_SUGGESTIONS
-    layouts: list[LayoutName] = Field(list(get_args(LayoutName)), description="What `typos` may be.")
+    layouts: list[LayoutName] = Field(default=list(get_args(LayoutName)), description="What `typos` may be.")
 
 
 class Problem(BaseModel):

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import kerasptb
+from kerasptb.data import Tokenizer
 from kerasptb.data.scripts import UNSPACED
 from kerasptb.data.text_format import USUAL, TextFormat
 from kerasptb.export.c.tables import Tables, sizes_of, tables_of
@@ -64,10 +65,10 @@ def export_page(run_or_model: Run | str | os.PathLike[str] | LanguageModel, path
     """
     check_backend("A page")
     run = load_run(run_or_model) if isinstance(run_or_model, str | os.PathLike) else run_or_model
-    model, _ = resolve(run)
+    model, tokenizer = resolve(run)
     network, text_format = PortableNetwork(model), model.text_format or USUAL
     _check_sizes(sizes_of(network))
-    about = _about(text_format, run.folder.name if isinstance(run, Run) else "")
+    about = _about(tokenizer, text_format, run.folder.name if isinstance(run, Run) else "")
     image = _image(tables_of(network, text_format, is_float=False))
     with atomic_file(path, ".html") as temporary:
         temporary.write_text(_page(about, image), encoding="utf-8", newline="\n")
@@ -89,9 +90,8 @@ def _limit(name):
     return int(re.findall(rf"#define {name} (\d+)", (_HERE / "wasm.c").read_text())[0])
 
 
-def _about(text_format: TextFormat, name: str) -> dict:
-    """Returns what the page's scripts know of a model, in addition to what `/version` tells."""
-    tokenizer = text_format.tokenizer
+def _about(tokenizer: Tokenizer, text_format: TextFormat, name: str) -> dict:
+    """Returns what the page's scripts know of a model, beside what `/version` tells."""
     return {
         "kerasptb": kerasptb.__version__,
         "name": name,
@@ -114,7 +114,7 @@ def _image(tables: Tables) -> bytes:
     arrays = {id(value): _padded(value) for value in values if isinstance(value, np.ndarray)}  # tied weights once
     ends = itertools.accumulate(map(len, arrays.values()), initial=_WORD.itemsize * len(values))
     places = dict(zip(arrays, ends, strict=False))
-    struct = [places[id(value)] if id(value) in places else value or 0 for value in values]
+    struct = [places.get(id(value)) or value or 0 for value in values]
     pointers = [_WORD.itemsize * i for i, value in enumerate(values) if id(value) in places]
     return b"".join([np.array([len(pointers), *pointers, *struct], _WORD).tobytes(), *arrays.values()])
 
