@@ -215,11 +215,9 @@ def main():
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         path = export_page(load_run(options.run), Path(folder) / "keyboard.html")
-        for name, (is_here, browser) in BROWSERS.items():
+        for is_here, browser in BROWSERS:
             if is_here:
-                rows.append(
-                    {"browser": name, "bytes": path.stat().st_size} | measure(browser, path, typed, contexts, words)
-                )
+                rows.append(measure(browser, path, typed, contexts, words))
                 print(rows[-1], flush=True)
     if options.csv:
         machine.write_csv(options.csv, rows, text=options.text.name)
