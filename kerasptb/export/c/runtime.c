@@ -70,6 +70,7 @@ static float to_values(const lm_matrix* matrix, const float* inputs, lm_value* v
   return largest / 32767.0f;
 }
 
+#ifndef LM_ADD_PRODUCTS /* else what includes this has them */
 /* Returns weights as they are multiplied: in 16 bits, once for all rows. */
 static const lm_value* unpack(const lm_weight* weights, lm_value* room, int32_t size) {
   const int32_t whole = size & -LANES; /* the same, which compilers see to be a multiple */
@@ -78,7 +79,6 @@ static const lm_value* unpack(const lm_weight* weights, lm_value* room, int32_t 
   return room;
 }
 
-#ifndef LM_PRODUCT /* else what includes this has one */
 static float product(const lm_value* weights, const lm_value* values, int32_t size) {
   const int32_t whole = size & -LANES;
   int32_t sum = 0, i;
@@ -88,10 +88,25 @@ static float product(const lm_value* weights, const lm_value* values, int32_t si
 #endif
 #endif
 
+#ifndef LM_ADD_PRODUCTS
+/* Adds the products of rows of values with the rows of a matrix, of a part of both. */
+static void add_products(const lm_matrix* matrix, int32_t begin, int32_t size, lm_value (*values)[LM_MOST_INPUTS],
+                         int num_rows, float* const* outputs) {
+  lm_value room[SUMMED];
+  int32_t i;
+  int row;
+  for (i = 0; i < matrix->num_outputs; i++) {
+    const lm_value* weights =
+        unpack(matrix->weights + (size_t)i * (size_t)padded(matrix->num_inputs) + begin, room, size);
+    for (row = 0; row < num_rows; row++) outputs[row][i] += product(weights, values[row] + begin, size);
+  }
+}
+#endif
+
 /* Multiplies rows with a matrix. */
 static void multiply(const lm_matrix* matrix, const float (*inputs)[LM_MOST_INPUTS], int num_rows,
                      float* const* outputs) {
-  lm_value values[LM_ROWS][LM_MOST_INPUTS], room[SUMMED];
+  lm_value values[LM_ROWS][LM_MOST_INPUTS];
   const int32_t num_outputs = matrix->num_outputs, pitch = padded(matrix->num_inputs);
   const float *scales = matrix->output_scales, *bias = matrix->bias;
   float scale[LM_ROWS];
@@ -101,13 +116,8 @@ static void multiply(const lm_matrix* matrix, const float (*inputs)[LM_MOST_INPU
     scale[row] = to_values(matrix, inputs[row], values[row]);
     for (i = 0; i < num_outputs; i++) outputs[row][i] = 0.0f;
   }
-  for (begin = 0; begin < pitch; begin += SUMMED) {
-    const int32_t size = pitch - begin < SUMMED ? pitch - begin : SUMMED;
-    for (i = 0; i < num_outputs; i++) {
-      const lm_value* weights = unpack(matrix->weights + (size_t)i * (size_t)pitch + begin, room, size);
-      for (row = 0; row < num_rows; row++) outputs[row][i] += product(weights, values[row] + begin, size);
-    }
-  }
+  for (begin = 0; begin < pitch; begin += SUMMED)
+    add_products(matrix, begin, pitch - begin < SUMMED ? pitch - begin : SUMMED, values, num_rows, outputs);
   for (row = 0; row < num_rows; row++) {
     float* of_row = outputs[row];
     for (i = 0; i < num_outputs; i++) of_row[i] = of_row[i] * (scales ? scales[i] * scale[row] : scale[row]) + bias[i];

@@ -14,7 +14,7 @@ from kerasptb.reading.channel import Errors, Keyboard
 from kerasptb.reading.pieces import pieces_of
 
 # In the order of LM_AZERTY and so on.
-_LAYOUTS = ("azerty", "portuguese", "qwerty", "qwertz")
+LAYOUTS = ("azerty", "portuguese", "qwerty", "qwertz")
 _MOST_KEYS = 40
 
 
@@ -45,7 +45,7 @@ def _hash(text):
 
 def _keys(trie):
     """Returns what is known of the keys of the layouts."""
-    layouts, symbols = [Keyboard(name) for name in _LAYOUTS], list(trie.symbols)
+    layouts, symbols = [Keyboard(name) for name in LAYOUTS], list(trie.symbols)
     keys = np.zeros((len(layouts), _MOST_KEYS), "uint32")
     centres, shapes = np.zeros((*keys.shape, 2), "float32"), np.zeros((len(layouts), 2), "float32")
     hits = np.zeros((*keys.shape, _MOST_KEYS), "float32")

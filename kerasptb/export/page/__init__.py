@@ -19,12 +19,14 @@ from kerasptb.data import Tokenizer
 from kerasptb.data.scripts import UNSPACED
 from kerasptb.data.text_format import USUAL, TextFormat
 from kerasptb.export.c.tables import Tables, sizes_of, tables_of
+from kerasptb.export.c.taps import LAYOUTS
 from kerasptb.export.destination import atomic_file
 from kerasptb.export.source import resolve
 from kerasptb.models import LanguageModel
 from kerasptb.models.portable import ExportError, PortableNetwork, check_backend
 from kerasptb.reading.writer import Writer
 from kerasptb.runs import Run, load_run
+from kerasptb.runs.words import load_words
 
 _HERE = Path(__file__).parent
 # The page of the server, of which this one is made: its sources are files, no modules of Python.
@@ -67,11 +69,11 @@ def export_page(run_or_model: Run | str | os.PathLike[str] | LanguageModel, path
     run = load_run(run_or_model) if isinstance(run_or_model, str | os.PathLike) else run_or_model
     model, tokenizer = resolve(run)
     network, text_format = PortableNetwork(model), model.text_format or USUAL
-    _check_sizes(sizes_of(network))
+    tables = tables_of(network, text_format, load_words(run) if isinstance(run, Run) else None, is_float=False)
+    _check_sizes(sizes_of(network, tables))
     about = _about(tokenizer, text_format, run.folder.name if isinstance(run, Run) else "")
-    image = _image(tables_of(network, text_format, is_float=False))
     with atomic_file(path, ".html") as temporary:
-        temporary.write_text(_page(about, image), encoding="utf-8", newline="\n")
+        temporary.write_text(_page(about, _image(tables)), encoding="utf-8", newline="\n")
     return Path(path)
 
 
@@ -103,6 +105,7 @@ def _about(tokenizer: Tokenizer, text_format: TextFormat, name: str) -> dict:
         "exclude": sorted(Writer(tokenizer).exclude),
         "signs": {sign: len(elsewhere) for sign, (_, elsewhere) in text_format.signs.readings.items()},
         "unspaced": UNSPACED,
+        "layouts": LAYOUTS,
     }
 
 

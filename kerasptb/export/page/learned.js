@@ -1,6 +1,6 @@
 // What the page has learned of its writer. It is kept while the page is open, and in the browser only if that is asked.
 
-import { Memory, remembered } from "./memory.js";
+import { Memory, folded, remembered } from "./memory.js";
 
 const EOS = "<eos>";
 const SIGNS = /[\p{L}\p{M}\p{N}_]+(?:[.'’-][\p{L}\p{M}\p{N}_]+)*/gu;
@@ -49,6 +49,11 @@ export class Learned {
       }
     }
     return this.#last.memory;
+  }
+
+  /** Whether a word that is typed was typed before. */
+  has({ whole, typed }) {
+    return [...this.after(whole).counts.keys()].some((word) => folded(word) === folded(typed));
   }
 
   /** Mixes what the model found with the memory of a text. */

@@ -2,6 +2,7 @@
 // serving/page/server.js.
 
 import { Learned } from "./learned.js";
+import { folded } from "./memory.js";
 import { Model } from "./model.js";
 import { placesOf, unitsOf } from "./units.js";
 
@@ -27,7 +28,7 @@ opened.then(show, ({ message }) => {
 /** Learns what model it is. */
 export async function version() {
   const { about } = await opened;
-  return { ...about, max_characters: MAX_CHARACTERS, layouts: [] };
+  return { ...about, max_characters: MAX_CHARACTERS };
 }
 
 /** Answers a request as the server does. */
@@ -42,15 +43,18 @@ export async function post(path, body) {
   return (path === "v1/suggest" ? suggest : score)(model, body, check);
 }
 
-async function suggest({ model, about, learned }, { text, k, learn: learns }, check) {
+async function suggest({ model, about, learned }, { text, k, learn: learns, typos }, check) {
   const split = model.split(text);
-  const found = await model.suggest(text, split.tokens, k, check);
+  const layout = split.typed ? about.layouts.indexOf(typos) : -1;
+  const found = await model.suggest(text, split.tokens, k, layout, check);
   const { words, total } = learns ? learned.mixed(found, split) : found;
+  const begins = folded(layout < 0 ? "" : split.typed);
+  const stays = !found.correction || (learns && learned.has(split));
   return {
-    suggestions: words.slice(0, k).map((word) => ({ ...word, corrects: false })),
+    suggestions: words.slice(0, k).map((each) => ({ ...each, corrects: !folded(each.word).startsWith(begins) })),
     prefix: endOf(text, Array.from(split.typed).length, about.signs),
     prefix_probability: total,
-    correction: null,
+    correction: stays ? null : { word: found.correction },
   };
 }
 

@@ -66,7 +66,7 @@ export class Memory {
   mixed({ words, total }, prefix, exclude, { probability, isNew }) {
     const begins = folded(prefix);
     const mine = [...this.counts.keys()].filter((word) => folded(word).startsWith(begins) && !exclude.includes(word));
-    const others = words.filter(({ word }) => !this.counts.has(word));
+    const others = words.filter(({ word }) => !mine.includes(word));
     const all = [
       ...others.map((other) => ({ ...other, probability: this.ofModel * other.probability })),
       ...mine.map((word) => ({ word, probability: this.ofModel * probability(word) + this.shares.get(word) })),
@@ -81,7 +81,7 @@ export class Memory {
 }
 
 /** A text as it is compared with what is typed. */
-function folded(text) {
+export function folded(text) {
   return text.replaceAll("’", "'").toLowerCase();
 }
 

@@ -72,19 +72,26 @@ export class Model {
   }
 
   /**
-   * Returns words for the end of a text, the likeliest first, the probability that one begins so, and that of a token.
+   * Returns words for the end of a text, the likeliest first, the probability that one begins so, that of a token, and
+   * what should be written instead of the end; "" if it stays.
    *
    * @param {string} text
    * @param {number[]} tokens of what is whole, as `split` gives them.
    * @param {number} count how many words are searched for; those that are met besides come too.
+   * @param {number} layout of the keys on which the end may be typed with errors, -1 if it is as it stands.
    * @param check as of `score`.
    */
-  async suggest(text, tokens, count, check) {
+  async suggest(text, tokens, count, layout, check) {
     const { slot } = await this.#after(tokens, check);
     this.#c.split(this.#take(text)); // another text may have been split meanwhile
-    const words = Array.from({ length: this.#c.suggest(slot, count) }, (_, i) => this.#word(i));
-    const logProbability = (token) => this.#c.log_probability(slot, token);
-    return { words, total: Math.min(this.#c.prefix_probability(), 1), logProbability };
+    const errs = layout >= 0;
+    const length = errs ? this.#c.suggest_typos(slot, layout, count) : this.#c.suggest(slot, count);
+    return {
+      words: Array.from({ length }, (_, i) => this.#word(i)),
+      total: Math.min(this.#c.prefix_probability(), 1),
+      logProbability: (token) => this.#c.log_probability(slot, token),
+      correction: errs ? this.#string(this.#c.correction()) : "",
+    };
   }
 
   /** Returns the context after tokens; of what was read before, only what follows is read. */
@@ -127,8 +134,12 @@ export class Model {
   }
 
   #word(i) {
-    const bytes = new Uint8Array(this.#c.memory.buffer, this.#c.word(i));
-    return { word: decoder.decode(bytes.subarray(0, bytes.indexOf(0))), probability: this.#c.word_probability(i) };
+    return { word: this.#string(this.#c.word(i)), probability: this.#c.word_probability(i) };
+  }
+
+  #string(at) {
+    const bytes = new Uint8Array(this.#c.memory.buffer, at);
+    return decoder.decode(bytes.subarray(0, bytes.indexOf(0)));
   }
 
   /** Gives the runtime a text, which it reads with the signs that it knows; returns the bytes of the result. */

@@ -9,25 +9,65 @@
 #define LM_MOST_INPUTS 4096
 #define LM_MOST_OUTPUTS 8192
 #define LM_MOST_MATRICES 16
+#define LM_NUM_SYMBOLS 8192
+#define LM_MOST_LETTERS 256
 #define LM_FLOAT 0
 #define LM_ROWS 8
-#define LM_PRODUCT
+#define LM_ADD_PRODUCTS
 #include "../c/runtime.h"
 
 #include <wasm_simd128.h>
 
-/* Eight products are one instruction, which compilers do not find. */
-static float product(const lm_value* weights, const lm_value* values, int32_t size) {
-  v128_t sums = wasm_i32x4_const_splat(0);
-  int32_t i;
-  for (i = 0; i < size; i += 8)
-    sums = wasm_i32x4_add(sums, wasm_i32x4_dot_i16x8(wasm_v128_load(weights + i), wasm_v128_load(values + i)));
-  return (float)(wasm_i32x4_extract_lane(sums, 0) + wasm_i32x4_extract_lane(sums, 1) +
-                 wasm_i32x4_extract_lane(sums, 2) + wasm_i32x4_extract_lane(sums, 3));
+/* The runtime's products: eight of them are one instruction, which compilers do not find. */
+
+enum { OUTPUTS = 4 };
+
+static float sum_of(v128_t lanes) {
+  return (float)(wasm_i32x4_extract_lane(lanes, 0) + wasm_i32x4_extract_lane(lanes, 1) +
+                 wasm_i32x4_extract_lane(lanes, 2) + wasm_i32x4_extract_lane(lanes, 3));
+}
+
+/* Adds those of four rows of weights with one or two rows of values, which have room in registers. */
+static inline __attribute__((always_inline)) void add_tile(const lm_weight* weights, int32_t pitch, int32_t size,
+                                                           const lm_value* const* values, int num_rows,
+                                                           float* const* outputs, int num_outputs) {
+  v128_t sums[OUTPUTS][2] = {0};
+  for (int32_t i = 0; i < size; i += 8) {
+    for (int output = 0; output < OUTPUTS; output++) {
+      const v128_t eight = wasm_i16x8_load8x8(weights + (output < num_outputs ? output * pitch : 0) + i);
+      for (int row = 0; row < num_rows; row++) {
+        const v128_t products = wasm_i32x4_dot_i16x8(eight, wasm_v128_load(values[row] + i));
+        sums[output][row] = wasm_i32x4_add(sums[output][row], products);
+      }
+    }
+  }
+  for (int output = 0; output < num_outputs; output++)
+    for (int row = 0; row < num_rows; row++) outputs[row][output] += sum_of(sums[output][row]);
+}
+
+static void add_products(const lm_matrix* matrix, int32_t begin, int32_t size, lm_value (*values)[LM_MOST_INPUTS],
+                         int num_rows, float* const* outputs) {
+  const int32_t pitch = (matrix->num_inputs + 31) / 32 * 32;
+  for (int32_t i = 0; i < matrix->num_outputs; i += OUTPUTS) {
+    const lm_weight* weights = matrix->weights + (size_t)i * (size_t)pitch + begin;
+    const int num_outputs = matrix->num_outputs - i < OUTPUTS ? matrix->num_outputs - i : OUTPUTS;
+    for (int row = 0; row < num_rows; row += 2) {
+      const int has_two = row + 1 < num_rows;
+      const lm_value* const of_rows[] = {values[row] + begin, values[row + has_two] + begin};
+      float* const to[] = {outputs[row] + i, outputs[row + has_two] + i};
+      if (has_two) {
+        add_tile(weights, pitch, size, of_rows, 2, to, num_outputs);
+      } else {
+        add_tile(weights, pitch, size, of_rows, 1, to, num_outputs);
+      }
+    }
+  }
 }
 
 static lm_tables tables;
 #include "../c/runtime.c"
+#include "../c/taps.c"
+#include "../c/search.c"
 
 /* Bytes of a text: a page sends 20,000 characters, of which each is read as three bytes at most. */
 #define ROOM 65536
@@ -40,7 +80,9 @@ static int32_t text_tokens[ROOM];
 static lm_typed typed;
 static lm_context contexts[NUM_CONTEXTS];
 static lm_search search;
-static lm_word asked[LM_MOST_WORDS];
+static lm_taps taps;
+static lm_word asked[LM_MOST_WORDS], instead;
+static int num_asked;
 
 EXPORT(load) void load(char* image) {
   uint32_t num_pointers = *(const uint32_t*)image;
@@ -90,13 +132,21 @@ EXPORT(log_probability) float log_probability(int at, int32_t token) { return co
 
 /* Finds words, of which the first `num_words` are what was asked for; returns how many were met. */
 EXPORT(suggest) int suggest(int at, int num_words) {
-  lm_suggest(&search, &contexts[at], &typed, num_words, asked);
+  num_asked = lm_suggest(&search, &contexts[at], &typed, num_words, asked);
   return search.num_found;
 }
+/* Finds what may be meant by what is typed; returns how many words there are. */
+EXPORT(suggest_typos) int suggest_typos(int at, int layout, int num_words) {
+  return num_asked = lm_suggest_typos(&search, &taps, &contexts[at], &typed, layout, 0, num_words, asked, &instead);
+}
+EXPORT(correction) const char* correction(void) { return instead.text; }
 EXPORT(prefix_probability) double prefix_probability(void) { return search.prefix_probability; }
 EXPORT(word) const char* word(int at) {
   static char text[LM_WORD_BYTES];
+  if (at < num_asked) return asked[at].text;
   text[bare_word(text, write_tokens(&search, search.found[at].row, search.found[at].token, text), 0)] = 0;
   return text;
 }
-EXPORT(word_probability) double word_probability(int at) { return fmin(search.found[at].probability, 1.0); }
+EXPORT(word_probability) double word_probability(int at) {
+  return at < num_asked ? asked[at].probability : fmin(search.found[at].probability, 1.0);
+}
