@@ -3,10 +3,10 @@
     python -m benchmarks.page RUN [--text FILE] [--characters N] [--contexts N] [--csv FILE]
 
 The first characters of the text are typed one after another, and after each the page is waited for until it has its
-keys; a text that goes on is not read again. Then beginnings of passages of the text are put into the field one after
-the other, and the words on the three keys are compared, in their order, with those that `kerasptb.reading.Writer`
-finds. Memory is that of the page's process alone, less that of an empty page. Of Chromium and Firefox those that are
-installed are asked, without a screen.
+keys; a text that goes on is not read again: without corrections, and with them. Then the page is asked for the words
+after beginnings of passages of the text, of which the first three are compared, in their order, with those that
+`kerasptb.reading.Writer` finds. Memory is that of the page's process alone, less that of an empty page, after all that.
+Of Chromium and Firefox those that are installed are asked, without a screen.
 """
 
 import argparse
@@ -23,9 +23,8 @@ from benchmarks.firefox import FIREFOX, firefox
 
 CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
-NUM_WORDS, NUM_KEYS = 10, 3
 PAUSE_MS = 80
-A_CALL = 200  # texts: a call may take two minutes
+A_CALL = 200
 _CALL = "const given = [...arguments]; const done = given.pop(); Promise.resolve(({})(...given)).then(done)"
 
 # When the page has its first words.
@@ -36,10 +35,11 @@ SHOWN = """() => new MutationObserver((changes, observer) => {
   }
 }).observe(document, { childList: true, subtree: true })"""
 WAIT = "async () => { while (!window.shownAt) await new Promise(requestAnimationFrame); return window.shownAt; }"
-# Puts texts into the field one after the other; returns the milliseconds until the keys have words, and these.
-TYPE = """async (texts, pause) => {
+# Puts texts into the field one after the other; returns the milliseconds until the keys have the words for each.
+TYPE = """async (texts, layout, pause) => {
   const field = document.getElementById("text");
-  const answers = [];
+  document.getElementById("typos").value = layout;
+  const times = [];
   for (const text of texts) {
     const shown = new Promise((resolve) =>
       new MutationObserver((changes, observer) => resolve(observer.disconnect())).observe(
@@ -49,11 +49,18 @@ TYPE = """async (texts, pause) => {
     const begin = performance.now();
     field.dispatchEvent(new Event("input"));
     await shown;
-    const milliseconds = performance.now() - begin;
-    answers.push([milliseconds, [...document.querySelectorAll("#keys :enabled")].map((key) => key.textContent)]);
+    times.push(performance.now() - begin);
     await new Promise((resolve) => setTimeout(resolve, pause));
   }
-  return answers;
+  return times;
+}"""
+FIND = """async (texts) => {
+  const words = [];
+  for (const text of texts) {
+    const { suggestions } = await serverModule.post("v1/suggest", { text, k: 4, learn: false, typos: null });
+    words.push(suggestions.slice(0, 3).map(({ word }) => word));
+  }
+  return words;
 }"""
 
 
@@ -132,7 +139,7 @@ def contexts_of(text, count):
 
 
 def expected(run, texts):
-    """Returns what the keys show for each text by the words that Python finds."""
+    """Returns the three words that Python finds for each text."""
     from kerasptb.reading import Writer, run_search  # noqa: PLC0415
     from kerasptb.serving.server import load_reader  # noqa: PLC0415
 
@@ -141,50 +148,49 @@ def expected(run, texts):
     for text in texts:
         typed = writer.split(reader.text_format.signs.read(text))
         context = reader.read_typed(typed.whole)
-        found = run_search(writer.keys(context, typed.prefix, NUM_WORDS, typed.begins), reader.after)
-        words.append(labels([word for word, _ in found.words], text[len(text) - len(typed.prefix.strip()) :]))
+        found = run_search(writer.keys(context, typed.prefix, 3, typed.begins), reader.after)
+        words.append([word for word, _ in found.words][:3])
     return words
 
 
-def labels(words, typed):
-    """Returns what the keys show of words whose beginning is typed: small letters as they are typed, none twice."""
-    shown = [typed + word[len(typed) :] if word == word.lower() else word for word in words]
-    return list(dict.fromkeys(shown))[:NUM_KEYS]
+def in_parts(function, texts):
+    """Returns what a function returns for parts of texts: a call of a browser may take two minutes."""
+    return [answer for i in range(0, len(texts), A_CALL) for answer in function(texts[i : i + A_CALL])]
 
 
-def folded(words):
-    """Returns words whatever their first letter: the page writes a capital where a sentence begins."""
-    return [word[:1].lower() + word[1:].replace("’", "'") for word in words]
-
-
-def typed_into(browser, texts, pause):
-    """Returns the milliseconds and the words of each text."""
-    groups = [texts[i : i + A_CALL] for i in range(0, len(texts), A_CALL)]
-    return [answer for group in groups for answer in browser.call(TYPE, group, pause)]
+def open_page(browser, path):
+    """Opens the page; returns the milliseconds until it has words."""
+    browser.before_each_page(SHOWN)
+    browser.get(path.as_uri())
+    return browser.call(WAIT)
 
 
 def measure(open_browser, path, typed, contexts, words):
     """Returns the row of a browser."""
+    shown = []
+    for _ in range(4):
+        with open_browser() as browser:
+            shown.append(open_page(browser, path))
     with open_browser() as browser:
-        browser.before_each_page(SHOWN)
-        empty, shown = memory_of(browser.pid), []
-        for _ in range(5):
-            browser.get("about:blank")
-            browser.get(path.as_uri())
-            shown.append(browser.call(WAIT))
-        times = [milliseconds for milliseconds, _ in typed_into(browser, typed, PAUSE_MS)]
-        found = [words for _, words in typed_into(browser, contexts, 0)]
+        empty = memory_of(browser.pid)
+        shown.append(open_page(browser, path))
+        times = {
+            layout: in_parts(lambda texts: browser.call(TYPE, texts, layout, PAUSE_MS), typed)  # noqa: B023
+            for layout in ("", "qwerty")
+        }
+        found = in_parts(lambda texts: browser.call(FIND, texts), contexts)
         memory = memory_of(browser.pid) - empty
         version = re.search(r"(?:Chrome|Firefox)/[\d.]+", browser.call("() => navigator.userAgent"))[0]
-    same = [folded(one) == folded(other) for one, other in zip(found, words, strict=True)]
     return {
         "browser": version,
         "bytes": path.stat().st_size,
         "shown_ms": round(float(np.median(shown)), 1),
-        "keystroke_ms": round(float(np.median(times)), 2),
-        "keystroke_99_ms": round(float(np.quantile(times, 0.99)), 2),
+        "keystroke_ms": round(float(np.median(times[""])), 2),
+        "keystroke_99_ms": round(float(np.quantile(times[""], 0.99)), 2),
+        "correcting_ms": round(float(np.median(times["qwerty"])), 2),
+        "correcting_99_ms": round(float(np.quantile(times["qwerty"], 0.99)), 2),
         "memory_mb": round(memory / 1e6, 1),
-        "same_words": sum(same),
+        "same_words": sum(one == other for one, other in zip(found, words, strict=True)),
         "contexts": len(contexts),
     }
 
