@@ -9,7 +9,9 @@ import numpy as np
 # What of the structs a caller cannot know, as functions.
 _SIZES = """
 #include "model.h"
-size_t sizes(int i) { return i == 0 ? sizeof(lm_search) : i == 1 ? LM_STATE_SIZE : LM_VOCABULARY_SIZE; }
+size_t sizes(int i) {
+  return i == 0 ? sizeof(lm_search) : i == 1 ? sizeof(lm_taps) : i == 2 ? LM_STATE_SIZE : LM_VOCABULARY_SIZE;
+}
 double total(const lm_search *search) { return search->prefix_probability; }
 """
 _WORD = 160
@@ -23,6 +25,7 @@ class _Typed(ctypes.Structure):
         ("begins", ctypes.c_int),
         ("prefix_size", ctypes.c_size_t),
         ("prefix", ctypes.c_char * _WORD),
+        ("letters", ctypes.c_char * _WORD),
     ]
 
 
@@ -48,8 +51,8 @@ class CModel:
         self._c = ctypes.CDLL(str(library))
         self._c.sizes.restype = self._c.lm_encode.restype = self._c.lm_read_signs.restype = ctypes.c_size_t
         self._c.lm_piece.restype, self._c.total.restype = ctypes.POINTER(ctypes.c_char), ctypes.c_double
-        search, self.state_size, self.vocabulary_size = (self._c.sizes(i) for i in range(3))
-        self._search = ctypes.create_string_buffer(search)
+        search, taps, self.state_size, self.vocabulary_size = (self._c.sizes(i) for i in range(4))
+        self._search, self._taps = ctypes.create_string_buffer(search), ctypes.create_string_buffer(taps)
 
     def read_signs(self, text):
         """Returns a text with the signs that the model knows."""
@@ -95,3 +98,13 @@ class CModel:
         found = self._c.lm_suggest(self._search, pointer, ctypes.byref(self.typed), k, words)
         pairs = [(words[i].text.decode(), words[i].probability) for i in range(found)]
         return pairs, self._c.total(self._search)
+
+    def suggest_typos(self, context, k, layout=2, points=None):
+        """Returns the words for what was split last, typed with errors, and what should be written; "" if it stays."""
+        words, correction = (_Word * k)(), _Word()
+        pointer, points = ctypes.c_void_p(context.ctypes.data), None if points is None else points.astype("float32")
+        where = None if points is None else ctypes.c_void_p(points.ctypes.data)
+        given = self._search, self._taps, pointer, ctypes.byref(self.typed), layout, where, k, words
+        found = self._c.lm_suggest_typos(*given, ctypes.byref(correction))
+        pairs = [(words[i].text.decode(), words[i].probability) for i in range(found)]
+        return pairs, correction.text.decode()

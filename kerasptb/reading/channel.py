@@ -125,7 +125,7 @@ class Channel(abc.ABC):
             whole: whether they are all of a word.
         """
         if trie not in self._tables:
-            self._tables[trie] = self._table(list(trie.symbols))
+            self._tables[trie] = self.table_of(list(trie.symbols))
         errors, n = self.errors, len(taps.text)
         table = self._tables[trie]
         likelihoods, strays = np.zeros((n, len(trie.symbols))), np.zeros(n)
@@ -155,7 +155,7 @@ class Channel(abc.ABC):
         return iter(())
 
     @abc.abstractmethod
-    def _table(self, symbols: list[str]) -> Any:
+    def table_of(self, symbols: list[str]) -> Any:
         """Returns what `_likelihoods` needs to know of S symbols, the last of which is the space."""
 
     @abc.abstractmethod
@@ -169,22 +169,27 @@ class Keyboard(Channel):
     Args:
         layout: a `Layout`, or what `load_layout` takes.
         errors: the `Errors`.
+
+    Attributes:
+        layout: the `Layout`.
+        width: the standard deviation of taps, in widths of a key.
     """
 
     def __init__(self, layout: Layout | str | os.PathLike[str] = "qwerty", errors: Errors | None = None) -> None:
         super().__init__(Errors() if errors is None else errors)
         self.layout = layout if isinstance(layout, Layout) else load_layout(os.fspath(layout))
-        self._width = width_of(self.errors.wrong, self.layout.height)
+        self.width = width_of(self.errors.wrong, self.layout.height)
 
     @functools.cached_property
-    def _of_keys(self):
+    def of_keys(self) -> np.ndarray:
         """P(key is hit | key is meant), float64 [K, K], the key that is meant first."""
         centres, half = self.layout.centres, np.array([0.5, self.layout.height / 2])
         away = centres[np.newaxis] - centres[:, np.newaxis]
-        shares = (_normal((away + half) / self._width) - _normal((away - half) / self._width)).prod(axis=2)
+        shares = (_normal((away + half) / self.width) - _normal((away - half) / self.width)).prod(axis=2)
         return (1 - _ANYWHERE) * shares + _ANYWHERE / len(centres)
 
-    def _table(self, symbols):
+    def table_of(self, symbols: list[str]) -> Any:
+        """Returns of S symbols their keys, capitals, shares that are typed with their accent, and small letters."""
         keys = np.array([self.layout.key_of(symbol) for symbol in symbols])
         upper = np.array([symbol != symbol.lower() for symbol in symbols])
         # A letter that has no key of its own is typed as another; with one it may be too.
@@ -209,9 +214,9 @@ class Keyboard(Channel):
         """P(tap | key is meant), float64 [K], or a density, and that of a tap of no letter."""
         num_keys = len(self.layout.keys)
         if point is None:
-            return self._of_keys[:, hit], 1 / num_keys
+            return self.of_keys[:, hit], 1 / num_keys
         squares = ((point - self.layout.centres) ** 2).sum(axis=1)
-        density = np.exp(-squares / (2 * self._width**2)) / (2 * math.pi * self._width**2)
+        density = np.exp(-squares / (2 * self.width**2)) / (2 * math.pi * self.width**2)
         anywhere = 1 / (num_keys * self.layout.height)
         return (1 - _ANYWHERE) * density + _ANYWHERE * anywhere, anywhere
 
@@ -239,7 +244,8 @@ class Confusions(Channel):
                 if len(parts) > 1:
                     yield text.replace(seen, meant), share ** len(parts)
 
-    def _table(self, symbols):
+    def table_of(self, symbols: list[str]) -> Any:
+        """Returns what each character is taken for, as a mapping, and what is of any other."""
         places = {symbol: place for place, symbol in enumerate(symbols)}
         seen = {character for _, character in self.shares if len(character) == 1} | set(symbols)
         values = {character: np.full(len(symbols), _ANYWHERE / len(symbols)) for character in seen}

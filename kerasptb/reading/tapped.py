@@ -191,7 +191,7 @@ class _TappedSearch(Search):
         )
         found = zip(ids.tolist(), values.tolist(), map(row_after, range(len(ids))), strict=True)
         if self._pieces.are_words:
-            found = self._without_whole(beginning, list(found), log_least)
+            found = iter([*self._without_whole(beginning, found, log_least)])  # all, since words are added meanwhile
         elif not beginning.written and self._lead and self._trie.space < len(self._trie.pieces):
             space = int(self._trie.pieces[self._trie.space])
             if space >= 0 and (value := float(after.log_probabilities[space])) > log_least:

@@ -10,7 +10,8 @@ enum { ROOM = 400, NUM_WORDS = 3 };
 static lm_context context;
 static lm_search search;
 static lm_typed typed;
-static lm_word words[NUM_WORDS];
+static lm_taps taps;
+static lm_word words[NUM_WORDS], correction;
 static uint32_t last = 1;
 
 static uint32_t draw(uint32_t below) {
@@ -52,6 +53,9 @@ int main(int num_arguments, char** arguments) {
     found = lm_suggest(&search, &context, &typed, NUM_WORDS, words);
     printf("%u %u %u %d %d %.3f", (unsigned)num_tokens, hash, (unsigned)typed.whole, typed.begins, found,
            search.prefix_probability);
+    for (i = 0; i < (size_t)found; i++) printf(" %.3f", words[i].probability);
+    found = lm_suggest_typos(&search, &taps, &context, &typed, (int)draw(4), 0, NUM_WORDS, words, &correction);
+    printf(" %d %.3f", found, search.prefix_probability);
     for (i = 0; i < (size_t)found; i++) printf(" %.3f", words[i].probability);
     printf("\n");
     free(drawn);

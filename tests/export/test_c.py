@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import math
 import random
 import shutil
 import subprocess
@@ -22,10 +23,14 @@ from kerasptb.data.tokenizers.prefixes import fold_case
 from kerasptb.export import ExportError, export_c
 from kerasptb.export import c as c_format
 from kerasptb.models import LanguageModel
-from kerasptb.reading import Writer, run_search
+from kerasptb.reading import Keyboard, Taps, Writer, run_search
 from kerasptb.reading.network_reader import NetworkReader
+from kerasptb.reading.tapped import MARGIN
 from kerasptb.runs import load_run
+from kerasptb.runs.files import WORDS
 from kerasptb.runs.quantized import load_quantized, save_quantized
+from kerasptb.runs.weights import save_weights
+from kerasptb.runs.words import load_words
 
 pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
 
@@ -73,6 +78,17 @@ def exported(model, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def tapped(model, make_run, tmp_path_factory):
+    """The same of a run whose words are known, and these."""
+    folder = tmp_path_factory.mktemp("c")
+    tokenizer = model.tokenizer
+    run = make_run(folder / "run", tokenizer, model.get_config(), data={"tokens": tokenizer.kind})
+    save_weights(model, run.weights_path("best"))
+    (run.folder / WORDS).write_text("once upon a time the cat sat on mat ran quick")
+    return CModel(compile_model(export_c(run, folder / "model", float32=True), "-O1")), load_words(run)
+
+
+@pytest.fixture(scope="module")
 def reader(model):
     return NetworkReader.of(model)
 
@@ -112,6 +128,43 @@ def test_the_same_words_are_on_the_keys(exported, reader, text):
     assert [word for word, _ in found] == [word for word, _ in words]
     np.testing.assert_allclose([value for _, value in found], [value for _, value in words], rtol=1e-4, atol=1e-9)
     assert total == pytest.approx(expected_total, rel=1e-4)
+
+
+def readings(reader, lexicon, text, points, k=3):
+    """Returns what a text's last word may be, typed with errors, in Python, and what should be written instead."""
+    writer, channel = Writer(reader.tokenizer), Keyboard("qwerty")
+    typed = writer.split(text)
+    context, taps = reader.read_typed(typed.whole), Taps.at(typed.prefix.strip(), points)
+    how = {"begins": typed.begins, "lexicon": lexicon}
+    found = run_search(writer.readings(context, taps, channel, k, whole=False, **how), reader.after)
+    odds = math.exp(MARGIN)
+    whole = run_search(writer.readings(context, taps, channel, 1, whole=True, least_odds=odds, **how), reader.after)
+    return found, "" if whole.corrected() == whole.literal else whole.corrected()
+
+
+# Letters and points; of the words some are known, so that the others are less likely.
+TYPED = ["the cat sat on the mst", "the cst", "teh", "the qyick", "Onve", "a timr", "it's tge", "the catsat", "(tje"]
+
+
+@pytest.mark.parametrize("text", TYPED)
+@pytest.mark.parametrize("with_points", [False, True])
+def test_words_typed_with_errors_are_those_of_python(model, reader, tapped, text, with_points):
+    c, lexicon = tapped
+    if reader.tokenizer.kind == "characters" and len(text.split()[-1]) > 4:
+        pytest.skip("bytes have too many ways to write it")
+    whole, prefix, _ = c.split(text)
+    letters, points = text[-len(prefix.strip()) :], None
+    if with_points:
+        keyboard = Keyboard("qwerty").layout
+        points = keyboard.centres[[max(keyboard.key_of(letter), 0) for letter in letters]] + np.array([0.2, -0.1])
+    context = c.begin()
+    c.read(context, c.encode(whole))
+    words, correction = c.suggest_typos(context, 3, points=points)
+    expected, corrected = readings(reader, lexicon, text, points)
+    assert [word for word, _ in words] == [word for word, _ in expected.words]
+    # Of several ways to write a word, not quite the same are met.
+    np.testing.assert_allclose([p for _, p in words], [p for _, p in expected.words], rtol=0.03)
+    assert correction == corrected
 
 
 # Characters of newer versions of Unicode are letters to some libraries only, and four separators white space to some.
@@ -211,7 +264,7 @@ def test_compilers_agree_and_nothing_is_read_outside_arrays(name, exported, mode
     strict = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-O2"]
     sources = ["-DLM_MOST_WORDS=3", "-DLM_MOST_ROWS=24", "fuzz_model.c", "model.c", "-lm"]
     subprocess.run([*command, *strict, "-o", "fuzz", *sources], check=True, cwd=folder)
-    num_texts = "10000" if name == "sanitizers" else "300"
+    num_texts = "300" if name != "sanitizers" else "10000" if model.tokenizer.kind == "words" else "1000"
     lines = subprocess.run([*emulator, folder / "fuzz", num_texts], capture_output=True, text=True, check=True).stdout
     subprocess.run(["cc", "-O3", "-o", "native", *sources], check=True, cwd=folder)
     native = subprocess.run([folder / "native", num_texts], capture_output=True, text=True, check=True).stdout

@@ -16,9 +16,12 @@ from kerasptb.export.destination import atomic_folder
 from kerasptb.export.source import resolve
 from kerasptb.models import LanguageModel
 from kerasptb.models.portable import ExportError, PortableNetwork, check_backend
-from kerasptb.runs import Run
+from kerasptb.runs import Run, load_run
+from kerasptb.runs.words import load_words
 
 SOURCES = Path(__file__).parent
+# Of the runtime: the network and texts, typing with errors, and the search.
+PARTS = ("runtime.c", "taps.c", "search.c")
 # Numbers that compilers take as a source in reasonable time: gcc 12 needs 90 bytes of memory for each.
 _MOST_NUMBERS = 40_000_000
 _A_LINE = 32
@@ -50,6 +53,8 @@ def export_c(
         OSError: if a file cannot be written.
     """
     check_backend("A source in C")
+    if isinstance(run_or_model, str | os.PathLike):
+        run_or_model = load_run(run_or_model)
     model, _ = resolve(run_or_model)
     network = PortableNetwork(model)
     if (size := sum(weight.shape.num_elements() for weight in network.weights)) > _MOST_NUMBERS:
@@ -57,8 +62,9 @@ def export_c(
             f"Expected a model of at most {_MOST_NUMBERS:,} weights, since compilers take no larger source; --format "
             f"litert has any. Received: {size:,}"
         )
-    tables = tables_of(network, model.text_format or USUAL, float32)
-    constants = {**sizes_of(network), "LM_FLOAT": int(float32)}
+    lexicon = load_words(run_or_model) if isinstance(run_or_model, Run) else None
+    tables = tables_of(network, model.text_format or USUAL, lexicon, float32)
+    constants = {**sizes_of(network, tables), "LM_FLOAT": int(float32)}
     with atomic_folder(folder) as temporary:
         (temporary / "model.h").write_text(_header(constants, Path(folder).name), encoding="utf-8")
         (temporary / "model.c").write_text(_source(tables), encoding="utf-8")
@@ -94,9 +100,9 @@ def _source(tables: Tables) -> str:
         "{" + ", ".join(name_of(f"matrix_{i}_{name}", value) for name, value in matrix.items()) + "}"
         for i, matrix in enumerate(tables.matrices)
     ]
-    runtime = (SOURCES / "runtime.c").read_text(encoding="utf-8")
+    runtime = [(SOURCES / name).read_text(encoding="utf-8") for name in PARTS]
     struct = f"static const lm_tables tables = {{\n{', '.join(fields)},\n{{{', '.join(matrices)}}}}};\n"
-    return "\n".join(['#include "model.h"', "", *arrays, struct, runtime])
+    return "\n".join(['#include "model.h"', "", *arrays, struct, *runtime])
 
 
 def _array(name, array):

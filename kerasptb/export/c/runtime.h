@@ -34,6 +34,9 @@
 /* Bytes of a word with the 0 behind it; longer words are not found, nor those that begin with so many letters. */
 #define LM_WORD_BYTES 160
 
+/* Keys that were hit, of a word that may be typed with errors; longer ones are not looked for. */
+#define LM_MOST_TAPS 40
+
 /* What the model knows after some tokens. */
 typedef struct {
   float state[LM_STATE_SIZE];                  /* h and c of each layer */
@@ -46,7 +49,8 @@ typedef struct {
   size_t typed;       /* bytes of the word that is being typed, at the text's end, without the space before it */
   int begins;         /* whether it comes without a space before it, as behind an opening quote */
   size_t prefix_size; /* bytes of `prefix` */
-  char prefix[LM_WORD_BYTES]; /* in small letters, with the space before it; empty if anything may come */
+  char prefix[LM_WORD_BYTES];  /* in small letters, with the space before it; empty if anything may come */
+  char letters[LM_WORD_BYTES]; /* as it is typed, without the space; nothing if it has no room */
 } lm_typed;
 
 /* A word that may come next. */
@@ -70,11 +74,26 @@ typedef struct {
   int32_t row, token;
 } lm_found;
 
+/* What keys that were hit say of the letters that were meant, and how the rows of a search align with them: a row has
+ * two of numbers, that of its letters and that without the last of them. */
+typedef struct {
+  int32_t num_taps, is_whole; /* whether they are all of the word */
+  double likelihoods[LM_NUM_SYMBOLS][LM_MOST_TAPS], strays[LM_MOST_TAPS], omitted[LM_NUM_SYMBOLS];
+  double values[LM_MOST_ROWS][2][LM_MOST_TAPS + 1], bounds[LM_MOST_ROWS];
+  int32_t last[LM_MOST_ROWS];                         /* the symbol of the last letter, -1 for none */
+  double path[LM_MOST_LETTERS + 2][LM_MOST_TAPS + 1]; /* rows of the letters of a token */
+  int32_t path_ends[LM_MOST_LETTERS + 1], path_symbols[LM_MOST_LETTERS + 1];
+} lm_taps;
+
 /* What a search works with: about LM_MOST_ROWS * LM_STATE_SIZE * 4 bytes, and its results but for the words. */
 typedef struct {
   double prefix_probability; /* that the next word begins with the prefix */
   const lm_context* context;
   const lm_typed* typed;
+  lm_taps* taps;                 /* 0 if nobody errs */
+  double at_least, least_share;  /* the least probability that is looked for, and its share of what was found */
+  double round_share, row_share; /* of the last word's probability: of what a round of rows is for, and of its rows */
+  int32_t width;                 /* rows of a round */
   int32_t num_words, num_rows, num_waiting, num_found, left;
   int32_t ways[LM_WORD_BYTES]; /* how many more beginnings are read of those that write as much of the prefix */
   lm_beginning rows[LM_MOST_ROWS];
@@ -112,6 +131,19 @@ void lm_read(lm_context* context, const int32_t* tokens, size_t num_tokens);
  *
  * Returns how many there are, the likeliest first; fewer if the others are all but impossible. */
 int lm_suggest(lm_search* search, const lm_context* context, const lm_typed* typed, int num_words, lm_word* words);
+
+/* Layouts of keys. */
+enum { LM_AZERTY, LM_PORTUGUESE, LM_QWERTY, LM_QWERTZ };
+
+/* Finds the likeliest words for a word that may be typed with errors, as `lm_suggest` does for what is typed.
+ *
+ * `points` are where the keys were hit: x and y of each letter, in widths of a key from the corner of the keys; 0 if
+ * that is not known. The words may go on, what is typed may be among them, and their probabilities are those that they
+ * come and are typed so; `search->prefix_probability` is that of all. `correction` is the word that is to be written
+ * instead if a space or a sign follows; its text is empty if the word stays. Words longer than LM_MOST_TAPS letters
+ * stay. */
+int lm_suggest_typos(lm_search* search, lm_taps* taps, const lm_context* context, const lm_typed* typed, int layout,
+                     const float* points, int num_words, lm_word* words, lm_word* correction);
 
 /* What follows is what a model is made of: tables that are generated. */
 
@@ -151,6 +183,23 @@ enum {
   LM_UNSPACED = 64 /* of a script without spaces between words */
 };
 
+/* How a person may err. */
+enum {
+  LM_RATE_WRONG,
+  LM_RATE_OMITTED,
+  LM_RATE_UNDOUBLED,
+  LM_RATE_DOUBLED,
+  LM_RATE_STRAY,
+  LM_RATE_EXCHANGED,
+  LM_RATE_UNSPACED,
+  LM_RATE_SPACED,
+  LM_RATE_SILENT,
+  LM_RATE_PLAIN,
+  LM_RATE_UNSHIFTED,
+  LM_RATE_SHIFTED,
+  LM_RATE_UNKNOWN
+};
+
 enum { LM_OF_WORDS, LM_OF_SUBWORDS, LM_OF_BYTES };
 
 typedef struct {
@@ -173,5 +222,18 @@ typedef struct {
   const uint32_t* classes;    /* [num_classes]: the first character of a range << 8 | what those up to the next are */
   const int32_t* cases;       /* [num_cases][4]: first, last, distance between, what makes them small */
   const uint8_t* signs;       /* of each sign: its bytes, as a word begins, elsewhere; each with its size before it */
+  int32_t num_symbols, num_nodes, space, num_known;
+  const uint32_t* symbols; /* [num_symbols]: the characters of tokens that write words, sorted, and the space last */
+  const int32_t* nodes;    /* [num_nodes][3], a trie of these tokens: a symbol, the node after its last descendant, and
+                            * the token that ends there or -1; those that begin with a space are last, from `space` on */
+  const uint32_t*
+      known;            /* [num_known], sorted: hashes of the words that are known, in small letters; none if all are */
+  const float* rates;   /* how often a person errs, in the order of LM_RATE_WRONG and so on */
+  const uint32_t* keys; /* [4][40], the characters of the keys of the layouts, 0 behind them */
+  const float* key_shapes;  /* [4][2]: the height of a key, and the standard deviation of taps */
+  const float* key_centres; /* [4][40][2] */
+  const float* key_hits;    /* [4][40][40]: how often a key is hit where another is meant, the meant one first */
+  const int8_t* key_of;     /* [4][num_symbols], the key of each symbol, -1 for none */
+  const uint8_t* is_plain;  /* [4][num_symbols], whether it is typed as another, without its accent */
   lm_matrix matrices[LM_MOST_MATRICES]; /* the layers': gates i, f, c, o of the inputs and h; any projection; logits */
 } lm_tables;

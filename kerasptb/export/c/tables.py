@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from kerasptb.data import Subwords, Vocabulary
+from kerasptb.data.lexicon import Lexicon
 from kerasptb.data.scripts import is_unspaced
 from kerasptb.data.text_format import TextFormat
 from kerasptb.data.tokenizers.prefixes import fold_case
 from kerasptb.data.tokenizers.ptb_words import NUMBER
+from kerasptb.export.c.taps import fields_of_taps
 from kerasptb.models.portable import ExportError, PortableNetwork
 from kerasptb.reading.writer import Writer
 from kerasptb.runs.quantized import quantize_rows
@@ -23,20 +25,6 @@ _KINDS = ("words", "subwords", "characters")
 _LETTER, _MARK, _DIGIT, _NUMBER, _SPACE, _OPENING, _UNSPACED = (1 << i for i in range(7))
 _LAST = 0x110000
 _LANES = 32
-
-
-def sizes_of(network: PortableNetwork) -> dict[str, int]:
-    """Returns the sizes of a network that C needs as constants, by their names."""
-    layers = network.recurrent
-    inputs = [layer.weights[0].shape[0] + layer.units for layer in layers] + [layers[-1].units]
-    between = [layer.units for layer in network.dense[:-1]]
-    return {
-        "LM_VOCABULARY_SIZE": network.vocabulary_size,
-        "LM_STATE_SIZE": sum(network.state_sizes.values()),
-        "LM_MOST_INPUTS": _padded_size(max([*inputs, *between, network.embeddings.shape[1]])),
-        "LM_MOST_OUTPUTS": max([*(4 * layer.units for layer in layers), *between]),
-        "LM_MOST_MATRICES": len(layers) + len(network.dense),
-    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +40,26 @@ class Tables:
     matrices: list[dict[str, Any]]
 
 
-def tables_of(network: PortableNetwork, text_format: TextFormat, is_float: bool) -> Tables:
+def sizes_of(network: PortableNetwork, tables: Tables) -> dict[str, int]:
+    """Returns the sizes of a network and its tables that C needs as constants, by their names."""
+    layers = network.recurrent
+    inputs = [layer.weights[0].shape[0] + layer.units for layer in layers] + [layers[-1].units]
+    between = [layer.units for layer in network.dense[:-1]]
+    return {
+        "LM_VOCABULARY_SIZE": network.vocabulary_size,
+        "LM_STATE_SIZE": sum(network.state_sizes.values()),
+        "LM_MOST_INPUTS": _padded_size(max([*inputs, *between, network.embeddings.shape[1]])),
+        "LM_MOST_OUTPUTS": max([*(4 * layer.units for layer in layers), *between]),
+        "LM_MOST_MATRICES": len(layers) + len(network.dense),
+        "LM_NUM_SYMBOLS": tables.fields["num_symbols"],
+        "LM_MOST_LETTERS": int(np.diff(tables.fields["pieces_ends"], prepend=0).max()),
+    }
+
+
+def tables_of(network: PortableNetwork, text_format: TextFormat, lexicon: Lexicon | None, is_float: bool) -> Tables:
     """Returns the `Tables` of a network and its tokenizer, with weights in float32 or in 8 bits.
+
+    Words that the lexicon lacks are less likely where one types with errors; without it none is.
 
     Raises:
         ExportError: the tokenizer has rules that are not in C.
@@ -91,6 +97,7 @@ def tables_of(network: PortableNetwork, text_format: TextFormat, is_float: bool)
         "classes": classes,
         "cases": cases,
         "signs": np.frombuffer(b"".join(signs), "uint8"),
+        **fields_of_taps(tokenizer, lexicon),
     }
     return Tables(fields, matrices)
 
