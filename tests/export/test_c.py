@@ -143,13 +143,14 @@ def readings(reader, lexicon, text, points, k=3):
 
 
 # Letters and points; of the words some are known, so that the others are less likely.
-TYPED = ["the cat sat on the mst", "the cst", "teh", "the qyick", "Onve", "a timr", "it's tge", "the catsat", "(tje"]
+TYPED = ["the cat sat on the mst", "the cst", "teh", "the qyick", "Onve", "a timr", "it's the ca", "the catsat", "(tje"]
 
 
 @pytest.mark.parametrize("text", TYPED)
 @pytest.mark.parametrize("with_points", [False, True])
 def test_words_typed_with_errors_are_those_of_python(model, reader, tapped, text, with_points):
     c, lexicon = tapped
+    text = reader.text_format.signs.read(text)
     if reader.tokenizer.kind == "characters" and len(text.split()[-1]) > 4:
         pytest.skip("bytes have too many ways to write it")
     whole, prefix, _ = c.split(text)
@@ -162,8 +163,7 @@ def test_words_typed_with_errors_are_those_of_python(model, reader, tapped, text
     words, correction = c.suggest_typos(context, 3, points=points)
     expected, corrected = readings(reader, lexicon, text, points)
     assert [word for word, _ in words] == [word for word, _ in expected.words]
-    # Of several ways to write a word, not quite the same are met.
-    np.testing.assert_allclose([p for _, p in words], [p for _, p in expected.words], rtol=0.03)
+    np.testing.assert_allclose([p for _, p in words], [p for _, p in expected.words], rtol=5e-3)
     assert correction == corrected
 
 
