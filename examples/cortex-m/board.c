@@ -17,6 +17,7 @@ extern int main(void);
 
 static void reset(void) {
   COPROCESSORS |= 0xF << 20;                                 /* the floating-point unit's */
+  __asm volatile("dsb\n isb");                               /* from the next instruction on */
   memset(stack, UNUSED, (size_t)(stack_end - stack) - KEPT); /* but what is in use now */
   memcpy(data, data_in_flash, (size_t)(data_end - data));
   memset(bss, 0, (size_t)(bss_end - bss));
