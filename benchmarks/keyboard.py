@@ -5,9 +5,8 @@
 All are trained on the training text of the first run's corpus, and type the first words of its test text with three
 keys, by the rules of kerasptb/evaluation/keyboard.py.
 
-- The n-gram is of our own making: interpolated Kneser-Ney of order 3 (Chen and Goodman, 1999, "An Empirical Study of
-  Smoothing Techniques for Language Modeling"), with one discount for each order, n1 / (n1 + 2 n2). Its perplexity is
-  reported, to be compared with published ones.
+- The n-gram is the interpolated Kneser-Ney trigram of kerasptb/ops/kneser_ney.py, with all n-grams of the text. Its
+  perplexity is reported, to be compared with published ones.
 - Presage (Debian's packages `presage` and `libpresage1v5`) is called through its C interface, with its smoothed
   trigrams of the training text, in a database of its own text2ngram, and its recency predictor, as it is packaged.
   It is asked for six words, of which `unk` and `n` are left out, as for the others. It splits some words otherwise
@@ -20,12 +19,12 @@ keys, by the rules of kerasptb/evaluation/keyboard.py.
 import argparse
 import ctypes
 import dataclasses
+import itertools
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +36,7 @@ from kerasptb.data.tokenizers.written_text import is_of_word
 from kerasptb.evaluation import Typist, evaluate_keyboard
 from kerasptb.evaluation.keyboard import Shown, TypedCounts
 from kerasptb.export import export_litert
+from kerasptb.ops.kneser_ney import kneser_ney
 from kerasptb.runs import load_run
 
 _BLOCK = 250
@@ -71,7 +71,7 @@ _CONFIGURATION = """<?xml version="1.0" encoding="UTF-8" standalone="no" ?>
 
 
 class KneserNey:
-    """An interpolated Kneser-Ney trigram.
+    """An interpolated Kneser-Ney trigram, whose contexts go on over the ends of lines.
 
     Args:
         ids: int32 [N], the training text.
@@ -79,52 +79,35 @@ class KneserNey:
     """
 
     def __init__(self, ids, vocabulary_size):
-        trigrams = Counter(zip(ids, ids[1:], ids[2:], strict=False))
-        bigrams = Counter((v, w) for _, v, w in trigrams)  # in how many contexts they come
-        unigrams = np.zeros(vocabulary_size)
-        for _, w in bigrams:
-            unigrams[w] += 1
-        # A word that never comes gets the share that discounting leaves.
-        discount = self._discount(unigrams[unigrams > 0])
-        left = discount * np.count_nonzero(unigrams) / unigrams.sum()
-        self._unigram = np.maximum(unigrams - discount, 0) / unigrams.sum() + left / vocabulary_size
-        self._bigram = self._rows(bigrams)
-        self._trigram = self._rows(trigrams)
+        self._orders = kneser_ney(ids, end=-1, size=vocabulary_size, order=3, least=1, most=3 * len(ids))
+        self._size = vocabulary_size + 1  # what begins the text is a word, too
+        self._keys = [self._keys_of(ngrams.words) for ngrams in self._orders]
+        self._contexts = [self._keys_of(ngrams.words[:, :-1]) for ngrams in self._orders]
 
-    def probabilities(self, before, last):
-        """Returns the probabilities of the next word after two, float64 [V]."""
-        row = self._unigram
-        for table, context in ((self._bigram, last), (self._trigram, (before, last))):
-            if context in table:
-                words, discounted, left = table[context]
-                row = left * row
-                row[words] += discounted
-        return row
+    def probabilities(self, *before):
+        """Returns the probabilities of the next word after at most two, float64 [V]."""
+        row = self._orders[0].probabilities
+        for n, (shorter, longer) in enumerate(itertools.pairwise(self._orders), 1):
+            (context,) = self._keys_of(np.array([before[-n:]]))
+            first, last = np.searchsorted(self._contexts[n], [context, context + 1])
+            if first == last:
+                break
+            row = row * shorter.backoffs[np.searchsorted(self._keys[n - 1], context)]
+            row[longer.words[first:last, -1]] = longer.probabilities[first:last]
+        return row[:-1]
 
-    def _rows(self, counts):
-        discount = self._discount(np.array(list(counts.values())))
-        grouped = defaultdict(list)
-        for ngram, count in counts.items():
-            grouped[ngram[0] if len(ngram) == 2 else ngram[:-1]].append((ngram[-1], count))
-        rows = {}
-        for context, pairs in grouped.items():
-            words, each = np.array(pairs).T
-            rows[context] = words, (each - discount) / each.sum(), discount * len(each) / each.sum()
-        return rows
-
-    @staticmethod
-    def _discount(counts):
-        once, twice = np.count_nonzero(counts == 1), np.count_nonzero(counts == 2)
-        return once / (once + 2 * twice)
+    def _keys_of(self, words):
+        """Returns a number for each row of words; they are sorted as the n-grams are."""
+        return words @ self._size ** np.arange(words.shape[1])[::-1]
 
 
 def type_with_n_gram(corpus, ids):
     """Returns the `KeyboardEvaluation`, and the perplexity of the words typed."""
-    model, typist, loss = KneserNey(corpus.train.tolist(), len(corpus.vocabulary)), Typist(corpus.vocabulary), 0.0
+    model, typist, loss = KneserNey(corpus.train, len(corpus.vocabulary)), Typist(corpus.vocabulary), 0.0
     ids = ids.tolist()
     for first in range(1, len(ids), _BLOCK):
         places = range(first, min(first + _BLOCK, len(ids)))
-        scores = np.stack([model.probabilities(ids[t - 2] if t > 1 else None, ids[t - 1]) for t in places])
+        scores = np.stack([model.probabilities(*ids[max(t - 2, 0) : t]) for t in places])
         words = np.array([ids[t] for t in places])
         loss -= np.log(scores[np.arange(len(words)), words]).sum()
         typist.type(scores, words)

@@ -24,6 +24,7 @@ import numpy as np
 
 from benchmarks import machine
 from kerasptb.data.sources.sample import read_sample
+from kerasptb.data.tokenizers.prefixes import fold_bytes
 from kerasptb.data.tokenizers.tokenizer import EOS
 from kerasptb.data.tokenizers.written_text import comes_unspaced, is_of_word
 from kerasptb.reading import pieces_of, run_search, search_words
@@ -78,7 +79,7 @@ class Exhaustive:
 
     def __init__(self, reader, context, prefix, begins, k):
         self._reader, self._pieces = reader, pieces_of(reader.tokenizer)
-        self._prefix, self._begins, self._k = prefix, begins, k
+        self._prefix, self._begins, self._k = fold_bytes(prefix), begins, k
         self._words, self._waiting, self._order, self._total = {}, [], itertools.count(), 0.0
         self._add(context, "", -self._pieces.log_given(context.log_probabilities, prefix, begins))
 
@@ -87,10 +88,13 @@ class Exhaustive:
         while some := self._likely():
             contexts = self._reader.extend([each[2] for each in some], [each[4] for each in some])
             for (value, _, _, written, _), after in zip(some, contexts, strict=True):
-                if len(written) >= len(self._prefix) and written.strip():
+                if written.strip() and not self._rest(written):
                     self._found(written, math.exp(-value) * self._pieces.end_probability(after.log_probabilities))
                 self._add(after, written, -value)
         return sorted(self._words.items(), key=lambda pair: -pair[1])
+
+    def _rest(self, written):
+        return self._prefix[len(fold_bytes(written)) :]
 
     def _likely(self):
         some, least = [], self._least()
@@ -104,7 +108,7 @@ class Exhaustive:
         return math.log(least) if least else -math.inf
 
     def _add(self, context, written, before):
-        following, rest = context.log_probabilities, self._prefix[len(written) :]
+        following, rest = context.log_probabilities, self._rest(written)
         if rest or not (written or self._begins):
             ids = self._pieces.fitting(rest)
         else:

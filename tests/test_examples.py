@@ -8,6 +8,7 @@ import math
 import os
 import re
 import shutil
+import subprocess
 import zlib
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import nbformat
 import pytest
 
 import kerasptb
+from kerasptb.data import Vocabulary
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(path.name for path in EXAMPLES.glob("*.py"))
@@ -96,7 +98,7 @@ def ptb():
 
 def test_the_table_of_the_examples_names_each_file():
     table = (EXAMPLES / "README.md").read_text(encoding="utf-8")
-    files = {path.name for path in EXAMPLES.iterdir() if path.is_file() and path.name != "README.md"}
+    files = {path.name for path in EXAMPLES.iterdir() if path.is_file() and path.name != "README.md"} | {"cortex-m"}
     assert set(re.findall(r"^\| \[`(.+?)`\]", table, flags=re.MULTILINE)) == files
     assert len(SCRIPTS) == 11
 
@@ -426,3 +428,25 @@ def test_a_model_chooses_among_what_a_recogniser_heard(tmp_path):
     assert heard == chosen > 0
     assert all(a.split(None, 1)[1] == b.split(None, 1)[1] for a, b in zip(lines[1::3], lines[2::3], strict=False))
     assert errors("--weight", "2")[1] < heard  # it has read what was said
+
+
+@pytest.mark.slow
+def test_a_microcontroller_suggests_the_same_words(tmp_path):
+    if missing := [program for program in ("arm-none-eabi-gcc", "qemu-system-arm") if shutil.which(program) is None]:
+        pytest.skip(f"{' and '.join(missing)}: not installed")
+    words = "<eos> <unk> The if the is a of target targets temporary value mutable name new next not object set"
+    vocabulary = Vocabulary(words.split())
+    model = kerasptb.LanguageModel(
+        len(vocabulary), 8, (11, 9), batch_size=1, num_steps=5, init_scale=1.0, seed=4, tokenizer=vocabulary
+    )
+    kerasptb.export_c(model, tmp_path / "model")
+    shutil.copytree(EXAMPLES / "cortex-m", tmp_path / "cortex-m")
+    command = ["make", "--silent", "-C", tmp_path / "cortex-m", "MODEL=../model", "run"]
+    output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=120).stdout
+    found = re.findall(r"^(\w.*):(.*)$", output, flags=re.MULTILINE)
+    assert len(found) == 3
+    for text, words in found:
+        expected = kerasptb.suggest(model, text, 3, complete=True)
+        assert words.split() == [suggestion.word for suggestion in expected], text
+        assert len(expected) >= 3 - text.endswith("target")
+    assert 1000 < int(re.search(r"(\d+) bytes of stack", output)[1]) < 16 * 1024

@@ -39,7 +39,6 @@ class WordPieces:
         self.is_whole = np.array([self.are_words or _is_sign(text) for text in self.written])
         self.going_on, self._ending = np.flatnonzero(~self.ends_word), np.flatnonzero(self.ends_word)
         self.after_space = np.flatnonzero([bool(text) and not text[0].isspace() for text in self.written])
-        self._lengths = np.array(list(map(len, self.written)))
         self._ended: weakref.WeakKeyDictionary[Context, float] = weakref.WeakKeyDictionary()
 
     @functools.cached_property
@@ -68,25 +67,25 @@ class WordPieces:
             return bool(letters) and not any(map(str.isspace, letters))
         return text == " " or (bool(letters) and all(is_of_word(each) and _is_character(each) for each in letters))
 
-    def fitting(self, prefix: str) -> np.ndarray:
-        """Returns the ids of the pieces that may come next where a prefix is to be written, int [M].
+    def fitting(self, rest: bytes) -> np.ndarray:
+        """Returns the ids of the pieces that may come next where the rest of a prefix is to be written, int [M].
 
         Args:
-            prefix: what is to be written, with the space before it, whatever the case; "" where anything may begin.
+            rest: what is to be written, with the space before it, as `fold_bytes` has it; b"" where anything may begin.
         """
-        if not prefix:
+        if not rest:
             return self._ending
-        ids = self._prefixes.beginning(prefix)
-        return ids if self.are_words else np.sort(np.append(ids, self._prefixes.beginning_of(prefix)))
+        ids = self._prefixes.beginning_with(rest)
+        return ids if self.are_words else np.sort(np.append(ids, self._prefixes.beginning_of(rest)))
 
     def going_on_above(self, log_probabilities: np.ndarray, least: float) -> np.ndarray:
         """Returns the ids of the pieces that go on with a word whose log probability is above the least, int [M]."""
         likely = np.flatnonzero(log_probabilities > least)
         return likely[~self.ends_word[likely]]
 
-    def covers(self, ids: np.ndarray, prefix: str) -> np.ndarray:
-        """Returns which of the pieces that fit write a whole prefix, bool [M]."""
-        return self._lengths[ids] >= len(prefix)
+    def covers(self, ids: np.ndarray, rest: bytes) -> np.ndarray:
+        """Returns which of the pieces that fit write the whole rest of a prefix, bool [M]."""
+        return self._prefixes.sizes[ids] >= len(rest)
 
     def ids_of(self, words: Collection[str]) -> list[int]:
         """Returns the ids of the pieces that are one of some words, which ends at once."""
@@ -115,7 +114,7 @@ class WordPieces:
         """
         if self.are_words or begins or prefix[:1] not in ("", " "):
             return 0.0
-        return math.log(max(mass(log_probabilities[self.fitting(prefix[:1])]), 1e-30))
+        return math.log(max(mass(log_probabilities[self.fitting(prefix[:1].encode())]), 1e-30))
 
 
 @functools.lru_cache(8)

@@ -13,6 +13,7 @@ from collections.abc import Collection, Container, Generator
 
 import numpy as np
 
+from kerasptb.data.tokenizers.prefixes import fold_bytes
 from kerasptb.reading.context import Beginning, Context
 from kerasptb.reading.pieces import WordPieces, mass, word_of
 from kerasptb.reading.search import NextWords, Pace, Search, log
@@ -21,7 +22,7 @@ from kerasptb.reading.search import NextWords, Pace, Search, log
 _MAX_PREFIX = 40
 # Nor are words of a smaller share of the prefix's probability.
 _LEAST_SHARE = 1e-5
-# Beginnings that are read of those that write as much of a prefix: a letter may be small or a capital.
+# Beginnings that are read of those that write as many bytes of a prefix: a letter may be small or a capital.
 _WAYS = 4
 # A search of equally likely pieces ends after so many beginnings, with so many more for each word that is asked for.
 _MOST_ROWS, _ROWS_A_WORD = 64, 16
@@ -47,13 +48,14 @@ def search_words(
 
     Where a word has several ways to be written, its probability is the sum of those of 0.7 of the k-th word's, and of
     others that were met. Two limits keep a search short where much is equally likely: of the beginnings that write as
-    much of the prefix four are read, and 64 + 16 k others.
+    many bytes of the prefix four are read, and 64 + 16 k others.
 
     Args:
         pieces: the `WordPieces`.
         context: the `Context` after the text before the word.
-        prefix: how the word begins, with the space before it; "" if the text before ends with a whole word, after which
-            anything may come. The probabilities are those given that it has ended, and that the space comes.
+        prefix: how the word begins, with the space before it, whatever the case; "" if the text before ends with a
+            whole word, after which anything may come. The probabilities are those given that it has ended, and that the
+            space comes. Of a letter that several pieces write, as bytes do `é`, only the small one is found.
         k: number of words.
         exclude: words that are left out.
         begins: whether a word comes without a space before it, see `comes_unspaced`.
@@ -82,7 +84,7 @@ def search_words(
 
 def _likeliest_words(pieces, log_probabilities, prefix, k, at_least, left_out):
     """Returns the `NextWords` of a vocabulary of words: nothing has to be read."""
-    log_probabilities, ids = log_probabilities.copy(), pieces.fitting(prefix)
+    log_probabilities, ids = log_probabilities.copy(), pieces.fitting(fold_bytes(prefix))
     log_probabilities[left_out] = -np.inf
     values = log_probabilities[ids]
     total = mass(values)
@@ -97,60 +99,63 @@ class _PrefixSearch(Search):
     least_share = _LEAST_SHARE
 
     def __init__(self, pieces, prefix, k, exclude, begins, at_least, beside):
-        super().__init__(pieces, k, exclude, at_least, beside, _MOST_ROWS + _ROWS_A_WORD * k + _WAYS * len(prefix))
-        self._prefix, self._begins = prefix, begins
+        self._prefix, self._begins = fold_bytes(prefix), begins
+        size = len(self._prefix)
+        super().__init__(pieces, k, exclude, at_least, beside, _MOST_ROWS + _ROWS_A_WORD * k + _WAYS * size)
         self.pace = _WAYS_ADD_UP if pieces.has_ways else _ONE_WAY
-        self._ways = [_WAYS] * len(prefix)
+        self._ways = [_WAYS] * size  # by the bytes of the prefix that are left to write
+
+    def _rest(self, written):
+        """Returns what is left to write of the prefix, in bytes: a letter may be written by several pieces."""
+        if len(written) >= len(self._prefix):
+            return b""  # no text has fewer bytes than characters
+        return self._prefix[len(fold_bytes(written)) :]
 
     def _end(self, beginning, after):
-        if len(beginning.written) >= len(self._prefix) and beginning.written.strip():
+        if beginning.written.strip() and not self._rest(beginning.written):
             ended = self._pieces.end_after(after)
             self._add(beginning.written, math.exp(beginning.log_probability) * ended)
 
     def _follow(self, beginning, after, least):
         written, before, following = beginning.written, beginning.log_probability, after.log_probabilities
-        if written.strip() and len(written) >= len(self._prefix):
+        rest = self._rest(written)
+        if written.strip() and not rest:
             ids = self._pieces.going_on_above(following, self._log_least(least) - before)
             self._wait(beginning, after, _likeliest(ids, following[ids], self._left))
             return
-        ids, values = self._next(written, following)
-        if not written or len(written) < len(self._prefix):
-            self._total += math.exp(before) * mass(values[self._covers(written, ids)])
+        ids, values = self._next(written, rest, following)
+        if not written or rest:
+            self._total += math.exp(before) * mass(values[self._pieces.covers(ids, rest)])
         if not written.strip():
-            ids, values = self._without_beside(beginning, ids, values)
+            ids, values = self._without_beside(beginning, rest, ids, values)
         likely = np.flatnonzero(values > self._log_least(least) - before)
         ids, values = ids[likely], values[likely]
-        ends = self._pieces.is_whole[ids] & self._covers(written, ids)
+        ends = self._pieces.is_whole[ids] & self._pieces.covers(ids, rest)
         self._add_whole(beginning, ids[ends], values[ends])
         self._wait(beginning, after, _likeliest(ids[~ends], values[~ends], self._left))
 
-    def _next(self, written, following):
+    def _next(self, written, rest, following):
         """Returns the ids of the pieces that may follow what has no letter yet, or less than the prefix, and values."""
-        rest = self._prefix[len(written) :]
         ids = self._pieces.fitting(rest) if rest or not (written or self._begins) else self._pieces.after_space
         if self._exclude and not written.strip():
             following = following.copy()
             following[self._pieces.ids_of(self._exclude)] = -np.inf
         return ids, following[ids]
 
-    def _covers(self, written, ids):
-        return self._pieces.covers(ids, self._prefix[len(written) :])
-
-    def _without_beside(self, beginning, ids, values):
+    def _without_beside(self, beginning, rest, ids, values):
         """Adds the words of `beside` that are one piece; returns the other pieces and their log probabilities."""
         words = [word for word in self._pieces.whole if word in self._beside]
-        beside = np.isin(ids, self._pieces.ids_of(words)) & self._covers(beginning.written, ids)
+        beside = np.isin(ids, self._pieces.ids_of(words)) & self._pieces.covers(ids, rest)
         self._add_whole(beginning, ids[beside], values[beside])
         return ids[~beside], values[~beside]
 
     def _is_worth_reading(self, beginning):
         """Returns whether it is likely enough, and among the likeliest that write so much of the prefix."""
-        size = len(beginning.written)
         if not super()._is_worth_reading(beginning):
             return False
-        if size < len(self._prefix):
-            self._ways[size] -= 1
-        return size >= len(self._prefix) or self._ways[size] >= 0
+        if left := len(self._rest(beginning.written)):
+            self._ways[left] -= 1
+        return not left or self._ways[left] >= 0
 
     def _add_whole(self, beginning, ids, values):
         for index, value in zip(ids.tolist(), values.tolist(), strict=True):

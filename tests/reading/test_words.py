@@ -23,7 +23,7 @@ class Pieces:
 
     def __init__(self, pieces=CHANCES):
         self.tokens = tuple(pieces)
-        self.pieces = tuple(piece.encode() for piece in pieces)
+        self.pieces = tuple(piece.encode(errors="surrogateescape") for piece in pieces)
         self.written, self.prefixes = self.tokens, PrefixIndex(pieces)
 
     def __len__(self):
@@ -119,6 +119,29 @@ def test_a_sign_of_several_bytes_is_no_part_of_the_word_before_it():
     following[" "] = "\u201d"
     ((word, _),) = searched(characters, None, values, last, " ", 1).words
     assert word == "\u201d"
+
+
+def test_characters_find_words_that_begin_with_letters_of_several_bytes():
+    characters, texts = Subwords.characters(), [" été ", " école ", " дом-don't ", " İzmir ", " 日-a "]
+
+    def values(written):
+        before = written.encode(errors="surrogateescape")
+        following = {text.encode()[len(before)] for text in texts if text.encode().startswith(before)} or {32}
+        chances = np.full(256, 1e-9)
+        chances[[characters.pieces.index(bytes([byte])) for byte in following]] = 1 / len(following)
+        return np.log(chances / chances.sum())
+
+    def likely(prefix):
+        found = searched(characters, "", values, lambda each: each.written, prefix, 3)
+        words = {word: round(probability, 3) for word, probability in found.words if probability > 0.01}
+        return words, round(found.prefix_probability, 3)
+
+    # The bytes after the space begin é twice, д, İ and 日: four, as likely as each other.
+    assert likely(" é") == ({"été": 0.125, "école": 0.125}, 0.25)
+    assert likely(" ét") == likely(" ÉT") == ({"été": 0.125}, 0.125)
+    assert likely(" д") == likely(" дом-") == likely(" Дом-Don’") == ({"дом-don't": 0.25}, 0.25)
+    assert likely(" 日-A") == ({"日-a": 0.25}, 0.25)
+    assert likely(" э") == likely(" і") == ({}, 0.0)  # the first has another first byte, the second another second
 
 
 def test_words_that_are_all_but_impossible_cost_no_further_round():
@@ -219,6 +242,7 @@ def test_a_space_of_two_bytes_is_no_word():
 
 SUBWORDS = (" ", "\n", " a", " A", " ab", "a", "b", "ab", "aba", "ba", "'", ",", " ,", ".")
 LETTERS = (" ", "\n", "a", "b", "A", "'", ",", ".")
+BYTES = (" ", "\n", " \udcc3", "\udcc3", "\udca9", " é", "é", "É", "a", ",")  # those of é, and é in one piece
 SHARE = 1e-3
 
 
@@ -233,11 +257,22 @@ def after(pieces, seed):
     return values
 
 
+def folded(text):
+    return text.lower().encode(errors="surrogateescape")
+
+
+def whole_characters(text):
+    try:
+        return text.encode(errors="surrogateescape").decode()
+    except UnicodeDecodeError:
+        return ""
+
+
 def may_follow(written, piece, prefix, begins):
     """Returns whether a piece may follow what is written of a word, by the text alone."""
-    text = (written + piece).lower()
-    if len(written) < len(prefix):
-        return text.startswith(prefix.lower()) or prefix.lower().startswith(text)
+    before, text, prefix = map(folded, (written, written + piece, prefix))
+    if len(before) < len(prefix):
+        return text.startswith(prefix) or prefix.startswith(text)
     if written.strip():
         return is_of_word(piece[0])
     return not (is_of_word(piece[0]) if not written and not begins else piece[0].isspace())
@@ -256,9 +291,9 @@ def exhaustive(pieces, values, prefix, begins):
             chance, text = probability * following[i], written + piece
             if chance < 1e-6 or not may_follow(written, piece, prefix, begins):
                 continue
-            whole = len(text) >= len(prefix)
-            total += chance if whole and (not written or len(written) < len(prefix)) else 0.0
-            word = EOS if text == "\n" else text.strip()
+            whole = len(folded(text)) >= len(folded(prefix))
+            total += chance if whole and (not written or len(folded(written)) < len(folded(prefix))) else 0.0
+            word = EOS if text == "\n" else whole_characters(text.strip())
             if whole and word and not is_of_word(piece[-1]):
                 ways.setdefault(word, []).append(chance)
                 continue
@@ -271,8 +306,8 @@ def exhaustive(pieces, values, prefix, begins):
 
 @hypothesis.given(
     seed=st.integers(0, 10**6),
-    pieces=st.sampled_from([LETTERS, SUBWORDS]),
-    prefix=st.sampled_from(["", " ", " a", " b", " ab", "a", "ab", " a'"]),
+    pieces=st.sampled_from([LETTERS, SUBWORDS, BYTES]),
+    prefix=st.sampled_from(["", " ", " a", " b", " ab", "a", "ab", " a'", " é", "é", " aé"]),
     begins=st.booleans(),
     k=st.integers(1, 6),
     places=st.tuples(st.integers(0, 5), st.sets(st.integers(0, 9), max_size=4)),
@@ -296,7 +331,7 @@ def test_against_an_exhaustive_search(seed, pieces, prefix, begins, k, places):
     assert len(others) <= k
     # A way counts that has 0.7 of the k-th word's probability, or all of it where there is but one way.
     least = found_words[others[-1]] if len(others) == k else 0.0
-    counts = max(least * (0.7 if pieces == SUBWORDS else 1.0), SHARE * total) * (1 + 1e-6)
+    counts = max(least * (1.0 if pieces == LETTERS else 0.7), SHARE * total) * (1 + 1e-6)
     for word, chances in ways.items():
         likely = sum(chance for chance in chances if chance > counts)
         if word in found_words:

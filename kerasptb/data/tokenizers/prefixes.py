@@ -6,40 +6,61 @@ from collections.abc import Iterable
 
 import numpy as np
 
-_AFTER_ANY = "\U0010ffff"
-
 
 def fold_case(text: str) -> str:
     """Returns a text as it is compared with what is typed: in lower case, with `'` for `’`."""
     return text.replace("’", "'").lower()
 
 
+def fold_bytes(text: str) -> bytes:
+    """Returns the bytes of a text as it is compared with what is typed, so that parts of a letter compare too.
+
+    Args:
+        text: any text; bytes that are no whole character are surrogates, and stay as they are.
+    """
+    return fold_case(text).encode(errors="surrogateescape")
+
+
 class PrefixIndex:
-    """Finds which of some texts begin with a prefix, by their indices."""
+    """Finds which of some texts begin with a prefix, by their indices.
+
+    Args:
+        texts: N texts, as `fold_bytes` takes them.
+
+    Attributes:
+        sizes: int [N], their bytes, folded.
+    """
 
     def __init__(self, texts: Iterable[str]) -> None:
-        folded = list(map(fold_case, texts))
+        folded = list(map(fold_bytes, texts))
         order = sorted(range(len(folded)), key=folded.__getitem__)
         self._sorted, self._ids = [folded[index] for index in order], np.array(order, int)
-        self._longest = max(map(len, folded), default=0)
+        self.sizes = np.array(list(map(len, folded)), int)
+        self._longest = int(self.sizes.max(initial=0))
         self._cached = functools.lru_cache(1 << 12)(self._find)  # the same beginnings are typed again and again
 
     def beginning(self, prefix: str) -> np.ndarray:
         """Returns the indices of the texts that begin with a prefix, in their order, int [M]."""
-        return self._cached(fold_case(prefix)) if len(prefix) <= self._longest else self._ids[:0]
+        return self.beginning_with(fold_bytes(prefix)) if len(prefix) <= self._longest else self._ids[:0]
 
-    def beginning_of(self, text: str) -> np.ndarray:
-        """Returns the indices of the texts that a longer text begins with, shorter ones first, int [M]."""
-        folded = fold_case(text)
-        fits = [self._between(folded[:end], folded[:end] + "\0") for end in range(1, min(len(text), self._longest + 1))]
+    def beginning_with(self, folded: bytes) -> np.ndarray:
+        """Returns the indices of the texts that begin with folded bytes, in their order, int [M]."""
+        return self._cached(folded) if len(folded) <= self._longest else self._ids[:0]
+
+    def beginning_of(self, folded: bytes) -> np.ndarray:
+        """Returns the indices of the texts that more folded bytes begin with, shorter ones first, int [M]."""
+        fits = [self._equal(folded[:end]) for end in range(1, min(len(folded), self._longest + 1))]
         return np.concatenate(fits) if fits else self._ids[:0]
 
     def __contains__(self, text: object) -> bool:
         """Whether a text is one of them, whatever the case."""
-        return isinstance(text, str) and len(self._between(fold_case(text), fold_case(text) + "\0")) > 0
+        return isinstance(text, str) and len(self._equal(fold_bytes(text))) > 0
+
+    def _equal(self, folded):
+        return self._between(folded, folded + b"\0")
 
     def _find(self, folded):
-        return np.sort(self._between(folded, folded + _AFTER_ANY))
+        return np.sort(self._between(folded, folded + b"\xff" * (self._longest + 1)))
 
     def _between(self, first, last):
         low = bisect.bisect_left(self._sorted, first)

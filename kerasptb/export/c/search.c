@@ -469,42 +469,44 @@ static double find_tapped(lm_search* search, double least_odds) {
   return literal;
 }
 
-/* Returns the place of what is typed among the words that were found; their number if it is not there. */
-static int place_of(const lm_word* words, int found, const char* letters) {
+/* Puts what is typed among the words that were found, in its place by its probability; returns how many there are. */
+static int place_literal(lm_word* words, int found, int room, const char* letters, double literal) {
   int place = 0;
   while (place < found && strcmp(words[place].text, letters) != 0) place++;
-  return place;
+  if (place == found && found < room) {
+    found++;
+  } else {
+    place -= place == found; /* there is no room but that of the last */
+    if (words[place].probability >= literal) return found;
+  }
+  for (; place > 0 && words[place - 1].probability < literal; place--) words[place] = words[place - 1];
+  strcpy(words[place].text, letters);
+  words[place].probability = literal < 1.0 ? literal : 1.0;
+  return found;
 }
 
 int lm_suggest_typos(lm_search* search, lm_taps* taps, const lm_context* context, const lm_typed* typed, int layout,
                      const float* points, int num_words, lm_word* words, lm_word* correction) {
-  double literal;
-  int found, place;
+  double literal, total = 0.0;
+  int found, i, has_literal = 0;
   correction->text[0] = 0;
-  begin_search(search, taps, context, typed, num_words);
   if (num_words < 1 || !find_hits(taps, typed, layout, points))
     return lm_suggest(search, context, typed, num_words, words);
+  begin_search(search, taps, context, typed, 1);
   taps->is_whole = 1;
-  search->num_words = 1;
   literal = find_tapped(search, ODDS_TO_CORRECT);
-  if (write_words(search, correction) && correction->probability <= literal * ODDS_TO_CORRECT) correction->text[0] = 0;
-  if (!strcmp(correction->text, typed->letters)) correction->text[0] = 0;
+  found = write_words(search, correction);
+  if (!found || correction->probability <= literal * ODDS_TO_CORRECT || !strcmp(correction->text, typed->letters))
+    correction->text[0] = 0;
   begin_search(search, taps, context, typed, num_words);
   taps->is_whole = 0;
   literal = find_tapped(search, LEAST_ODDS);
-  found = write_words(search, words);
-  place = place_of(words, found, typed->letters);
-  if (place == found && found < search->num_words) found++;
-  if (place == search->num_words && words[place - 1].probability < literal) place--;
-  if (place < found && (strcmp(words[place].text, typed->letters) != 0 || words[place].probability < literal)) {
-    lm_word last;
-    strcpy(last.text, typed->letters);
-    last.probability = literal < 1.0 ? literal : 1.0;
-    for (; place > 0 && words[place - 1].probability < last.probability; place--) words[place] = words[place - 1];
-    words[place] = last;
+  found = place_literal(words, write_words(search, words), search->num_words, typed->letters, literal);
+  for (i = 0; i < found; i++) {
+    total += words[i].probability;
+    has_literal = has_literal || !strcmp(words[i].text, typed->letters);
   }
-  search->prefix_probability = place_of(words, found, typed->letters) == found ? literal : 0.0;
-  for (place = 0; place < found; place++) search->prefix_probability += words[place].probability;
-  if (search->prefix_probability > 1.0) search->prefix_probability = 1.0;
+  if (!has_literal) total += literal;
+  search->prefix_probability = total < 1.0 ? total : 1.0;
   return found;
 }

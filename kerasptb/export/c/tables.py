@@ -13,7 +13,7 @@ from kerasptb.data import Subwords, Vocabulary
 from kerasptb.data.lexicon import Lexicon
 from kerasptb.data.scripts import is_unspaced
 from kerasptb.data.text_format import TextFormat
-from kerasptb.data.tokenizers.prefixes import fold_case
+from kerasptb.data.tokenizers.prefixes import fold_bytes
 from kerasptb.data.tokenizers.ptb_words import NUMBER
 from kerasptb.export.c.taps import fields_of_taps
 from kerasptb.models.portable import ExportError, PortableNetwork
@@ -168,8 +168,7 @@ def _texts(name, texts):
 def _folded(tokenizer):
     """Returns what the tokens write as it is compared with what is typed, bytes; nothing of those that name no word."""
     named = zip(tokenizer.tokens, tokenizer.written, strict=True)
-    folded = ("" if token in tokenizer.unnamed else fold_case(text) for token, text in named)
-    return [text.encode(errors="surrogateescape") for text in folded]
+    return [b"" if token in tokenizer.unnamed else fold_bytes(text) for token, text in named]
 
 
 def _roles(tokenizer):
