@@ -126,6 +126,44 @@ def test_words_are_those_of_the_server(open_page, exported, kind, learn):
         assert sorted(found.values(), reverse=True) == list(found.values())
 
 
+@pytest.mark.parametrize("kind", ["words", "subwords", "english"])
+def test_what_was_meant_is_what_the_server_says(open_page, exported, kind):
+    page, (client, _) = open_page(kind), exported[kind]
+    for text in (*TYPED, "the ca", "on teh", "the cst", "It dies nit", "Yesterday he wemt", "I woild"):
+        answer, expected = (
+            reply
+            for reply in (
+                page.ask("suggest", text=text, k=3, learn=False, typos="qwerty"),
+                post(client, "suggest", text=text, k=3, typos="qwerty"),
+            )
+        )
+        assert answer["prefix"] == expected["prefix"], text
+        found, words = ([(each["word"], each["corrects"]) for each in a["suggestions"]] for a in (answer, expected))
+        assert found[0] == words[0] if words else not found, text
+        assert len(set(found) & set(words)) >= len(words) - 1, text
+        assert (answer["correction"] or {}).get("word") == (expected["correction"] or {}).get("word"), text
+
+
+def test_a_space_corrects_but_no_word_that_was_learned(open_page):
+    page = open_page("english")
+    page.type("Yesterday he wemt")
+    page.wait(lambda: page.words[:2] == ["“wemt”", "went"])
+    page.type(" ")
+    page.wait(lambda: page.value == "Yesterday he went ")
+    page.type(Keys.CONTROL + "a", Keys.NULL, Keys.DELETE)
+    page.browser.find_element(By.ID, "learn").click()
+    page.typos.select_by_visible_text("Off")
+    page.text.click()
+    page.type("Mr Wemt came. ")
+    page.typos.select_by_visible_text("QWERTY")
+    page.text.click()
+    page.type("He saw Wemt")
+    page.wait(lambda: "Wemt" in page.words)
+    page.type(" ")
+    time.sleep(0.3)
+    assert page.value == "Mr Wemt came. He saw Wemt "
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_surprise_is_that_of_the_server(open_page, exported, kind):
     page, (client, _) = open_page(kind), exported[kind]
@@ -148,6 +186,8 @@ def test_typing_by_keyboard_alone(open_page):
     page = open_page("subwords")
     assert page.browser.switch_to.active_element == page.text
     assert page.browser.find_element(By.ID, "model").text == "a language model of 288 subwords"
+    page.typos.select_by_visible_text("Off")
+    page.text.click()
     page.browser.switch_to.active_element.send_keys("The cat s")
     page.wait(lambda: page.words and all(word.startswith("s") for word in page.words))
     page.wait(lambda: [word for word, _ in page.coloured] == ["The", "cat"])
@@ -160,13 +200,11 @@ def test_typing_by_keyboard_alone(open_page):
     page.type(Keys.TAB)
     page.browser.switch_to.active_element.send_keys(Keys.ENTER)
     assert page.value.startswith(f"The cat {second}") and page.value.rstrip().endswith(first)
-    # From the keys to the boxes; no layout can be chosen, since errors are not corrected.
     names = []
-    for _ in range(5):
+    for _ in range(6):
         page.browser.switch_to.active_element.send_keys(Keys.TAB)
         names.append(page.browser.switch_to.active_element.accessible_name)
-    assert names[-2:] == ["Learn from this text", "Remember my words in this browser"]
-    assert not page.browser.find_element(By.ID, "correcting").is_displayed()
+    assert names[3:] == ["Learn from this text", "Remember my words in this browser", "Correct typing errors"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

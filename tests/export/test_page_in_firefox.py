@@ -12,6 +12,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not FIREFOX, reason="Firefox 
 TYPE = """async (text) => {
   const field = document.getElementById("text");
   field.focus();
+  document.getElementById("typos").value = "";
   document.execCommand("insertText", false, text);
   await new Promise((resolve) => setTimeout(resolve, 300));
   return [...document.querySelectorAll("#keys :enabled")].map((key) => key.textContent);

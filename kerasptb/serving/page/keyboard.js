@@ -15,6 +15,7 @@ const LEAST_FULL_WIDTH = 0.1;
 const STEP = 5000; // characters by which the beginning of what is sent of a long text moves on
 const WAIT_AFTER_FAILURE_MS = [500, 1000, 2000, 4000];
 const WAIT_BEFORE_READING_ALOUD_MS = 700;
+const WAIT_BEFORE_BARS_MS = 60;
 
 const text = document.getElementById("text");
 const keys = [...document.querySelectorAll("#keys button")];
@@ -97,15 +98,12 @@ async function refresh() {
     offered = { before, offers: offersOf(answer, before), question };
     showSuggestions(answer, before);
     await colours.update(whole, writing.sentences(whole), startOf(whole), post, current);
-    if (AT_ONCE < NUM_BARS && current()) {
-      const all = await ask(before, NUM_BARS);
-      if (current()) {
-        showBars(all, before);
-      }
-    }
     if (current()) {
       failures = 0;
       notice.textContent = "";
+    }
+    if (AT_ONCE < NUM_BARS) {
+      await showAllBars(before, current);
     }
   } catch (error) {
     if (!current()) {
@@ -191,6 +189,15 @@ function showBars({ suggestions, prefix, prefix_probability: total }, before) {
     name.textContent = labelOf(suggestion, prefix, before); // as on the keys
     value.textContent = share < 0.001 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`;
   });
+}
+
+/** Asks for more words than the keys have, unless a letter follows at once, and shows their bars. */
+async function showAllBars(before, current) {
+  await new Promise((resolve) => setTimeout(resolve, WAIT_BEFORE_BARS_MS));
+  const answer = current() ? await ask(before, NUM_BARS) : null;
+  if (current()) {
+    showBars(answer, before);
+  }
 }
 
 function newBar() {
