@@ -38,13 +38,7 @@ static float to_values(const lm_matrix* matrix, const float* inputs, lm_value* v
   return 1.0f;
 }
 
-static const lm_value* unpack(const lm_weight* weights, lm_value* room, int32_t size) {
-  (void)room;
-  (void)size;
-  return weights;
-}
-
-static float product(const lm_value* weights, const lm_value* values, int32_t size) {
+static float product(const lm_weight* weights, const lm_value* values, int32_t size) {
   float lanes[LANES] = {0}, sum = 0.0f;
   int32_t i, lane;
   for (i = 0; i < size; i += LANES)
@@ -71,18 +65,10 @@ static float to_values(const lm_matrix* matrix, const float* inputs, lm_value* v
 }
 
 #ifndef LM_ADD_PRODUCTS /* else what includes this has them */
-/* Returns weights as they are multiplied: in 16 bits, once for all rows. */
-static const lm_value* unpack(const lm_weight* weights, lm_value* room, int32_t size) {
+static float product(const lm_weight* weights, const lm_value* values, int32_t size) {
   const int32_t whole = size & -LANES; /* the same, which compilers see to be a multiple */
-  int32_t i;
-  for (i = 0; i < whole; i++) room[i] = weights[i];
-  return room;
-}
-
-static float product(const lm_value* weights, const lm_value* values, int32_t size) {
-  const int32_t whole = size & -LANES;
   int32_t sum = 0, i;
-  for (i = 0; i < whole; i++) sum += weights[i] * values[i];
+  for (i = 0; i < whole; i++) sum += (lm_value)weights[i] * values[i];
   return (float)sum;
 }
 #endif
@@ -92,12 +78,10 @@ static float product(const lm_value* weights, const lm_value* values, int32_t si
 /* Adds the products of rows of values with the rows of a matrix, of a part of both. */
 static void add_products(const lm_matrix* matrix, int32_t begin, int32_t size, lm_value (*values)[LM_MOST_INPUTS],
                          int num_rows, float* const* outputs) {
-  lm_value room[SUMMED];
   int32_t i;
   int row;
   for (i = 0; i < matrix->num_outputs; i++) {
-    const lm_value* weights =
-        unpack(matrix->weights + (size_t)i * (size_t)padded(matrix->num_inputs) + begin, room, size);
+    const lm_weight* weights = matrix->weights + (size_t)i * (size_t)padded(matrix->num_inputs) + begin;
     for (row = 0; row < num_rows; row++) outputs[row][i] += product(weights, values[row] + begin, size);
   }
 }
