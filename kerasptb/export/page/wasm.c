@@ -18,6 +18,13 @@
 
 #include <wasm_simd128.h>
 
+static void add_products(const lm_matrix* matrix, int32_t begin, int32_t size, lm_value (*values)[LM_MOST_INPUTS],
+                         int num_rows, float* const* outputs);
+static lm_tables tables;
+#include "../c/runtime.c"
+#include "../c/taps.c"
+#include "../c/search.c"
+
 /* The runtime's products: eight of them are one instruction, which compilers do not find. */
 
 enum { OUTPUTS = 4 };
@@ -47,7 +54,7 @@ static inline __attribute__((always_inline)) void add_tile(const lm_weight* weig
 
 static void add_products(const lm_matrix* matrix, int32_t begin, int32_t size, lm_value (*values)[LM_MOST_INPUTS],
                          int num_rows, float* const* outputs) {
-  const int32_t pitch = (matrix->num_inputs + 31) / 32 * 32;
+  const int32_t pitch = padded(matrix->num_inputs);
   for (int32_t i = 0; i < matrix->num_outputs; i += OUTPUTS) {
     const lm_weight* weights = matrix->weights + (size_t)i * (size_t)pitch + begin;
     const int num_outputs = matrix->num_outputs - i < OUTPUTS ? matrix->num_outputs - i : OUTPUTS;
@@ -63,11 +70,6 @@ static void add_products(const lm_matrix* matrix, int32_t begin, int32_t size, l
     }
   }
 }
-
-static lm_tables tables;
-#include "../c/runtime.c"
-#include "../c/taps.c"
-#include "../c/search.c"
 
 /* Bytes of a text: a page sends 20,000 characters, of which each is read as three bytes at most. */
 #define ROOM 65536
