@@ -38,8 +38,8 @@ _POLICY = (
     "default-src 'none'; script-src 'sha256-{script}' 'wasm-unsafe-eval'; style-src 'sha256-{style}'; img-src data:; "
     "base-uri 'none'; form-action 'none'"
 )
-# What a browser need not read: comments that have lines of their own, and the space that begins a line.
-_UNREAD = re.compile(r"^ *(?:/\*.*?\*/|//[^\n]*)\n|^ +", re.MULTILINE | re.DOTALL)
+# What a browser need not read: comments, those behind code if no text can be meant, empty lines, and indents.
+_UNREAD = re.compile(r"""^\s*(?:/\*.*?\*/|//[^\n]*)\n| +// [^\n"'`]*$|^\s+""", re.MULTILINE | re.DOTALL)
 _IMPORT = re.compile(r'^import (?:\* as )?(.+?) from "\./(\w+)\.js";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?(?:class|const|function) (\w+))", re.MULTILINE)
 
@@ -149,7 +149,7 @@ def _page(about: dict, image: bytes) -> str:
     for before, after in changes.items():
         assert before in page, before
         page = page.replace(before, after)
-    return page
+    return re.sub(r"^ +", "", page, flags=re.MULTILINE)
 
 
 def _packed(name, content):
