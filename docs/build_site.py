@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOK = Path("examples/walkthrough.ipynb")
 ASSETS = ("iframe-worker.js", "site.css")
 # The page of the package's own model, which anyone can try on the first page of the site, before anything is installed.
-KEYBOARD = Path("keyboard.html")
+KEYBOARD = Path("try.html")
 TRY_IT = f'''
 **Try it:** a model of English, in this page alone. What you type stays in it.
 

@@ -310,7 +310,7 @@ DAMAGES = {
     "a letter that is no base64": (lambda text: re.sub(r'(id="gzip-model"[^>]*>.{999}).', r"\1*", text), DAMAGED),
     "the script": (lambda text: text.replace("const NUM_BARS = 10", "const NUM_BARS = 11"), NOT_WHOLE),
     "half of it": (lambda text: text[: len(text) // 2], NOT_WHOLE),
-    "its end": (lambda text: text[: text.index("</script>\n  </body>")], NOT_WHOLE),
+    "its end": (lambda text: text[: text.index("</script>\n</body>")], NOT_WHOLE),
 }
 
 
