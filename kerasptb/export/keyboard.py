@@ -71,7 +71,7 @@ def export_keyboard(run: Run | str | os.PathLike[str], folder: str | os.PathLike
     with atomic_folder(folder) as temporary:
         export_litert(model, temporary / _LITERT, quantize=True)
         with _telling(missing, _C):
-            export_c(model, temporary / _C)
+            export_c(run, temporary / _C)
         with _telling(missing, _ARPA):
             counted = CountedWords.of(run)
             counted.write(temporary / _ARPA)
