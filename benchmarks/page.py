@@ -133,7 +133,7 @@ def _private(pid):
 def contexts_of(text, count):
     """Returns beginnings of passages of a text, each up to 300 characters, which end anywhere."""
     random = np.random.default_rng(0)
-    starts = [found.end() for found in re.finditer(r"\n\n+", text)]
+    starts = [found.end() for found in re.finditer(r"\n\n+" if "\n\n" in text else r"\n", text)]
     chosen = random.choice(starts, count, replace=False)
     return [text[start : start + random.integers(1, 300)].replace("\n", " ") for start in chosen]
 
