@@ -11,7 +11,7 @@ from kerasptb.export.arpa import END, NO_COUNTS, CountedWords
 from kerasptb.export.c import export_c
 from kerasptb.export.destination import atomic_folder
 from kerasptb.export.litert import export_litert
-from kerasptb.export.source import resolve, run_of
+from kerasptb.export.source import run_of
 from kerasptb.models.portable import ExportError
 from kerasptb.runs import Run, files, load_run
 from kerasptb.runs.settings import NO_START
@@ -65,11 +65,10 @@ def export_keyboard(run: Run | str | os.PathLike[str], folder: str | os.PathLike
         OSError: if a file cannot be written.
     """
     run = run_of(run)
-    model, _ = resolve(run)
     counted: CountedWords | None = None
     missing: dict[str, str] = {}
     with atomic_folder(folder) as temporary:
-        export_litert(model, temporary / _LITERT, quantize=True)
+        export_litert(run, temporary / _LITERT, quantize=True)
         with _telling(missing, _C):
             export_c(run, temporary / _C)
         with _telling(missing, _ARPA):

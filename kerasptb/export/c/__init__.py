@@ -13,15 +13,14 @@ import kerasptb
 from kerasptb.data.text_format import USUAL
 from kerasptb.export.c.tables import Tables, sizes_of, tables_of
 from kerasptb.export.destination import atomic_folder
-from kerasptb.export.source import resolve
+from kerasptb.export.source import opened, resolve, words_of
 from kerasptb.models import LanguageModel
 from kerasptb.models.portable import ExportError, PortableNetwork, check_backend
-from kerasptb.runs import Run, load_run
-from kerasptb.runs.words import load_words
+from kerasptb.runs import Run
 
 SOURCES = Path(__file__).parent
-# Of the runtime: the network and texts, typing with errors, and the search.
-PARTS = ("runtime.c", "taps.c", "search.c")
+# Of the runtime, each of which needs those before it.
+PARTS = ("network.c", "characters.c", "tokens.c", "words.c", "taps.c", "search.c")
 # Weights that a compiler takes as a source: gcc 12 needs 60 bytes of memory for each in 8 bits, 190 in float32.
 _MOST_NUMBERS = 40_000_000
 _A_LINE = 32
@@ -53,8 +52,7 @@ def export_c(
         OSError: if a file cannot be written.
     """
     check_backend("A source in C")
-    if isinstance(run_or_model, str | os.PathLike):
-        run_or_model = load_run(run_or_model)
+    run_or_model = opened(run_or_model)
     model, _ = resolve(run_or_model)
     network = PortableNetwork(model)
     if (size := sum(weight.shape.num_elements() for weight in network.weights)) > _MOST_NUMBERS:
@@ -62,8 +60,7 @@ def export_c(
             f"Expected a model of at most {_MOST_NUMBERS:,} weights, since compilers take no larger source; --format "
             f"litert has any. Received: {size:,}"
         )
-    lexicon = load_words(run_or_model) if isinstance(run_or_model, Run) else None
-    tables = tables_of(network, model.text_format or USUAL, lexicon, float32)
+    tables = tables_of(network, model.text_format or USUAL, words_of(run_or_model), float32)
     constants = {**sizes_of(network, tables), "LM_FLOAT": int(float32)}
     with atomic_folder(folder) as temporary:
         (temporary / "model.h").write_text(_header(constants, Path(folder).name), encoding="utf-8")
@@ -106,8 +103,7 @@ def _source(tables: Tables) -> str:
 
 
 def _array(name, array):
-    numbers = [_float(value) for value in array.ravel().tolist()] if array.dtype == "float32" else None
-    texts = numbers or list(map(str, array.ravel().tolist()))
+    texts = list(map(_float if array.dtype == "float32" else str, array.ravel().tolist()))
     lines = [",".join(texts[i : i + _A_LINE]) for i in range(0, len(texts), _A_LINE)]
     return f"static const {_TYPES[array.dtype.name]} {name}[] = {{\n" + ",\n".join(lines) + "};\n"
 

@@ -414,6 +414,12 @@ int lm_suggest(lm_search* search, const lm_context* context, const lm_typed* typ
   return write_words(search, words);
 }
 
+static double num_characters(const char* text) {
+  double number = 0.0;
+  for (; *text; text++) number += (*text & 0xC0) != 0x80;
+  return number;
+}
+
 /* Returns the probability of what is typed, without that of its taps, and the tokens that had to be read for it. */
 static double read_literal(lm_search* search, size_t* num_read) {
   const lm_typed* typed = search->typed;
@@ -440,9 +446,8 @@ static double read_literal(lm_search* search, size_t* num_read) {
   memcpy(log_probabilities, search->context->log_probabilities, sizeof search->log_probabilities[0]);
   for (i = num_before; i < num_tokens && i < LM_WORD_BYTES; i++) {
     result += (double)log_probabilities[tokens[i]];
-    if (tokens[i] == tables.unk) /* its letters are one of twenty each */
-      for (size = 0; size <= strlen(typed->letters); size++)
-        result -= ((typed->letters[size] & 0xC0) != 0x80) * 2.995732274;
+    if (tokens[i] == tables.unk)
+      result -= 2.995732274 * (1.0 + num_characters(typed->letters)); /* one of twenty each */
     if (tables.kind != LM_OF_WORDS || i + 1 < num_tokens) read_rows(tokens + i, 1, &state, &log_probabilities);
   }
   if (tables.kind == LM_OF_WORDS) return exp(result);

@@ -21,12 +21,11 @@ from kerasptb.data.text_format import USUAL, TextFormat
 from kerasptb.export.c.tables import Tables, sizes_of, tables_of
 from kerasptb.export.c.taps import LAYOUTS
 from kerasptb.export.destination import atomic_file
-from kerasptb.export.source import resolve
+from kerasptb.export.source import opened, resolve, words_of
 from kerasptb.models import LanguageModel
 from kerasptb.models.portable import ExportError, PortableNetwork, check_backend
 from kerasptb.reading.writer import Writer
-from kerasptb.runs import Run, load_run
-from kerasptb.runs.words import load_words
+from kerasptb.runs import Run
 
 _HERE = Path(__file__).parent
 # The page of the server, of which this one is made: its sources are files, no modules of Python.
@@ -66,10 +65,10 @@ def export_page(run_or_model: Run | str | os.PathLike[str] | LanguageModel, path
         OSError: if the file cannot be written.
     """
     check_backend("A page")
-    run = load_run(run_or_model) if isinstance(run_or_model, str | os.PathLike) else run_or_model
+    run = opened(run_or_model)
     model, tokenizer = resolve(run)
     network, text_format = PortableNetwork(model), model.text_format or USUAL
-    tables = tables_of(network, text_format, load_words(run) if isinstance(run, Run) else None, is_float=False)
+    tables = tables_of(network, text_format, words_of(run), is_float=False)
     _check_sizes(sizes_of(network, tables))
     about = _about(tokenizer, text_format, run.folder.name if isinstance(run, Run) else "")
     with atomic_file(path, ".html") as temporary:

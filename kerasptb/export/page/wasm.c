@@ -21,7 +21,10 @@
 static void add_products(const lm_matrix* matrix, int32_t begin, int32_t size, lm_value (*values)[LM_MOST_INPUTS],
                          int num_rows, float* const* outputs);
 static lm_tables tables;
-#include "../c/runtime.c"
+#include "../c/network.c"
+#include "../c/characters.c"
+#include "../c/tokens.c"
+#include "../c/words.c"
 #include "../c/taps.c"
 #include "../c/search.c"
 
