@@ -59,11 +59,14 @@ class Page:
 
     @property
     def words(self):
-        return [key.text for key in self.keys if key.is_enabled()]
+        # In one call, as what else changes by itself: an element that was found may be gone when it is asked.
+        enabled = "[...document.querySelectorAll('#keys button')].filter((key) => !key.disabled)"
+        return self.browser.execute_script(f"return {enabled}.map((key) => key.innerText.trim())")
 
     @property
     def bars(self):
-        return [bar.text for bar in self.browser.find_elements(By.CSS_SELECTOR, "#bars .word")]
+        bars = "[...document.querySelectorAll('#bars .word')]"
+        return self.browser.execute_script(f"return {bars}.map((bar) => bar.innerText.trim())")
 
     @property
     def notice(self):

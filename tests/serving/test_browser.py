@@ -486,7 +486,7 @@ class CorrectingPage(Page):
 
     @property
     def marked(self):
-        return [each.get_property("textContent") for each in self.browser.find_elements(By.CSS_SELECTOR, ".corrected")]
+        return self.run("return [...document.querySelectorAll('.corrected')].map((each) => each.textContent)")
 
     @property
     def saved(self):
