@@ -162,6 +162,8 @@ def _name(part):
 def _step(model, rows):
     if model.run_eagerly:
         return Row("step", "fit", "eager", reason="`compile` was called with `run_eagerly=True`.")
+    if keras.backend.backend() == "torch":
+        return Row("step", "fit", "torch.compile" if model.jit_compile else "eager")
     if model.jit_compile:
         return Row("step", "fit", "XLA")
     if refused := [layer.name for layer in model._flatten_layers() if not layer.supports_jit]:

@@ -23,7 +23,7 @@ def collect():
         "versions": {
             "kerasptb": kerasptb.__version__,
             "python": platform.python_version(),
-            **{package: _version(package) for package in ("tensorflow", "jax")},
+            **{package: _version(package) for package in ("tensorflow", "jax", "torch")},
             "keras": f"{keras.__version__} on {keras.backend.backend()}",
             "numpy": _version("numpy"),
         },

@@ -77,15 +77,21 @@ while waiting:
         waiting += [each.name for each in needed if not each.marker or each.marker.evaluate({"extra": ""})]
 packages = metadata.packages_distributions()
 
-class Missing:
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
     def find_spec(self, name, path=None, target=None):
-        if path is None and not there & {name_of(each) for each in packages.get(name, there)}:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        missing = path is None and not there & {name_of(each) for each in packages.get(name, there)}
+        return None if missing else self.finder.find_spec(name, path, target)
 
 for name in [name for name in sys.modules if "." not in name]:
     if not there & {name_of(each) for each in packages.get(name, there)}:
         del sys.modules[name]
-sys.meta_path.insert(0, Missing())
+sys.meta_path[:] = map(Without, sys.meta_path)
 del sys.argv[:2]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
@@ -224,13 +230,23 @@ def run_under_jax(native_library):
 
     Warnings are errors.
     """
-    if find_spec("jax") is None:
-        pytest.skip("JAX is not installed")
+    return _runner("jax")
+
+
+@pytest.fixture
+def run_under_torch(native_library):
+    """Runs a script with PyTorch, else as `run_under_jax` does."""
+    return _runner("torch")
+
+
+def _runner(backend):
+    if find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
     line = re.search(r"^pip install ('keras.* jax .*)$", _TRAINING_PAGE.read_text(encoding="utf-8"), re.MULTILINE)[1]
-    packages = re.sub(r"'([a-z]+)[^']*'", r"\1", line)  # without versions
+    packages = re.sub(r"'([a-z]+)[^']*'", r"\1", line).replace("jax", backend)  # without versions
 
     def run(script, *arguments):
-        environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(sys.path)}
+        environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": os.pathsep.join(sys.path)}
         # But for the one of pyproject.toml.
         warnings = ["-W", "error", "-W", "ignore:__array__ implementation doesn't accept:DeprecationWarning"]
         command = [sys.executable, *warnings, "-c", _WITH_PACKAGES_ALONE, packages, script, *arguments]

@@ -29,8 +29,8 @@ def import_keras(prefer_tensorflow=False, joins=False):
     if prefer_tensorflow and find_spec("tensorflow"):
         os.environ["KERAS_BACKEND"] = "tensorflow"
     backend = os.environ.get("KERAS_BACKEND")
-    if backend and backend not in ("tensorflow", "jax"):
-        raise RuntimeError(f"Expected KERAS_BACKEND=tensorflow or KERAS_BACKEND=jax. Received: KERAS_BACKEND={backend}")
+    if backend and backend not in ("tensorflow", "jax", "torch"):
+        raise RuntimeError(f"Expected KERAS_BACKEND=tensorflow, jax or torch. Received: KERAS_BACKEND={backend}")
     if backend and find_spec(backend) is None:
         raise RuntimeError(
             f"Keras is to run on {backend}, which is not installed. Install it, or set KERAS_BACKEND to another. "

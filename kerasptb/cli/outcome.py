@@ -18,8 +18,9 @@ def run(options):
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  (for as long as the process lives)
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal may not know every character
-    if "KERAS_BACKEND" not in os.environ and not find_spec("tensorflow") and find_spec("jax"):
-        os.environ["KERAS_BACKEND"] = "jax"  # Keras would look for TensorFlow
+    installed = [name for name in ("tensorflow", "jax", "torch") if find_spec(name)]
+    if "KERAS_BACKEND" not in os.environ and installed:
+        os.environ["KERAS_BACKEND"] = installed[0]  # Keras would look for TensorFlow
     # TensorFlow does not know a container's quota and would start one thread for each processor of the host.
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ.setdefault(name, str(available_processors()))

@@ -43,6 +43,11 @@ lstm_loop, rnn_loop = _backend.lstm, _backend.rnn
 _EXPORTING_MODULES = ("keras.src.export.", "tensorflow.python.saved_model.save")
 
 
+def torch_device():
+    """Returns where Keras on PyTorch puts tensors, such as "cpu", outside of `keras.device`: nothing public says."""
+    return _backend.core.DEFAULT_DEVICE
+
+
 def without_autocast():
     """Returns a context in which a layer's weights are read in their own dtype, not in the policy's compute dtype."""
     # Publicly this is decided for each weight when it is made, and Keras' layers make theirs.

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import keras
+from keras import ops
 
 from kerasptb.compat.keras import in_symbolic_scope, outermost_layer, without_autocast
 from kerasptb.ops.linear_cross_entropy import plan as plan_cross_entropy
-from kerasptb.ops.logits import LogitFactors, attach, warn_of_reading
+from kerasptb.ops.logits import LogitFactors, attach, logits_or_none_read, warn_of_reading
 from kerasptb.ops.plan import Plan, available_here, check_names
 from kerasptb.ops.tensors import as_tensor
 from kerasptb.utils.types import Backend, Precision, Tensor
@@ -48,10 +49,11 @@ class CarriesFactors(keras.layers.Layer):
             kernel, bias = as_tensor(getattr(self, self._matrix)), as_tensor(self.bias)
         return LogitFactors(inputs, kernel, bias, self._matrix != "kernel", self.plan(inputs.shape))
 
-    def _hand_on(self, logits, inputs):
-        """Returns the logits, which then carry their factors, unless Keras asks for shapes alone: none may be known."""
+    def _hand_on(self, compute, inputs):
+        """Returns the logits, which carry their factors, unless Keras asks for shapes alone: none may be known."""
         if in_symbolic_scope():
-            return logits
+            return compute()
+        logits = logits_or_none_read(compute, (*ops.shape(inputs)[:-1], self.units), self.compute_dtype)
         attach(logits, self.factors(inputs))
         model = outermost_layer()
         (loss, *others) = keras.tree.flatten(getattr(model, "loss", None)) or [None]
@@ -108,8 +110,11 @@ class Dense(CarriesFactors, keras.layers.Dense):
     # fmt: on
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Returns the logits."""
-        logits = super().call(inputs, training=training)
-        return logits if self._why_keras() else self._hand_on(logits, inputs)
+
+        def compute():
+            return super(Dense, self).call(inputs, training=training)
+
+        return compute() if self._why_keras() else self._hand_on(compute, inputs)
 
     def plan(self, shape: Sequence[int | None]) -> Plan:
         """Returns the `Plan` of the logits' cross-entropy; the shape is the inputs', [..., D], None if not known."""

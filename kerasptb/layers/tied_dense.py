@@ -90,11 +90,14 @@ class TiedDense(CarriesFactors):
 
     def call(self, inputs: Tensor) -> Tensor:
         """Returns the logits."""
+        return self._hand_on(lambda: self._logits(inputs), inputs)
+
+    def _logits(self, inputs):
         # Computed as a product of two matrices, which can transpose the second without a copy.
         matrix = ops.cast(ops.convert_to_tensor(self.embeddings), self.compute_dtype)
         rows = ops.reshape(inputs, (-1, matrix.shape[1]))
         logits = matmul(rows, matrix, transpose_b=True) + self.bias
-        return self._hand_on(ops.reshape(logits, (*ops.shape(inputs)[:-1], self.units)), inputs)
+        return ops.reshape(logits, (*ops.shape(inputs)[:-1], self.units))
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         """Returns the shape of the logits."""

@@ -149,9 +149,9 @@ class LanguageModel(Trainer):
     ) -> None:
         values = locals()
         check_not_forked()
-        if keras.backend.backend() not in ("tensorflow", "jax"):
+        if keras.backend.backend() not in ("tensorflow", "jax", "torch"):
             raise ValueError(
-                "A LanguageModel needs KERAS_BACKEND=tensorflow or KERAS_BACKEND=jax, set before Keras is imported. "
+                "A LanguageModel needs KERAS_BACKEND=tensorflow, jax or torch, set before Keras is imported. "
                 f"Received: KERAS_BACKEND={keras.backend.backend()}"
             )
         arguments = ModelArguments(**ModelArguments.named(values))

@@ -66,16 +66,22 @@ def _reference(x, rate, seed):
 
 def _threefry(counters, key):
     """Both numbers of Threefry-2x32 with 20 rounds, for counters below 2^32; all uint32."""
+    key = [_word(part) for part in key]
     keys = [key[0], key[1], ops.bitwise_xor(ops.bitwise_xor(key[0], key[1]), ops.cast(0x1BD11BDA, "uint32"))]
-    x, y = counters + keys[0], ops.zeros_like(counters) + keys[1]
+    x, y = _word(counters + keys[0]), ops.zeros_like(counters) + keys[1]
     for i in range(20):
-        x = x + y
+        x = _word(x + y)
         left, right = (ops.cast(distance, "uint32") for distance in (_ROTATIONS[i % 8], 32 - _ROTATIONS[i % 8]))
-        y = ops.bitwise_xor(ops.bitwise_or(ops.left_shift(y, left), ops.right_shift(y, right)), x)
+        y = ops.bitwise_xor(_word(ops.bitwise_or(ops.left_shift(y, left), ops.right_shift(y, right))), x)
         if i % 4 == 3:
             n = i // 4 + 1
-            x, y = x + keys[n % 3], y + keys[(n + 1) % 3] + ops.cast(n, "uint32")
+            x, y = _word(x + keys[n % 3]), _word(y + keys[(n + 1) % 3] + ops.cast(n, "uint32"))
     return x, y
+
+
+def _word(x):
+    """The low 32 bits, which Keras on PyTorch keeps in 64."""
+    return ops.bitwise_and(x, ops.cast(2**32 - 1, "uint32")) if keras.backend.backend() == "torch" else x
 
 
 def _native(x, rate, seed):

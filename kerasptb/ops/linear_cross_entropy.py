@@ -159,8 +159,8 @@ class _Reference:
 
 _IMPLEMENTATIONS = {
     "reference": _Reference,
-    # Of a function of one's own, such as a loop over chunks, Keras on PyTorch differentiates one result alone.
-    "keras": KerasOperations if keras.backend.backend() in ("tensorflow", "jax") else _Reference,
+    # Other backends of Keras have no gradients of one's own.
+    "keras": KerasOperations if keras.backend.backend() in ("tensorflow", "jax", "torch") else _Reference,
     "native": NativeKernel,
     "native_softmax": NativeSoftmax,
 }

@@ -10,6 +10,8 @@ JAX what runs inside of the differentiated function. There Keras' step computes 
 and takes three times as long; `kerasptb/trainers/jax.py` updates them inside.
 """
 
+import contextlib
+import contextvars
 import functools
 import warnings
 from collections.abc import Sequence
@@ -27,6 +29,7 @@ from kerasptb.ops.tensors import as_tensor, is_traced, matmul, without_gradients
 from kerasptb.utils.types import Tensor
 
 _ATTRIBUTE = "_kerasptb_factors"
+_UNREAD = contextvars.ContextVar("unread", default=False)
 
 
 class LogitFactors:
@@ -165,6 +168,21 @@ def factors_for(loss: keras.losses.Loss, logits: Tensor) -> LogitFactors | None:
         given = "give it those of kerasptb.layers.Dense or TiedDense, without an activation, which carry what it needs"
         warn_of_reading(f"kerasptb.losses.{type(loss).__name__}", given)
     return factors
+
+
+@contextlib.contextmanager
+def unread(is_unread=True):
+    """Says that nobody reads the logits of the body but by their factors, if that is so: none are computed then."""
+    token = _UNREAD.set(is_unread)
+    try:
+        yield
+    finally:
+        _UNREAD.reset(token)
+
+
+def logits_or_none_read(compute, shape, dtype):
+    """Returns the logits that `compute` returns; where they are unread, NaN that take no memory."""
+    return ops.broadcast_to(ops.cast(float("nan"), dtype), shape) if _UNREAD.get() else compute()
 
 
 def attach(logits: Tensor, factors: LogitFactors) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import keras
 
+from kerasptb.compat.keras import torch_device
 from kerasptb.ops.native import loader
 from kerasptb.utils.processors import available_processors
 
@@ -23,6 +24,8 @@ def visible_gpus():
         # A device without a hardware number counts as the first.
         gpus = jax.local_devices() if jax.default_backend() == "gpu" else []
         return [max(device.local_hardware_id or 0, 0) for device in gpus]
+    if keras.backend.backend() == "torch":
+        return [] if torch_device().startswith("cpu") else [0]
     return []
 
 
@@ -39,6 +42,8 @@ def why_not_native(precision="float32"):
     if not state.available:
         return state.reason
     if gpus := visible_gpus():
+        if keras.backend.backend() == "torch":
+            return f"With Keras on PyTorch the native kernels are for processors. Received: {torch_device()}."
         if precision == "bfloat16x3":
             return "`precision='bfloat16x3'` is for CPUs: the kernels for GPUs compute in float32 and bfloat16."
         return next((reason for gpu in gpus if (reason := loader.why_not_cuda(gpu)) is not None), None)

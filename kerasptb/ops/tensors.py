@@ -11,13 +11,17 @@ from keras import ops
 from kerasptb.compat.keras import in_symbolic_scope
 from kerasptb.ops.sharding import Passes, divided
 
-_ON_TENSORFLOW, _ON_JAX = (keras.backend.backend() == name for name in ("tensorflow", "jax"))
+_ON_TENSORFLOW, _ON_JAX, _ON_TORCH = (keras.backend.backend() == name for name in ("tensorflow", "jax", "torch"))
 if _ON_TENSORFLOW:
     import tensorflow as tf
 
     from kerasptb.compat import tensorflow as tf_private
 if _ON_JAX:
     import jax
+if _ON_TORCH:
+    import torch
+
+    from kerasptb.ops import tensors_torch
 
 # Rows of which a product with a matrix takes less, one by one, than with all at once.
 _FEW_ROWS = 8
@@ -37,8 +41,9 @@ def as_tensor(x):
     if _ON_TENSORFLOW:
         return tf.convert_to_tensor(x)
     value = getattr(x, "value", x)
-    if keras.backend.backend() == "torch" and value is not x:
-        return ops.copy(value)  # PyTorch's would change with the variable
+    if _ON_TORCH and value is not x and not x.trainable:
+        # PyTorch's is the variable itself. If weights change before the gradient is computed, PyTorch raises.
+        return ops.copy(value)
     return ops.convert_to_tensor(value)
 
 
@@ -139,8 +144,11 @@ def differentiable(inference, forward, backward, rows=None):
     `inference(*arguments)` returns the outputs, where no gradient can be asked for; `forward` the outputs and what the
     gradient needs; `backward(saved, upstream)` a gradient for each argument, or None. Replicas may divide `rows`.
     """
+    passes = Passes(inference, forward, backward)
     if _ON_JAX:
-        return _differentiable_by_jax(Passes(inference, forward, backward), rows)
+        return _differentiable_by_jax(passes, rows)
+    if _ON_TORCH:
+        return tensors_torch.differentiable(passes)
 
     def outputs_and_gradient(*arguments):
         # Saving tensors costs time, so nothing is saved where no gradient can be expected. If a gradient is needed
@@ -182,7 +190,9 @@ def _differentiable_by_jax(passes, rows):
 
 
 def without_gradients():
-    """Returns a context through which no gradient flows, and in which nothing is kept for one; with TensorFlow."""
+    """Returns a context through which no gradient flows, and in which nothing is kept for one; not with JAX."""
+    if _ON_TORCH:
+        return torch.no_grad()
     return tf_private.stop_recording() if _ON_TENSORFLOW else contextlib.nullcontext()
 
 

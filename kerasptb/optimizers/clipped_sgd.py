@@ -9,10 +9,10 @@ from kerasptb.ops.clipped_sgd import run as run_clipped_sgd
 from kerasptb.ops.clipped_step import clipped_rate
 from kerasptb.ops.global_norm import global_norm
 from kerasptb.ops.tensors import compiled_by_xla
-from kerasptb.optimizers.one_pass import OnePassStep
+from kerasptb.optimizers.one_pass import OnePassStep, as_pair
 from kerasptb.utils.types import Tensor
 
-_ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+_ON_TENSORFLOW, _ON_TORCH = (keras.backend.backend() == name for name in ("tensorflow", "torch"))
 if _ON_TENSORFLOW:
     import tensorflow as tf
 
@@ -91,11 +91,13 @@ class ClippedSGD(OnePassStep, keras.optimizers.SGD):
         elif isinstance(gradient, RowGradient):
             step = ops.cast(gradient.values, variable.dtype) * ops.cast(learning_rate, variable.dtype)
             variable.assign(variable.value.at[gradient.rows].add(-step))
+        elif _ON_TORCH:
+            variable.value.add_(gradient.to(variable.value.dtype), alpha=-float(learning_rate))
         else:
             super().update_step(gradient, variable, learning_rate)
 
     def takes_row_gradients(self) -> bool:
-        """Whether `apply` takes a `RowGradient`: Keras' accumulation and scaling of gradients do not."""
+        """Whether `apply` takes the gradient of some rows: Keras' accumulation and scaling of gradients do not."""
         return not self.gradient_accumulation_steps and self.loss_scale_factor is None
 
     def get_config(self) -> dict[str, Any]:
@@ -107,9 +109,9 @@ class ClippedSGD(OnePassStep, keras.optimizers.SGD):
 
 
 def norm_of_gradients(gradients):
-    """Returns the norm of all gradients, a float32 scalar; `tf.IndexedSlices` and `RowGradient` count by values."""
-    rows = (tf.IndexedSlices, RowGradient) if _ON_TENSORFLOW else RowGradient
-    return global_norm([g.values if isinstance(g, rows) else g for g in gradients])
+    """Returns the norm of all gradients, a float32 scalar; those of some rows count by their values."""
+    pairs = map(as_pair, gradients)
+    return global_norm([g[1] if isinstance(g, tuple) else g for g in pairs])
 
 
 def _check_single_replica():

@@ -7,10 +7,10 @@ from keras import ops
 
 from kerasptb.ops.clipped_step import plan_of
 from kerasptb.ops.plan import Plan
-from kerasptb.ops.tensors import compiled_by_xla
+from kerasptb.ops.tensors import compiled_by_xla, without_gradients
 from kerasptb.utils.types import Tensor
 
-_ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+_ON_TENSORFLOW, _ON_TORCH = (keras.backend.backend() == name for name in ("tensorflow", "torch"))
 if _ON_TENSORFLOW:
     import tensorflow as tf
 
@@ -18,9 +18,9 @@ if _ON_TENSORFLOW:
 class OnePassStep(keras.optimizers.Optimizer):
     """Lets an optimizer clip, decay, update and average all variables in one native operation; a base beside Keras'.
 
-    Only in a step that XLA compiles on a processor: XLA lets it update the variables' own memory, and XLA's operations,
-    one for each variable, would wait for its threads. A subclass has `_slot_lists`, and `_updated`, which returns
-    the arrays, weights and those of `_slot_lists`, after a step, and the averages.
+    Only on a processor, with PyTorch and in a step that XLA compiles: they let it update the variables' own memory, and
+    XLA's operations, one for each variable, would wait for its threads. A subclass has `_slot_lists`, and `_updated`,
+    which returns the arrays, weights and those of `_slot_lists`, after a step, and the averages.
 
     With `polyak_averaging` it keeps the mean of the weights after each step since `start_averaging` (Polyak and
     Juditsky, 1992, "Acceleration of Stochastic Approximation by Averaging"). The means are the variables of Keras'
@@ -95,12 +95,17 @@ class OnePassStep(keras.optimizers.Optimizer):
 
     def _plan_of_one_pass(self, gradients, variables):
         """Returns the `Plan` of the native operation that does the step of these variables, or None."""
-        if not _ON_TENSORFLOW or not compiled_by_xla() or tf.distribute.has_strategy():
+        if not _ON_TORCH and not (compiled_by_xla() and not tf.distribute.has_strategy()):
             return None
         if self.gradient_accumulation_steps or self.clipnorm or self.clipvalue:
             return None
         plan = plan_of(variables, _pairs(gradients))
         return plan if plan.is_native else None
+
+    def takes_row_gradients(self) -> bool:
+        """Whether `apply` takes the gradient of a matrix for some of its rows, of a built optimizer with PyTorch."""
+        variables = self._trainable_variables
+        return _ON_TORCH and self.loss_scale_factor is None and self._plan_of_one_pass(variables, variables) is not None
 
     def _slot_lists(self):
         """Returns lists of the optimizer's own variables for all trainable variables."""
@@ -109,7 +114,8 @@ class OnePassStep(keras.optimizers.Optimizer):
     def _backend_apply_gradients(self, grads, trainable_variables):
         self._plan = self._plan_of_one_pass(grads, trainable_variables)
         try:
-            super()._backend_apply_gradients(grads, trainable_variables)
+            with without_gradients():
+                super()._backend_apply_gradients(grads, trainable_variables)
         finally:
             self._plan = None
 
@@ -129,7 +135,8 @@ class OnePassStep(keras.optimizers.Optimizer):
         slots = [[of_all[i].value for i in places] for of_all in self._slot_lists()]
         options = {"global_clipnorm": self.global_clipnorm}
         if self.weight_decay is not None:
-            options["weight_decays"] = [self.weight_decay if self._use_weight_decay(w) else 0.0 for w in weights]
+            decay = self.weight_decay
+            options["weight_decays"] = [decay if self._use_weight_decay(v) else 0.0 for v in trainable_variables]
         averages = []
         if self.use_ema:
             averages = [self._model_variables_moving_average[i].value for i in places]
@@ -138,7 +145,7 @@ class OnePassStep(keras.optimizers.Optimizer):
         arrays, new_averages = self._updated(self._plan, arrays, _pairs(grads), learning_rate, **options)
         for variables, values in zip([weights, *slots, averages], [*arrays, new_averages], strict=True):
             for variable, value in zip(variables, values, strict=True):
-                variable.assign(value)
+                variable.copy_(value) if _ON_TORCH else variable.assign(value)
         if self.use_ema:  # also of variables without a gradient
             followed = zip(self._trainable_variables, self._model_variables_moving_average, strict=True)
             self._average([pair for i, pair in enumerate(followed) if i not in places])
@@ -149,4 +156,13 @@ def _tensors(variables):
 
 
 def _pairs(gradients):
-    return [(g.indices, g.values) if isinstance(g, tf.IndexedSlices) else g for g in gradients]
+    return [as_pair(gradient) for gradient in gradients]
+
+
+def as_pair(gradient):
+    """Returns rows and values of the gradient of a matrix for some of its rows; another gradient as it is."""
+    if _ON_TENSORFLOW and isinstance(gradient, tf.IndexedSlices):
+        return gradient.indices, gradient.values
+    if _ON_TORCH and getattr(gradient, "is_sparse", False):
+        return gradient._indices()[0], gradient._values()  # the public ones sum the values of each row first
+    return gradient

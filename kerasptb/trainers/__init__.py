@@ -11,5 +11,7 @@ if keras.backend.backend() == "tensorflow":
     from kerasptb.trainers.tensorflow import Trainer
 elif keras.backend.backend() == "jax":
     from kerasptb.trainers.jax import Trainer
+elif keras.backend.backend() == "torch":
+    from kerasptb.trainers.torch import Trainer
 else:
     from kerasptb.trainers.stateful import StatefulTrainer as Trainer

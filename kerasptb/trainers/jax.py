@@ -97,14 +97,10 @@ class Trainer(StatefulTrainer):
 
     def _look_up(self, tokens, trainable):
         """Returns the embedding to look up apart, the position of its matrix, and the vectors; or None three times."""
-        # A regularizer needs the gradient of the matrix or of the rows; LoRA computes the matrix from three variables.
-        embedding = self.lookup_layer()
-        if embedding is None or embedding.lora_enabled or embedding.activity_regularizer is not None:
+        embedding, variables = self._embedding_apart(), self.trainable_variables
+        if embedding is None:
             return None, None, None
-        matrix, variables = embedding.embeddings, self.trainable_variables
-        position = next((i for i, variable in enumerate(variables) if variable is matrix), None)
-        if position is None or matrix.regularizer is not None:
-            return None, None, None
+        position = next(i for i, variable in enumerate(variables) if variable is embedding.embeddings)
         with keras.StatelessScope(state_mapping=list(zip(variables, trainable, strict=True))):
             return embedding, position, embedding(tokens)
 

@@ -290,9 +290,21 @@ class StatefulTrainer(keras.Model):
 
     # For backends.
 
+    _BATCHES = "get_jax_iterator"  # by which Keras' trainer asks an adapter of data for its batches
+
     def choose_jit_compile(self, wish: bool | Literal["auto"] | None, reads_logits: bool) -> bool | Literal["auto"]:
         """Returns `jit_compile` for `keras.Model.compile` from that of `LanguageModel.compile`."""
         return "auto" if wish is None else wish
+
+    def _embedding_apart(self):
+        """Returns the `lookup_layer` if the gradient of its matrix may be that of the rows it is read at, else None."""
+        # A regularizer needs the gradient of the matrix or of the rows; LoRA computes the matrix from three variables.
+        embedding = self.lookup_layer()
+        if embedding is None or embedding.lora_enabled or embedding.activity_regularizer is not None:
+            return None
+        matrix = embedding.embeddings
+        apart = matrix.regularizer is None and any(variable is matrix for variable in self.trainable_variables)
+        return embedding if apart else None
 
     def _made(self, kind, make, force):
         """Returns the function of training, evaluation or prediction; Keras' `make` makes it, unless it exists."""
@@ -305,14 +317,14 @@ class StatefulTrainer(keras.Model):
 
     def _check_batches(self, adapter, step):
         """Gives Keras' adapter of data, made for one call, batches that are checked, for a step of this name."""
-        batches = adapter.get_jax_iterator
+        batches = getattr(adapter, self._BATCHES)
 
         def checked():
             for batch in batches():
                 self.check_word_ids(batch)
                 yield self._own_rows(batch)
 
-        adapter.get_jax_iterator = checked
+        setattr(adapter, self._BATCHES, checked)
 
     def _own_rows(self, batch):
         """Returns what of a batch this process computes."""

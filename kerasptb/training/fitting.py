@@ -72,6 +72,8 @@ def _steps_per_execution(model, teacher, callbacks):
         # A LambdaCallback has its hooks as attributes of the instance.
         if getattr(getattr(callback, hook), "__func__", None) is not getattr(keras.callbacks.Callback, hook):
             return 1
+    if keras.backend.backend() == "torch":
+        return 1  # all that Keras takes there
     if platforms.visible_gpus():
         return _STEPS_PER_EXECUTION_ON_GPU
     flop_of_word = 6 * model.count_params() + (0 if teacher is None else 2 * teacher.count_params())

@@ -113,7 +113,7 @@ def test_the_version_is_told(capsys):
 @pytest.mark.parametrize(
     ("backend", "expected"),
     [
-        ("numpy", "Expected KERAS_BACKEND=tensorflow or KERAS_BACKEND=jax. Received: KERAS_BACKEND=numpy"),
+        ("numpy", "Expected KERAS_BACKEND=tensorflow, jax or torch. Received: KERAS_BACKEND=numpy"),
         (
             "jax",
             "Keras is to run on jax, which is not installed. Install it, or set KERAS_BACKEND to another. Received",

@@ -1,4 +1,4 @@
-"""Calls a handler of the native library on tensors of Keras' backend, TensorFlow or JAX."""
+"""Calls a handler of the native library on tensors of Keras' backend: TensorFlow, JAX or PyTorch."""
 
 from typing import NamedTuple
 
@@ -41,6 +41,10 @@ def call(target, arguments, outputs, aliases=None, attributes=None, sized_by=Non
     )
     if keras.backend.backend() == "jax":  # which knows all sizes
         return call_jax(target, arguments, outputs, aliases or {}, attributes or {})
+    if keras.backend.backend() == "torch":  # likewise
+        from kerasptb.ops.native import calls_torch  # noqa: PLC0415  (needs PyTorch)
+
+        return calls_torch.call(target, arguments, outputs, aliases or {}, attributes or {})
     from kerasptb.ops.native import calls_tensorflow  # noqa: PLC0415  (needs TensorFlow)
 
     return calls_tensorflow.call(target, arguments, outputs, aliases or {}, attributes or {}, sized_by)

@@ -1,8 +1,9 @@
-"""Loads the native library and registers its handlers with Keras' backend, TensorFlow or JAX.
+"""Loads the native library and registers its handlers with Keras' backend, TensorFlow or JAX; PyTorch needs none.
 
 Nothing here starts a compiler: a library that is not in the cache is reported as not built.
 """
 
+import contextlib
 import ctypes
 import functools
 import importlib.metadata
@@ -133,9 +134,9 @@ def _load():
             f"KERASPTB_THREADS must be a whole number of at least 1. Received: KERASPTB_THREADS={threads}."
         )
     host = keras.backend.backend()
-    if host not in ("tensorflow", "jax"):
+    if host not in _REGISTER:
         raise NativeUnavailableError(
-            f"The native library is for Keras on TensorFlow or JAX. Received: KERAS_BACKEND={host}"
+            f"The native library is for Keras on TensorFlow, JAX or PyTorch. Received: KERAS_BACKEND={host}"
         )
     try:
         path = build.find_library()
@@ -152,7 +153,7 @@ def _load():
     library.kerasptb_handler.argtypes = [ctypes.c_int, *[ctypes.POINTER(ctypes.c_char_p)] * 2]
     library.kerasptb_handler.restype = ctypes.c_void_p
     library.kerasptb_set_processors(available_processors())
-    (_register_with_tensorflow if host == "tensorflow" else _register_with_jax)(library)
+    _REGISTER[host](library)
     return library, path
 
 
@@ -167,19 +168,58 @@ def _register_with_tensorflow(library):
 def _register_with_jax(library):
     import jax  # noqa: PLC0415  (Keras on TensorFlow does without)
 
-    target, platform = ctypes.c_char_p(), ctypes.c_char_p()
-    for i in itertools.count():
-        handler = library.kerasptb_handler(i, ctypes.byref(target), ctypes.byref(platform))
-        if handler is None:
-            return
-        name = target.value.decode()
+    for name, system, handler in _handlers_of(library):
         try:
             capsule = jax.ffi.pycapsule(ctypes.c_void_p(handler))
-            jax.ffi.register_ffi_target(name, capsule, platform=_JAX_PLATFORMS[platform.value.decode()])
+            jax.ffi.register_ffi_target(name, capsule, platform=_JAX_PLATFORMS[system])
         except Exception as error:  # its type depends on the version of JAX
             raise NativeUnavailableError(
                 f"{_name('jax')} does not take the handler {name}: {error}. {_BUILD_HINT}"
             ) from error
+
+
+def _handlers_of(library):
+    """Yields the name of each handler, that of the platform as XLA has it, and the handler's address."""
+    target, system = ctypes.c_char_p(), ctypes.c_char_p()
+    for i in itertools.count():
+        handler = library.kerasptb_handler(i, ctypes.byref(target), ctypes.byref(system))
+        if handler is None:
+            return
+        yield target.value.decode(), system.value.decode(), handler
+
+
+def _share_threads_with_torch(library):
+    """Lets the kernels run on PyTorch's threads, if it uses several. It needs no handlers: a call names its own."""
+    import torch  # noqa: PLC0415  (TensorFlow and JAX do without)
+
+    if torch.get_num_threads() == 1:
+        return
+    with contextlib.suppress(OSError, AttributeError):  # another OpenMP than GCC's has other functions
+        openmp = ctypes.CDLL(str(Path(torch.__file__).with_name("lib") / "libtorch_cpu.so"))
+        names = "GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads"
+        library.kerasptb_use_openmp(*(ctypes.cast(getattr(openmp, name), ctypes.c_void_p) for name in names))
+
+
+_REGISTER = {
+    "tensorflow": _register_with_tensorflow,
+    "jax": _register_with_jax,
+    "torch": _share_threads_with_torch,
+}
+
+
+@functools.cache
+def handlers():
+    """Returns the addresses of the handlers for processors, by name, for `plain_call`. Loads the library."""
+    load()
+    return {name: handler for name, system, handler in _handlers_of(_library) if system == "Host"}
+
+
+@functools.cache
+def plain_call():
+    """Returns the C function that calls a handler without a framework (`src/ffi/plain.cc`). Loads the library."""
+    strings, flags = ctypes.POINTER(ctypes.c_char_p), ctypes.POINTER(ctypes.c_bool)
+    types = ctypes.c_void_p, ctypes.POINTER(ctypes.c_int64), ctypes.POINTER(ctypes.c_void_p), strings, flags
+    return function("kerasptb_call", *types, returns=ctypes.c_char_p)
 
 
 def _xla_ffi_api():

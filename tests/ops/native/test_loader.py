@@ -92,9 +92,10 @@ def test_loading_starts_no_compiler(fresh, monkeypatch):
     assert not status().available
 
 
-def test_another_host_than_tensorflow_and_jax(fresh, monkeypatch):
-    monkeypatch.setattr(loader.keras.backend, "backend", lambda: "torch")
-    assert status().reason == "The native library is for Keras on TensorFlow or JAX. Received: KERAS_BACKEND=torch"
+def test_a_host_that_it_does_not_serve(fresh, monkeypatch):
+    monkeypatch.setattr(loader.keras.backend, "backend", lambda: "numpy")
+    expected = "The native library is for Keras on TensorFlow, JAX or PyTorch. Received: KERAS_BACKEND=numpy"
+    assert status().reason == expected
 
 
 def test_build_imports_no_framework():

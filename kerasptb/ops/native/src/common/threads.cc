@@ -132,6 +132,35 @@ class NoMemory : public std::bad_alloc {
   char text_[192];
 };
 
+OpenMp openmp = {};  // without functions for none
+std::atomic<bool> has_openmp{false};
+
+// A run on OpenMP's threads.
+struct Run {
+  void (*call)(const void*, int);
+  const void* function;
+  int count;
+  bool done = false;
+};
+
+void take_part(void* data) {
+  Run& run = *static_cast<Run*>(data);
+  if (openmp.thread_count() != run.count) return;  // they would wait for those that are missing
+  const int number = openmp.thread_number();
+  const uint64_t mode = flush_denormals();
+  run.call(run.function, number);
+  restore_denormals(mode);
+  if (number == 0) run.done = true;
+}
+
+// Returns whether it has run.
+bool run_by_openmp(void (*call)(const void*, int), const void* function, int count) {
+  if (!has_openmp.load(std::memory_order_acquire)) return false;
+  Run run = {call, function, count};
+  openmp.parallel(take_part, &run, static_cast<unsigned>(count), 0);
+  return run.done;
+}
+
 // Scratch memory.
 struct Block {
   void* begin;
@@ -200,6 +229,7 @@ class Pool {
   }
 
   void run(void (*call)(const void*, int), const void* function, bool rest) {
+    if (count_ > 1 && run_by_openmp(call, function, count_)) return;
     call_ = call;
     function_ = function;
     rest_ = rest;
@@ -263,6 +293,7 @@ Pool* pool() {
                             [] {
                               pool_mutex.unlock();
                               pool_instance = nullptr;
+                              has_openmp = false;  // of which nothing works in a child
                             });
     }();
     (void)registered;
@@ -277,6 +308,11 @@ thread_local Pool* acquired_pool = nullptr;
 }  // namespace
 
 void set_processors(int count) { processors.store(count); }
+
+void use_openmp(const OpenMp& threads) {
+  openmp = threads;
+  has_openmp.store(true, std::memory_order_release);
+}
 
 int thread_count() {
   static const int count = choose_thread_count();

@@ -41,6 +41,18 @@ class alignas(64) Signal {
   std::atomic<uint32_t> sleepers_{0};
 };
 
+// The threads of a host's OpenMP: its functions GOMP_parallel, omp_get_thread_num and omp_get_num_threads.
+struct OpenMp {
+  void (*parallel)(void (*function)(void*), void* data, unsigned threads, unsigned flags);
+  int (*thread_number)();
+  int (*thread_count)();
+};
+
+// Makes kernels run on these threads instead of ones of their own, unless the host limits how many there may be.
+// Threads of both kinds spin when they wait for work, OpenMP's for milliseconds, and each kind would take the other's
+// processors.
+void use_openmp(const OpenMp& threads);
+
 // All `count` threads leave wait() once the last of them has entered it. Reusable.
 class Barrier {
  public:
