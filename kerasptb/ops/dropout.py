@@ -66,7 +66,7 @@ def _reference(x, rate, seed):
 
 def _threefry(counters, key):
     """Both numbers of Threefry-2x32 with 20 rounds, for counters below 2^32; all uint32."""
-    key = [_word(part) for part in key]
+    key = [_word(key[i]) for i in (0, 1)]
     keys = [key[0], key[1], ops.bitwise_xor(ops.bitwise_xor(key[0], key[1]), ops.cast(0x1BD11BDA, "uint32"))]
     x, y = _word(counters + keys[0]), ops.zeros_like(counters) + keys[1]
     for i in range(20):
