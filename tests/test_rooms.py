@@ -11,9 +11,10 @@ PACKAGE = Path(kerasptb.__file__).parent
 ROOMS = (
     ("utils", "compat"),
     ("arguments", "data"),
+    ("cells",),
     ("ops",),
     ("layers", "losses", "metrics", "optimizers", "regularizers"),
-    ("trainers",),
+    ("trainers", "acceleration"),
     ("callbacks",),
     ("presets",),
     ("models",),

@@ -43,13 +43,13 @@ class Tables:
 def sizes_of(network: PortableNetwork, tables: Tables) -> dict[str, int]:
     """Returns the sizes of a network and its tables that C needs as constants, by their names."""
     layers = network.recurrent
-    inputs = [layer.weights[0].shape[0] + layer.units for layer in layers] + [layers[-1].units]
+    inputs = [layer.weights[0].shape[0] + layer.cell.units for layer in layers] + [layers[-1].cell.units]
     between = [layer.units for layer in network.dense[:-1]]
     return {
         "LM_VOCABULARY_SIZE": network.vocabulary_size,
         "LM_STATE_SIZE": sum(network.state_sizes.values()),
         "LM_MOST_INPUTS": _padded_size(max([*inputs, *between, network.embeddings.shape[1]])),
-        "LM_MOST_OUTPUTS": max([*(4 * layer.units for layer in layers), *between]),
+        "LM_MOST_OUTPUTS": max([*(4 * layer.cell.units for layer in layers), *between]),
         "LM_MOST_MATRICES": len(layers) + len(network.dense),
         "LM_NUM_SYMBOLS": tables.fields["num_symbols"],
         "LM_MOST_LETTERS": int(np.diff(tables.fields["pieces_ends"], prepend=0).max()),
