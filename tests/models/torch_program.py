@@ -5,6 +5,7 @@ import numpy as np
 import torch
 
 import kerasptb
+from kerasptb.compat.keras import torch_device
 from kerasptb.data import make_dataset
 from kerasptb.layers import Dense, FusedLSTM
 from kerasptb.losses import SequenceCrossEntropy
@@ -27,6 +28,8 @@ def count_products(call):
     call()
     return len(computed)
 
+
+assert torch_device() == "cpu"
 
 # In steps whose loss and metrics read factors no logits are computed, and gradients of the embedding are of rows.
 model.train_on_batch(rows[:B], rows[:B])  # builds metrics

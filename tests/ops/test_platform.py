@@ -52,6 +52,15 @@ def test_auto_passes_over_a_gpu_that_they_cannot_run_on(gpus, reasons):
     assert info.collect()["lstm"].startswith('backend="auto" runs cuDNN through keras.layers.LSTM: The CUDA kernels')
 
 
+def test_with_pytorch_they_are_for_processors(native_library, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    for device, numbers in (("cpu", []), ("cuda", [0]), ("mps", [0])):
+        monkeypatch.setattr(platforms, "torch_device", lambda device=device: device)
+        assert platforms.visible_gpus() == numbers
+        expected = f"With Keras on PyTorch the native kernels are for processors. Received: {device}."
+        assert platforms.why_not_native() == (expected if numbers else None)
+
+
 def test_bfloat16x3_is_for_processors(gpus):
     gpus(None)
     for backend in ("auto", "native"):
