@@ -17,7 +17,10 @@ IDS = np.array([3, 1, 4, 1, 5, 9, 2, 6], "int32")
 IN_C = ("lstm", "cifg", "gru")
 
 
-@pytest.fixture(scope="module", params=CELLS)
+OTHERS = [name if name == "gru" else pytest.param(name, marks=pytest.mark.slow) for name in CELLS]
+
+
+@pytest.fixture(scope="module", params=OTHERS)
 def model(request, vocabulary):
     return LanguageModel(
         len(vocabulary), 8, (11, 9), 1, 5, seed=4, init_scale=0.5, tokenizer=vocabulary, cell=request.param
