@@ -41,7 +41,7 @@ def _rows(special):
 
 
 def _special(mask=None, resets=None, recurrent_mask=None, input_mask=None):
-    """The arrays of `LstmSteps` (`src/lstm/recurrence.h`), one without elements for none; or no array."""
+    """The arrays of `SpecialSteps` (`src/recurrence/recurrence.h`), one without elements for none; or no array."""
     if all(array is None for array in (mask, resets, recurrent_mask, input_mask)):
         return []
     reset, skipped = _kinds_of_steps()
@@ -58,8 +58,8 @@ def _of_recurrence(special):
 
 
 def _kinds_of_steps():
-    """Returns the bits that stand for a reset and for a skipped step in `src/lstm/recurrence.h`."""
-    return loader.function("kerasptb_lstm_reset")(), loader.function("kerasptb_lstm_skipped")()
+    """Returns the bits that stand for a reset and for a skipped step in `src/recurrence/recurrence.h`."""
+    return loader.function("kerasptb_reset_step")(), loader.function("kerasptb_skipped_step")()
 
 
 def saved_arrays(precision, *sizes):
@@ -68,9 +68,9 @@ def saved_arrays(precision, *sizes):
     The sizes are B, T, D, H, and 4 if each gate has rows of its own, else 1. In bfloat16 the rows come first.
     """
     pointers = ctypes.POINTER(ctypes.c_int64), ctypes.POINTER(ctypes.c_char_p)
-    ask = loader.function("kerasptb_lstm_saved", ctypes.c_char_p, *[ctypes.c_int64] * 5, *pointers)
+    ask = loader.function("kerasptb_saved_arrays", ctypes.c_char_p, ctypes.c_char_p, *[ctypes.c_int64] * 5, *pointers)
     shapes, dtypes = (ctypes.c_int64 * 9)(), (ctypes.c_char_p * 3)()
-    count = ask(precision.encode(), *sizes, shapes, dtypes)
+    count = ask(b"lstm", precision.encode(), *sizes, shapes, dtypes)
     return [(tuple(shapes[3 * i : 3 * i + 3]), dtypes[i].decode()) for i in range(count)]
 
 

@@ -11,7 +11,7 @@
 #include "linear_cross_entropy/few_words.h"
 #include "optimizers/global_norm.h"
 #include "linear_cross_entropy/linear_cross_entropy.h"
-#include "lstm/lstm.h"
+#include "cells/cells.h"
 #include "linear_cross_entropy/softmax_cross_entropy.h"
 
 namespace kernel_calls {
@@ -24,10 +24,10 @@ Floats numbers(int64_t size) {
   return result;
 }
 
-// An LSTM layer: what `parts` says in lstm/lstm.h, and room for whatever any precision saves.
+// An LSTM layer: what `parts` says in recurrence/layer.h, and room for whatever any precision saves.
 struct Lstm {
   int parts;
-  kerasptb::LstmSizes sizes;
+  kerasptb::LayerSizes sizes;
   int64_t B = sizes.batch, T = sizes.steps, D = sizes.features, H = sizes.units;
   Floats x = numbers(B * T * D), W = numbers(D * 4 * H), U = numbers(H * 4 * H), bias = numbers(4 * H),
          state = numbers(B * H), dh_seq = numbers(B * T * H);
@@ -37,15 +37,15 @@ struct Lstm {
          cells = Floats((T + 1) * B * sizes.padded_units());
   std::vector<uint16_t> rows = std::vector<uint16_t>(parts * sizes.operands * sizes.num_rows() * sizes.row_stride());
 
-  void run(const kerasptb::LstmSteps& special) {
-    kerasptb::LstmForward inference = {sizes,        x.data(),     W.data(),     U.data(),   bias.data(),
+  void run(const kerasptb::SpecialSteps& special) {
+    kerasptb::LayerForward inference = {sizes,        x.data(),     W.data(),     U.data(),   bias.data(),
                                        state.data(), state.data(), h_seq.data(), h_T.data(), c_T.data()};
     inference.special = special;
-    kerasptb::LstmForward forward = inference;
+    kerasptb::LayerForward forward = inference;
     forward.rows = rows.data();
     forward.gates = gates.data();
     forward.cells = cells.data();
-    kerasptb::LstmBackward backward = {sizes,         x.data(),     W.data(),     U.data(),     state.data(),
+    kerasptb::LayerBackward backward = {sizes,         x.data(),     W.data(),     U.data(),     state.data(),
                                        state.data(),  h_seq.data(), rows.data(),  gates.data(), cells.data(),
                                        dh_seq.data(), state.data(), state.data(), dx.data(),    dW.data(),
                                        dU.data(),     dbias.data(), dh0.data(),   dc0.data()};
@@ -61,7 +61,7 @@ void lstm(int parts, int64_t B, int64_t T, int64_t D, int64_t H) {
   const Floats mask = numbers(B * H);
   std::vector<int32_t> kinds(B * T);
   for (int64_t i = 0; i < B * T; ++i) kinds[i] = static_cast<int32_t>(i % 4);
-  for (const kerasptb::LstmSteps& special : {kerasptb::LstmSteps{}, kerasptb::LstmSteps{kinds.data(), mask.data()}})
+  for (const kerasptb::SpecialSteps& special : {kerasptb::SpecialSteps{}, kerasptb::SpecialSteps{kinds.data(), mask.data()}})
     Lstm{parts, {B, T, D, H}}.run(special);
   const Floats of_gates = numbers(4 * B * H), of_inputs = numbers(4 * B * D);
   if (parts > 0) Lstm{parts, {B, T, D, H, 4}}.run({nullptr, of_gates.data(), B * H, of_inputs.data()});
@@ -73,7 +73,7 @@ void recurrence(int64_t B, int64_t T, int64_t H) {
                masks = numbers(4 * B * H), dh_seq = numbers(B * T * H);
   Floats h_seq(B * T * H), h_T(B * H), c_T(B * H), gates(B * T * 4 * H), c_seq(B * T * H), dz(B * T * 4 * H),
       dbias(4 * H), dc0(B * H), dh0(B * H);
-  kerasptb::LstmRecurrenceForward forward = {B,
+  kerasptb::RecurrenceForward forward = {B,
                                              T,
                                              H,
                                              xz.data(),
@@ -86,7 +86,7 @@ void recurrence(int64_t B, int64_t T, int64_t H) {
                                              c_T.data(),
                                              gates.data(),
                                              c_seq.data()};
-  kerasptb::LstmRecurrenceBackward backward = {B,
+  kerasptb::RecurrenceBackward backward = {B,
                                                T,
                                                H,
                                                U.data(),

@@ -63,7 +63,7 @@ def test_an_operation_that_nothing_differentiates_saves_nothing(native_library, 
 @pytest.mark.parametrize("precision", loader.PRECISIONS)
 @pytest.mark.parametrize("operands", [1, 4])
 def test_what_is_saved_is_asked_of_the_library(native_library, precision, operands):
-    """Sizes as in `LstmSizes`, of B, T, D, H = 2, 3, 5, 20: 16 units' gates together in float32, 32 in bfloat16."""
+    """Sizes as in `LayerSizes`, of B, T, D, H = 2, 3, 5, 20: 16 units' gates together in float32, 32 in bfloat16."""
     found = lstm.saved_arrays(precision, 2, 3, 5, 20, operands)
     if precision == "float32":
         assert found == [((2, 3, 128), "float32"), ((2, 3, 20), "float32")]

@@ -15,7 +15,7 @@
 #include "dropout/dropout.h"
 #include "optimizers/global_norm.h"
 #include "linear_cross_entropy/linear_cross_entropy.h"
-#include "lstm/lstm.h"
+#include "cells/cells.h"
 #include "linear_cross_entropy/softmax_cross_entropy.h"
 
 namespace {
@@ -42,9 +42,9 @@ void lstm(int64_t B, int64_t T, int64_t D, int64_t H) {
   const auto x = read<float>(B * T * D), h0 = read<float>(B * H), c0 = read<float>(B * H), W = read<float>(D * 4 * H),
              U = read<float>(H * 4 * H), bias = read<float>(4 * H);
   const auto dh_seq = read<float>(B * T * H), dh_T = read<float>(B * H), dc_T = read<float>(B * H);
-  const kerasptb::LstmSizes sizes{B, T, D, H};
+  const kerasptb::LayerSizes sizes{B, T, D, H};
   auto h_seq = nothing(B * T * H), h_T = nothing(B * H), c_T = nothing(B * H),
-       gates = nothing(B * T * sizes.packed_columns()), cells = nothing(B * T * H);
+       gates = nothing(B * T * sizes.packed_columns(4)), cells = nothing(B * T * H);
   lstm_forward({sizes, x.data(), W.data(), U.data(), bias.data(), h0.data(), c0.data(), h_seq.data(), h_T.data(),
                 c_T.data(), nullptr, gates.data(), cells.data()});
   auto dx = nothing(B * T * D), dh0 = nothing(B * H), dc0 = nothing(B * H), dW = nothing(D * 4 * H),

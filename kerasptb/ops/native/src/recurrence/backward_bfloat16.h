@@ -1,4 +1,4 @@
-// The backward pass of the LSTM layer in bfloat16. Equations and shape letters: lstm.h; which thread does
+// The backward pass of the LSTM layer in bfloat16. Equations and shape letters: layer.h; which thread does
 // what: layout_bfloat16.h.
 //
 // The transpose of [W; U] is packed once. The recurrence, from the last step to the first, computes dz(t) from the
@@ -7,7 +7,7 @@
 //
 // The columns of dz are in the order unit / 32, gate, unit % 32: so a tile of a product has columns of one gate, and if
 // each gate has operands of its own, the products of each are made apart and its masks are applied to them.
-#include "lstm/layout_bfloat16.h"
+#include "recurrence/layout_bfloat16.h"
 
 namespace kerasptb {
 namespace KERASPTB_LEVEL {
@@ -24,8 +24,8 @@ template <int kParts>
 struct Backward {
   typedef GateType<kParts> Gate;
 
-  const LstmBackward& io;
-  const LstmSizes& sizes = io.sizes;
+  const LayerBackward& io;
+  const LayerSizes& sizes = io.sizes;
   const Layout layout;
   const int64_t units = sizes.units, padded_units = sizes.padded_units(), columns = kGates * padded_units;
   const int64_t row_size = sizes.row_size(), row_stride = sizes.row_stride(), padded_features = row_size - padded_units;
@@ -42,7 +42,7 @@ struct Backward {
   float* const d_bias;                // [groups][4H'], packed columns
   bfloat16* const packed_dz;  // [threads][kColumnsAtOnce 32 / 16][rows / 32][paired tile]: columns of dz, as B of dW
 
-  Backward(const LstmBackward& io, Workers& workers)
+  Backward(const LayerBackward& io, Workers& workers)
       : io(io),
         layout(choose_layout(sizes, kParts, workers.count())),
         packed(workers.scratch<bfloat16>(kParts * packed_part_stride)),
@@ -306,7 +306,7 @@ struct Backward {
 };
 
 template <int kParts>
-void backward(const LstmBackward& io) {
+void backward(const LayerBackward& io) {
   Workers workers;
   const int count = workers.count();
   const Backward<kParts> task(io, workers);
@@ -336,8 +336,5 @@ void backward(const LstmBackward& io) {
 }
 
 }  // namespace
-
-void lstm_backward(int parts, const LstmBackward& io) { parts == 1 ? backward<1>(io) : backward<2>(io); }
-
 }  // namespace KERASPTB_LEVEL
 }  // namespace kerasptb

@@ -8,8 +8,8 @@
 // is r = t B + b throughout.
 #pragma once
 
-#include "lstm/lstm.h"
-#include "lstm/steps.h"
+#include "recurrence/layer.h"
+#include "recurrence/steps.h"
 #include "common/threads.h"
 #include "common/tiles_bfloat16.h"
 
@@ -39,7 +39,7 @@ struct StepCost {
   bool weights_stay;
 };
 
-static StepCost step_cost(const LstmSizes& sizes, int parts, const Layout& layout) {
+static StepCost step_cost(const LayerSizes& sizes, int parts, const Layout& layout) {
   const int64_t my_rows = ceil_div(ceil_div(sizes.batch, kRowsTogether), layout.groups) * kRowsTogether;
   const int64_t my_blocks = ceil_div(my_rows, layout.block_rows);
   const int64_t slices = sizes.padded_units() / kBlock;
@@ -57,7 +57,7 @@ static StepCost step_cost(const LstmSizes& sizes, int parts, const Layout& layou
 }
 
 // The layout that takes the least time by this model.
-static Layout choose_layout(const LstmSizes& sizes, int parts, int threads) {
+static Layout choose_layout(const LayerSizes& sizes, int parts, int threads) {
   Layout best;
   double best_cycles = 0;
   for (int64_t block_rows = kBlock; block_rows >= kTileRows; block_rows -= kTileRows)
@@ -85,7 +85,7 @@ struct Share {
   Range slices;  // of 32 units each
 };
 
-static Share share_of(const LstmSizes& sizes, const Layout& layout, int thread) {
+static Share share_of(const LayerSizes& sizes, const Layout& layout, int thread) {
   Share share;
   share.group = thread / layout.members;
   share.idle = share.group >= layout.groups;

@@ -1,10 +1,12 @@
-// The forward pass of the LSTM layer in bfloat16. Equations and shape letters: lstm.h; which thread does what:
+// The forward pass of the LSTM layer in bfloat16. Equations and shape letters: layer.h; which thread does what:
 // layout_bfloat16.h.
 //
 // [W; U] is packed once. Each step multiplies the rows (x(t) | h(t-1)) by it, tile by tile of 16 units, and computes
 // the gates of a tile from its sums. If reading the weights takes most of a step's time, x W is computed for all steps
 // ahead of the recurrence. In inference there is one c, and no gates are stored.
-#include "lstm/layout_bfloat16.h"
+#pragma once
+
+#include "recurrence/layout_bfloat16.h"
 
 namespace kerasptb {
 namespace KERASPTB_LEVEL {
@@ -16,8 +18,8 @@ template <int kParts>
 struct Forward {
   typedef GateType<kParts> Gate;
 
-  const LstmForward& io;
-  const LstmSizes& sizes = io.sizes;
+  const LayerForward& io;
+  const LayerSizes& sizes = io.sizes;
   const bool saves = io.gates != nullptr;
   const Layout layout;
   const int64_t units = sizes.units, padded_units = sizes.padded_units();
@@ -29,12 +31,12 @@ struct Forward {
   // Operands of each gate are multiplied with 32 units of it, so with padding.
   const int64_t packed_tiles = sizes.operands == 1 ? tiles : padded_units / kUnitTile;
   bfloat16* const packed;  // [H' / 16][K / 32][gate][paired tile]: [W; U], as B
-  bfloat16* const rows;    // as `rows` of lstm.h
+  bfloat16* const rows;    // as `rows` of layer.h
   float* const cells;      // [B, H'], at cells_of_step from a step to the next
   const int64_t cells_of_step = saves ? sizes.batch * padded_units : 0;
   float* const input_sums;  // [T B + 32][4H'], packed columns: x W if it is computed ahead, else null
 
-  Forward(const LstmForward& io, Workers& workers)
+  Forward(const LayerForward& io, Workers& workers)
       : io(io),
         layout(choose_layout(sizes, kParts, workers.count())),
         packed(workers.scratch<bfloat16>(kParts * weights_part_stride)),
@@ -271,10 +273,10 @@ struct Forward {
 };
 
 template <int kParts>
-void forward(const LstmForward& io) {
+void forward(const LayerForward& io) {
   Workers workers;
   const Forward<kParts> task(io, workers);
-  const LstmSizes& sizes = io.sizes;
+  const LayerSizes& sizes = io.sizes;
   Barrier& all = *workers.barriers(1, workers.count());
   Barrier* barriers = workers.barriers(task.layout.groups, task.layout.members);
   workers.run([&](int thread) {
@@ -294,8 +296,5 @@ void forward(const LstmForward& io) {
 }
 
 }  // namespace
-
-void lstm_forward(int parts, const LstmForward& io) { parts == 1 ? forward<1>(io) : forward<2>(io); }
-
 }  // namespace KERASPTB_LEVEL
 }  // namespace kerasptb
