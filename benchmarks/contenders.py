@@ -263,7 +263,7 @@ def _dataset(batches):
 
 def _as_original(weights):
     """Returns Keras' nine arrays as the seven of the original graph, as a dict by their names there."""
-    from kerasptb.models.lstm import reorder_gates  # noqa: PLC0415
+    from kerasptb.cells.cell import reorder_gates  # noqa: PLC0415
 
     named = {"model/embedding": weights[0], "model/softmax_w": weights[-2], "model/softmax_b": weights[-1]}
     for layer in range(len(UNITS)):

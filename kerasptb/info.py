@@ -8,7 +8,7 @@ import keras
 
 import kerasptb
 from kerasptb.data.sources.raw_corpus import find_local_ptb
-from kerasptb.models import lstm
+from kerasptb.layers import StatefulLSTM
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.native import loader
 from kerasptb.utils.processors import available_processors
@@ -73,7 +73,7 @@ def _why_not_cuda():
 
 
 def _auto_choice(gpus):
-    planned = lstm.make_layer(1).plan()
+    planned = StatefulLSTM(1).plan()
     if planned.is_native and gpus:
         limits = {precision: platforms.max_units(precision) for precision in ("float32", "bfloat16")}
         return (

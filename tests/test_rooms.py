@@ -11,6 +11,7 @@ PACKAGE = Path(kerasptb.__file__).parent
 ROOMS = (
     ("utils", "compat"),
     ("arguments", "data"),
+    ("cells",),
     ("ops",),
     ("layers", "losses", "metrics", "optimizers", "regularizers"),
     ("trainers",),

@@ -11,7 +11,7 @@ import numpy as np
 
 import kerasptb
 from kerasptb.arguments import RECIPE_ARGUMENTS, ModelArguments, with_changes
-from kerasptb.models import LanguageModel
+from kerasptb.cells import CELLS
 from kerasptb.presets import Facts, get_preset
 from kerasptb.runs.settings import RunSettings
 from kerasptb.tuning import bounds as of_setting
@@ -424,19 +424,21 @@ def yields_settings(hypermodel):
     return type(hypermodel).build is LanguageModelSpace.build and not overrides_fit(hypermodel)
 
 
-def count_parameters(vocabulary_size, embedding_size, units, tie_embeddings=False, projection=False, **others):
+def count_parameters(
+    vocabulary_size, embedding_size, units, tie_embeddings=False, projection=False, cell="lstm", **others
+):
     """Returns the number of parameters of a `kerasptb.LanguageModel` of these arguments.
 
-    `V D + Σ 4 H_i (H_{i-1} + H_i + 1) + H_n V + V`, with `H_0 = D`: embedding, LSTM layers, logits. With a projection
-    there are `(H_n + 1) D` more, and the logits have `D V + V`. Without the logits' matrix where the embeddings are
-    tied.
+    `V D + Σ 4 H_i (H_{i-1} + H_i + 1) + H_n V + V`, with `H_0 = D`: embedding, LSTM layers (or what `cell` has),
+    logits. With a projection there are `(H_n + 1) D` more, and the logits have `D V + V`. Without the logits' matrix
+    where the embeddings are tied.
     """
     units = np.atleast_1d(units).tolist()
     size = embedding_size if projection else units[-1]
     parameters = vocabulary_size * (embedding_size + 1 + (0 if tie_embeddings else size))
     parameters += (units[-1] + 1) * embedding_size if projection else 0
     for below, size in zip([embedding_size, *units], units, strict=False):
-        parameters += LanguageModel.cell.count_parameters(below, size)
+        parameters += CELLS[cell].count_parameters(below, size)
     return int(parameters)  # NumPy's numbers are welcome, but JSON cannot hold them
 
 

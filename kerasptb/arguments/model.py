@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from kerasptb.arguments.fields import Arguments, Sampling, argument, preset_argument
 from kerasptb.arguments.kinds import Choice, Flag, Number, Several, Text, Whole
-from kerasptb.utils.types import Backend, Precision
+from kerasptb.utils.types import Backend, CellName, Precision
 
 # Ranges of widths go in multiples of this: the native kernels work in blocks of 32 units.
 WIDTH_STEP = 32
@@ -40,7 +40,7 @@ class ModelArguments(Arguments):
     embedding_size: int = preset_argument(Whole(), "size of a word's vector", sampling=Sampling(WIDTH_STEP))
     units: tuple[int, ...] = preset_argument(
         Several(Whole()),
-        "sizes of the LSTM layers; where embeddings are tied, the last is the embedding's",
+        "sizes of the recurrent layers; where embeddings are tied, the last is the embedding's",
         metavar="H",
         sampling=Sampling(WIDTH_STEP),
     )
@@ -88,6 +88,9 @@ class ModelArguments(Arguments):
     )
     projection: bool = argument(
         Flag(), "whether the last output is projected to the embedding's size", False, sampling=Sampling()
+    )
+    cell: str = preset_argument(
+        Choice(get_args(CellName)), "what the recurrent layers are", "lstm", sampling=Sampling()
     )
 
     def __post_init__(self) -> None:

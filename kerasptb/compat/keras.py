@@ -37,8 +37,9 @@ from keras.src.trainers.trainer import model_supports_jit as model_supports_jit
 # The mask that a layer left on its outputs: losses and metrics are given none.
 get_keras_mask = _backend.get_keras_mask
 
-# The backend's fused LSTM (cuDNN's), and the loop of `keras.layers.RNN`: layers reach them with weights of their own.
-lstm_loop, rnn_loop = _backend.lstm, _backend.rnn
+# The backend's fused LSTM and GRU (cuDNN's), and the loop of `keras.layers.RNN`: layers reach them with weights of
+# their own.
+lstm_loop, gru_loop, rnn_loop = _backend.lstm, _backend.gru, _backend.rnn
 
 _EXPORTING_MODULES = ("keras.src.export.", "tensorflow.python.saved_model.save")
 

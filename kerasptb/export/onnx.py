@@ -9,7 +9,7 @@ import numpy as np
 from kerasptb.export.destination import atomic_file
 from kerasptb.export.source import resolve
 from kerasptb.models import LanguageModel
-from kerasptb.models.portable import ExportError, PortableNetwork
+from kerasptb.models.portable import ExportError, PortableNetwork, check_cell
 from kerasptb.runs import Run
 
 # Both are old enough for all current runtimes.
@@ -87,6 +87,7 @@ def network_nodes(onnx, network, tokens, initial):
     """
     # Node by node: runtimes execute ONNX's operation of a recurrent layer fast. A converter would produce a loop.
     make, cell = onnx.helper, network.cell
+    check_cell(network, "ONNX", cell.onnx_operator is not None)
     constants = {"embeddings": network.embeddings.numpy(), "second_axis": np.array([1], "int64")}
     # ONNX's recurrent operations are time-major: [T, B, D].
     nodes = [
@@ -100,10 +101,11 @@ def network_nodes(onnx, network, tokens, initial):
         constants |= weights
         nodes += [
             make.make_node(
-                cell.ONNX_OPERATOR,
+                cell.onnx_operator,
                 [f"x{i}", *weights, "", *itertools.islice(initial, len(states))],
                 [f"y{i}", *(f"final_{name}" for name in states)],
-                hidden_size=layer.units,
+                hidden_size=layer.cell.units,
+                **cell.onnx_attributes,
             ),
             make.make_node("Squeeze", [f"y{i}", "second_axis"], [f"x{i + 1}"]),  # the axis of directions
         ]

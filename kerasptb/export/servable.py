@@ -33,6 +33,7 @@ class Servable(tf.Module):
         )
         # The graph needs the variables only: without Keras installed their layers could not be loaded.
         self.weights = [variable.value for variable in network.weights]
+        self.cell = tf.Variable(network.cell.name, trainable=False)  # for whoever reads the weights
         self._network = Untracked(network)
         self._num_suggestible = len(tokenizer) - (self.reader.unk_id >= 0)
 

@@ -1,10 +1,24 @@
 """Keras layers."""
 
+from kerasptb.cells.keras_cell import RecurrentCell
 from kerasptb.layers.dense import Dense
 from kerasptb.layers.dropout import Dropout
 from kerasptb.layers.embedding import Embedding
+from kerasptb.layers.fused_gru import FusedGRU
 from kerasptb.layers.fused_lstm import FusedLSTM
-from kerasptb.layers.stateful_lstm import StatefulLSTM
+from kerasptb.layers.fused_rnn import FusedRNN
+from kerasptb.layers.stateful import StatefulLSTM, StatefulRNN
 from kerasptb.layers.tied_dense import TiedDense
 
-__all__ = ["Dense", "Dropout", "Embedding", "FusedLSTM", "StatefulLSTM", "TiedDense"]
+__all__ = [
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "FusedGRU",
+    "FusedLSTM",
+    "FusedRNN",
+    "RecurrentCell",
+    "StatefulLSTM",
+    "StatefulRNN",
+    "TiedDense",
+]

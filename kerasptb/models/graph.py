@@ -3,18 +3,20 @@
 import keras
 import numpy as np
 
+from kerasptb.cells import CELLS
 from kerasptb.layers.dense import Dense
 from kerasptb.layers.dropout import Dropout
 from kerasptb.layers.embedding import Embedding
+from kerasptb.layers.stateful import stateful_layer
 from kerasptb.layers.tied_dense import TiedDense
 from kerasptb.regularizers import ActivationRegularization, TemporalActivationRegularization
 
 
 class Graph:
-    """The layers of a model, from the `ModelArguments`, a dtype policy and a cell."""
+    """The layers of a model, from the `ModelArguments` and a dtype policy."""
 
-    def __init__(self, arguments, dtype, cell):
-        self._arguments, self._dtype, self._cell = arguments, dtype, cell
+    def __init__(self, arguments, dtype):
+        self._arguments, self._dtype, self._cell = arguments, dtype, CELLS[arguments.cell]
         self._served_by = {"backend": arguments.backend, "precision": arguments.precision, "dtype": dtype}
         plain = arguments.backend in ("reference", "keras")
         self._dropout_class = keras.layers.Dropout if plain else Dropout
@@ -54,7 +56,8 @@ class Graph:
 
     def _recurrent(self, size, name, regularizer=None):
         rate, kernel_rate = self._arguments.recurrent_dropout, self._arguments.recurrent_kernel_dropout
-        return self._cell.make_layer(
+        return stateful_layer(
+            self._cell,
             size,
             kernel_initializer=self._uniform(),
             recurrent_initializer=self._uniform(),

@@ -19,7 +19,6 @@ from kerasptb.layers.embedding import Embedding
 from kerasptb.losses import LOSSES_OF_FACTORS, SequenceCrossEntropy
 from kerasptb.losses.sparse_categorical_crossentropy import from_factors
 from kerasptb.metrics import Perplexity
-from kerasptb.models import lstm
 from kerasptb.models.graph import Graph
 from kerasptb.models.overrides import Overrides, showing_overrides
 from kerasptb.models.portable import check_backend, check_path, portable_model
@@ -30,7 +29,7 @@ from kerasptb.optimizers import ClippedSGD
 from kerasptb.trainers import Trainer
 from kerasptb.trainers.interface import StatefulLayer
 from kerasptb.utils.children import check_not_forked
-from kerasptb.utils.types import Backend, Precision, Tensor
+from kerasptb.utils.types import Backend, CellName, Precision, Tensor
 
 _ON_JAX = keras.backend.backend() == "jax"
 _DIGEST = "tokenizer.sha256"  # in a .keras file, that of its tokenizer
@@ -85,11 +84,13 @@ class LanguageModel(Trainer):
         projection: whether a dense layer takes the last output to the embedding's size D before the logits, and
             `output_dropout` is applied before and after it, as in Melis et al., 2017, "On the State of the Art of
             Evaluation in Neural Language Models". The LSTM may then be wide where V is large.
+        cell: what the recurrent layers are: "lstm", "gru", "cifg" (an LSTM whose input gate is 1 - f),
+            "layer_norm_lstm" or "mogrifier", see `kerasptb.cells`. Those without kernels run in Keras' loop
+            (`kerasptb.explain`).
         tokenizer: the `Tokenizer` whose ids it reads, of V tokens, for what asks the model for words; or a `TextFormat`
             with one, such as that of a corpus, which says how lines are read too. `None` for none.
 
     Attributes:
-        cell: what its recurrent layers are, the module `kerasptb.models.lstm`.
         text_format: the `TextFormat` with the tokenizer, or `None`. `save` writes it into the .keras file, from where
             `keras.models.load_model` reads it.
 
@@ -109,7 +110,7 @@ class LanguageModel(Trainer):
     (2, 5, 100)
     """
 
-    cell = lstm
+    cell: CellName
     embedding_size: int
     units: tuple[int, ...]
     num_steps: int
@@ -145,6 +146,7 @@ class LanguageModel(Trainer):
         activation_regularization: float = 0.0,
         temporal_activation_regularization: float = 0.0,
         projection: bool = False,
+        cell: CellName = "lstm",
         tokenizer: Tokenizer | TextFormat | None = None,
     ) -> None:
         values = locals()
@@ -156,7 +158,7 @@ class LanguageModel(Trainer):
             )
         arguments = ModelArguments(**ModelArguments.named(values))
         policy = keras.dtype_policies.get(dtype)
-        tokens, logits = Graph(arguments, policy, self.cell).build()
+        tokens, logits = Graph(arguments, policy).build()
         super().__init__(inputs=tokens, outputs=logits, name=arguments.name)
         self.dtype_policy = policy
         for argument in _OWN_ARGUMENTS:

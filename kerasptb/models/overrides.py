@@ -8,7 +8,7 @@ import keras
 
 from kerasptb.data import Tokenizer
 from kerasptb.data.text_format import TextFormat
-from kerasptb.utils.types import Backend, Precision
+from kerasptb.utils.types import Backend, CellName, Precision
 
 
 class Overrides(TypedDict, total=False):
@@ -37,6 +37,7 @@ class Overrides(TypedDict, total=False):
     activation_regularization: float
     temporal_activation_regularization: float
     projection: bool
+    cell: CellName
     tokenizer: Tokenizer | TextFormat | None
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import keras
 
-from kerasptb.models import lstm
+from kerasptb.cells import CELLS
+from kerasptb.cells.keras_cell import portable_layer
 
 
 class ExportError(ValueError):
@@ -17,6 +18,15 @@ def check_backend(what):
     if (backend := keras.backend.backend()) != "tensorflow":
         raise ExportError(
             f"{what} is made with Keras on TensorFlow: set KERAS_BACKEND=tensorflow. Received: KERAS_BACKEND={backend}"
+        )
+
+
+def check_cell(network, what, serves):
+    """Raises an `ExportError` unless a `PortableNetwork` has a cell that `what` has too."""
+    if not serves:
+        raise ExportError(
+            f"{what} has no form of such a cell; --format saved_model and litert take any. "
+            f"Received: a model of {network.cell.title}"
         )
 
 
@@ -36,10 +46,10 @@ class PortableNetwork:
     """
 
     def __init__(self, model):
-        self._build(model.cell, _weights_of(model), model.tie_embeddings)
+        self._build(CELLS[model.cell], _weights_of(model), model.tie_embeddings)
 
     @classmethod
-    def from_weights(cls, weights, cell=lstm):
+    def from_weights(cls, weights, cell):
         """Returns the network of the `weights` of another, float32 arrays, and of its cell."""
         network = cls.__new__(cls)
         network._build(cell, weights)
@@ -48,18 +58,18 @@ class PortableNetwork:
     def _build(self, cell, weights, tied=False):
         """Makes the layers that these weights are of, arrays in the order of `weights`."""
         self.cell, self.tied = cell, tied
-        (self.vocabulary_size, size), between, n = weights[0].shape, weights[1:-2], cell.NUM_WEIGHTS
+        (self.vocabulary_size, size), between, n = weights[0].shape, weights[1:-2], cell.num_weights
         num_layers, of_projection = divmod(len(between), n)
         units = [cell.units_of(between[i * n : (i + 1) * n]) for i in range(num_layers)]
         self.state_sizes = cell.state_sizes(units)
         self._embedding = keras.layers.Embedding(self.vocabulary_size, size, dtype="float32", name="embedding")
-        self.recurrent = [cell.make_portable_layer(size, cell.layer_name(i)) for i, size in enumerate(units)]
+        self.recurrent = [portable_layer(cell, size, cell.layer_name(i)) for i, size in enumerate(units)]
         dense = {**({"projection": size} if of_projection else {}), "logits": self.vocabulary_size}
         self.dense = [keras.layers.Dense(size, dtype="float32", name=name) for name, size in dense.items()]
         self._embedding.build()
         for layer in self.layers[1:]:
             layer.build((None, None, size))
-            size = layer.units
+            size = layer.cell.units if layer in self.recurrent else layer.units
         for variable, value in zip(self.weights, weights, strict=True):
             variable.assign(value)
 
@@ -89,16 +99,16 @@ class PortableNetwork:
         """Reads a word in each row, int32 [B], as `encode` does, without a loop in the graph: the output is [B, H]."""
         return self._through_layers(lambda layer, x, state: layer.cell(x, state), self._embedding(tokens), state)
 
-    def join_kernels(self):
-        """Returns the matrices of the recurrent layers that `encode_vector` would join at each call."""
-        return [self.cell.join_kernels(*(weight.value for weight in layer.weights[:-1])) for layer in self.recurrent]
+    def joined_weights(self):
+        """Returns the weights of the recurrent layers as `Cell.read_step` takes them."""
+        return [self.cell.join([weight.value for weight in layer.weights]) for layer in self.recurrent]
 
-    def encode_vector(self, x, state, kernels=None):
-        """As `encode_word`, of the words' vectors [B, D] and by `join_kernels`, in fewer operations."""
-        joined = iter(kernels or self.join_kernels())
+    def encode_vector(self, x, state):
+        """As `encode_word`, of the words' vectors [B, D] and by `joined_weights`, in fewer operations."""
+        joined = iter(self.joined_weights())
 
         def read(layer, x, state):
-            new_state = self.cell.read_step(x, state, next(joined), layer.weights[-1].value)
+            new_state = self.cell.read_step(x, state, next(joined))
             return new_state[0], new_state
 
         return self._through_layers(read, x, state)
@@ -126,7 +136,7 @@ class PortableNetwork:
 
 def _weights_of(model):
     """Returns copies of a model's weights, those of `PortableNetwork.weights`."""
-    recurrent = [model.get_layer(model.cell.layer_name(i)).get_weights() for i in range(len(model.units))]
+    recurrent = [model.get_layer(CELLS[model.cell].layer_name(i)).get_weights() for i in range(len(model.units))]
     dense = [model.get_layer(name) for name in (("projection", "logits") if model.projection else ("logits",))]
     # Read by attribute, not by `get_weights`: a matrix with LoRA, or a kernel tied to the embedding, is not among the
     # weights of its layer.

@@ -24,11 +24,13 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from kerasptb.models import lstm
+from kerasptb.cells import CELLS
+from kerasptb.cells.cell import reorder_gates
 from kerasptb.models.language_model import LanguageModel, build_language_model
 from kerasptb.utils.types import Backend, Precision
 
-# `lstm.GATES` in the original's order.
+_LSTM = CELLS["lstm"]
+# `_LSTM.gates` in the original's order.
 _TF1_GATES = "icfo"
 
 # These match the end of a name. So any scope may come first, and optimizer slots (".../kernel/Momentum"), moving
@@ -66,15 +68,15 @@ def basic_lstm_to_keras(
         ValueError: if the shapes are not those of one cell.
     """
     kernel, bias = np.asarray(kernel), np.asarray(bias)
-    units = bias.size // len(lstm.GATES)
-    width = (len(lstm.GATES) * units,)
+    units = bias.size // len(_LSTM.gates)
+    width = (len(_LSTM.gates) * units,)
     if units < 1 or bias.shape != width or kernel.shape[1:] != width or len(kernel) <= units:
         raise ValueError(
             "Expected a cell's weights of shapes [D + H, 4 * H] and [4 * H]. Received: "
             f"kernel.shape={kernel.shape}, bias.shape={bias.shape}"
         )
-    kernel, bias = (lstm.reorder_gates(weights, _TF1_GATES, lstm.GATES) for weights in (kernel, bias))
-    forget_gate = np.split(bias, len(lstm.GATES))[lstm.GATES.index("f")]  # a view
+    kernel, bias = (reorder_gates(weights, _TF1_GATES, _LSTM.gates) for weights in (kernel, bias))
+    forget_gate = np.split(bias, len(_LSTM.gates))[_LSTM.gates.index("f")]  # a view
     forget_gate += bias.dtype.type(forget_bias)
     return kernel[:-units], kernel[-units:], bias
 
@@ -128,7 +130,7 @@ def load_tf1_checkpoint(
     model = build_language_model(
         batch_size=batch_size, num_steps=num_steps, keep_prob=keep_prob, backend=backend, precision=precision, **sizes
     )
-    cells = [lstm.layer_name(i) for i in range(len(model.units))]
+    cells = [_LSTM.layer_name(i) for i in range(len(model.units))]
     for layer, names in variables.items():
         arrays = [checkpoint.read(name) for name in names]
         weights = basic_lstm_to_keras(arrays[0], arrays[1], forget_bias) if layer in cells else arrays
@@ -232,7 +234,7 @@ def _find_variables(checkpoint):
     matches = checkpoint.find(_KERNEL) + checkpoint.find(_BIAS)
     for i in range(max(map(_layer_of, matches), default=0) + 1):
         kernel, bias = (f"'rnn/multi_rnn_cell/cell_{i}/basic_lstm_cell/{name}'" for name in ("kernel", "bias"))
-        variables[lstm.layer_name(i)] = [
+        variables[_LSTM.layer_name(i)] = [
             checkpoint.only(_KERNEL, f"{kernel} [D + H, 4 * H], the kernel of layer {i}", i),
             checkpoint.only(_BIAS, f"{bias} [4 * H], the bias of layer {i}", i),
         ]
@@ -256,8 +258,8 @@ def _check_shapes(checkpoint, variables):
     units, source = [], f"D is the width of {embedding!r}"
     for kernel, bias in cells:
         *_, width = checkpoint.shapes[kernel] or (0,)
-        size = max(1, width // len(lstm.GATES))
-        width = len(lstm.GATES) * size
+        size = max(1, width // len(_LSTM.gates))
+        width = len(_LSTM.gates) * size
         checkpoint.check_shape(kernel, (features + size, width), f"[D + H, 4 * H], where {source}")
         checkpoint.check_shape(bias, (width,), f"[4 * H], as wide as {kernel!r}")
         units.append(size)

@@ -1,8 +1,9 @@
 """Operations on tensors: those that determine how fast a language model trains.
 
-`lstm` and `linear_cross_entropy` are for models of one's own too, and stand here. `dropout` is that of the layers;
-`global_norm`, `clipped_sgd` and `clipped_adamw` are the optimizers'. Each has a module of its name, with `plan` and
-`run` (see `kerasptb.ops.plan`), and is imported when it is first used: compiling the native library needs no Keras.
+`lstm`, `gru` and `linear_cross_entropy` are for models of one's own too, and stand here; `recurrence` runs any cell.
+`dropout` is that of the layers; `global_norm`, `clipped_sgd` and `clipped_adamw` are the optimizers'. Each has a
+module, with `plan` and `run` (see `kerasptb.ops.plan`), and is imported when it is first used: compiling the native
+library needs no Keras.
 """
 
 import importlib
@@ -11,10 +12,11 @@ import types
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kerasptb.ops.gru import gru
     from kerasptb.ops.linear_cross_entropy import linear_cross_entropy
     from kerasptb.ops.lstm import lstm
 
-__all__ = ["linear_cross_entropy", "lstm"]
+__all__ = ["gru", "linear_cross_entropy", "lstm"]
 
 
 class _Operations(types.ModuleType):

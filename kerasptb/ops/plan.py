@@ -65,16 +65,17 @@ def check_names(backend, precision):
         )
 
 
-def choose(backend, precision="float32", *, limits=None, limit=None, platform=None):
+def choose(backend, precision="float32", *, limits=None, limit=None, platform=None, precisions=PRECISIONS):
     """Returns the `Plan` of a call from what limits it: the rule of every operation's `plan`.
 
     The first sentence of `limits` that holds keeps the native library from serving the call, and `limit` all but Keras'
-    own. A dtype policy as precision stands for its `default_precision`, and names none.
+    own. A dtype policy as precision stands for its `default_precision`, and names none. The kernels have `precisions`.
     """
     platform = platform or platforms.this_process()
     named = backend != "auto" or (isinstance(precision, str) and precision != "float32")
     if not isinstance(precision, str):
         precision = default_precision(backend, precision, platform)
+        precision = precision if precision in precisions else "float32"
     check_names(backend, precision)
     where = "gpu" if platform.gpu else "cpu"
     if backend == "keras":
@@ -88,6 +89,8 @@ def choose(backend, precision="float32", *, limits=None, limit=None, platform=No
         return Plan("reference", platform=where, reason='`backend="reference"` was named.')
     if limit is None:
         limit = platform.why_not_native(precision)
+        if limit is None and precision not in precisions:
+            limit = f"Of what this is, the kernels compute in {', '.join(precisions)}."
         if limit is None:
             return Plan("native", precision, where)
     if named:

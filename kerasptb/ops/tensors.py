@@ -19,8 +19,6 @@ if _ON_TENSORFLOW:
 if _ON_JAX:
     import jax
 
-# Rows of which a product with a matrix takes less, one by one, than with all at once.
-_FEW_ROWS = 8
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
@@ -200,12 +198,3 @@ def compiled_by_xla():
     if not _ON_TENSORFLOW or tf.executing_eagerly():
         return False
     return tf_private.in_xla_context(tf.compat.v1.get_default_graph())
-
-
-def multiply_rows(rows: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Returns the product of rows, float32 [N, D], and a matrix, float32 [D, H], in NumPy.
-
-    A product of matrices copies the second first, which takes as long as so many products of a row.
-    """
-    few = 0 < len(rows) < _FEW_ROWS
-    return np.stack([row @ kernel for row in rows]) if few else rows @ kernel

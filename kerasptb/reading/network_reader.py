@@ -11,6 +11,8 @@ from typing import cast
 import numpy as np
 import tensorflow as tf
 
+from kerasptb.cells import CELLS
+from kerasptb.cells.cell import NumPy
 from kerasptb.data import Tokenizer
 from kerasptb.data.text_format import USUAL, TextFormat
 from kerasptb.models import LanguageModel
@@ -34,8 +36,7 @@ class NetworkReader(Reader):
         output = list(sizes).index(network.cell.output_state(sizes))
         super().__init__(text_format, dense, list(sizes.values()), output)
         self._network = network
-        self._kernels = [np.asarray(kernels) for kernels in network.join_kernels()]
-        self._biases = [layer.weights[-1].numpy() for layer in network.recurrent]
+        self._weights = [[np.asarray(weight) for weight in weights] for weights in network.joined_weights()]
         self._embeddings = network.embeddings.numpy()
         states, texts = tf.TensorSpec([None, self.state_size]), tf.TensorSpec([None, None], tf.int32)
         self._read = tf.function(self._traced_read, input_signature=[texts, states])
@@ -75,9 +76,9 @@ class NetworkReader(Reader):
         """Returns the states, float32 [B, S], after a token a row, [B]."""
         cell, sizes, x = self._network.cell, self._network.state_sizes, self._embeddings[tokens]
         state = dict(zip(sizes, np.split(states, np.cumsum(list(sizes.values()))[:-1], axis=1), strict=True))
-        for i, (kernels, bias) in enumerate(zip(self._kernels, self._biases, strict=True)):
+        for i, weights in enumerate(self._weights):
             names = cell.state_names(i)
-            values = cell.read_step_in_numpy(x, [state[name] for name in names], kernels, bias)
+            values = cell.read_step(x, [state[name] for name in names], weights, NumPy)
             state.update(zip(names, values, strict=True))
             x = values[0]
         return np.concatenate([state[name] for name in sizes], axis=1)
@@ -112,7 +113,9 @@ def load_saved_model(folder: str | os.PathLike[str]) -> NetworkReader:
     """
     try:
         loaded = tf.saved_model.load(str(folder))
-        network = PortableNetwork.from_weights([weight.numpy() for weight in loaded.weights])
+        network = PortableNetwork.from_weights(
+            [weight.numpy() for weight in loaded.weights], CELLS[loaded.cell.numpy().decode()]
+        )
         text_format = TextFormat.load(Path(folder, "assets"))
         cast(Tokenizer, text_format.tokenizer).check_size(network.vocabulary_size)
     except (OSError, LookupError, AttributeError, ValueError) as error:

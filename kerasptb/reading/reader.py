@@ -13,12 +13,13 @@ from collections.abc import Iterator, Sequence
 import keras
 import numpy as np
 
+from kerasptb.cells import CELLS
 from kerasptb.data.lexicon import Lexicon
 from kerasptb.data.text_format import USUAL, TextFormat
 from kerasptb.models import LanguageModel
 from kerasptb.models.language_model import few_lengths
-from kerasptb.ops.tensors import multiply_rows
 from kerasptb.reading.context import Beginning, Context
+from kerasptb.utils.products import multiply_rows
 
 # Rows of log probabilities that are in memory at once when a text is scored: 20 MB at V = 10,000.
 _SCORED_TOGETHER = 512
@@ -214,8 +215,9 @@ class ModelReader(Reader):
         self._dtype = flat[0].dtype
         sizes = [each.shape[-1] for each in flat]
         self._ends = np.cumsum(sizes)[:-1]
-        names = list(model.cell.state_sizes(model.units))
-        output = names.index(model.cell.output_state(names))
+        cell = CELLS[model.cell]
+        names = list(cell.state_sizes(model.units))
+        output = names.index(cell.output_state(names))
         super().__init__(model.text_format or USUAL, list(_dense(model)), sizes, output)
 
     def encode(self, tokens: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -36,7 +36,7 @@ from kerasptb.training.start import describe_start, recorded_run, recorded_start
 from kerasptb.utils import peers
 from kerasptb.utils.files import atomic_write, finite, write_json
 from kerasptb.utils.interrupts import Signals
-from kerasptb.utils.types import Backend, Precision, Tokens
+from kerasptb.utils.types import Backend, CellName, Precision, Tokens
 
 _LATE = 0.1  # what a training of some minutes may take longer, as a share of them, without a word
 _GLANCE, _SHOWN = 100, 40  # tokens of the test text among which words for an example are looked for, its characters
@@ -60,6 +60,7 @@ def train(
     seed: int | None = None,
     units: int | Sequence[int] | None = None,
     embedding_size: int | None = None,
+    cell: CellName | None = None,
     keep_prob: float | None = None,
     optimizer: str | None = None,
     learning_rate: float | None = None,
@@ -103,8 +104,9 @@ def train(
             "characters"), else for "float32", or the precision of Keras' global dtype policy.
         seed: seed of the weights and of dropout, an int: on one processor, the same seed gives the same run to the bit.
             `None` draws one, which is recorded in the run's config.json.
-        units: sizes of the LSTM layers, ints; `None` for the preset's.
+        units: sizes of the recurrent layers, ints; `None` for the preset's.
         embedding_size: size of a word's vector; `None` for the preset's.
+        cell: what the recurrent layers are, see `LanguageModel`; `None` for the preset's.
         keep_prob: probability of keeping a unit in dropout, before, between and after the layers; `None` for the
             preset's.
         optimizer: name of an optimizer in place of the preset's, see `optimizers.with_optimizer`.
@@ -165,6 +167,7 @@ def train(
             model_arguments,
             units=units,
             embedding_size=embedding_size,
+            cell=cell,
             batch_size=batch_size,
             num_steps=num_steps,
             keep_prob=keep_prob,

@@ -10,7 +10,18 @@ import importlib
 import wrapt
 
 _ROOMS = {
-    "layers": ("Dense", "Dropout", "Embedding", "FusedLSTM", "StatefulLSTM", "TiedDense"),
+    "layers": (
+        "Dense",
+        "Dropout",
+        "Embedding",
+        "FusedGRU",
+        "FusedLSTM",
+        "FusedRNN",
+        "RecurrentCell",
+        "StatefulLSTM",
+        "StatefulRNN",
+        "TiedDense",
+    ),
     "losses": ("SequenceCrossEntropy", "SparseCategoricalCrossentropy"),
     "metrics": ("Perplexity",),
     "models": ("LanguageModel",),

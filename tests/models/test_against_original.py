@@ -19,11 +19,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kerasptb.cells.cell import reorder_gates
 from kerasptb.data import load_corpus, make_dataset
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.metrics import Perplexity
 from kerasptb.models import build_language_model
-from kerasptb.models.lstm import reorder_gates
 from kerasptb.models.tf1_checkpoint import basic_lstm_to_keras, load_tf1_checkpoint
 from kerasptb.ops.platform import why_not_native
 from kerasptb.optimizers import ClippedSGD

@@ -1,5 +1,6 @@
 """What runs, as tables: plans are functions of shapes, dtypes, precision, backend and platform."""
 
+import functools
 import importlib
 import inspect
 import warnings
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kerasptb.cells import CELLS
 from kerasptb.layers import Dense, Dropout, FusedLSTM, StatefulLSTM
 from kerasptb.ops.clipped_adamw import plan as plan_clipped_adamw
 from kerasptb.ops.clipped_sgd import plan as plan_clipped_sgd
@@ -16,15 +18,16 @@ from kerasptb.ops.dropout import plan as plan_dropout
 from kerasptb.ops.global_norm import plan as plan_global_norm
 from kerasptb.ops.linear_cross_entropy import plan as plan_cross_entropy
 from kerasptb.ops.logits import LogitFactors
-from kerasptb.ops.lstm import plan as plan_lstm
 from kerasptb.ops.native import NativeUnavailableError, loader
 from kerasptb.ops.plan import Plan, check_names, choose, default_precision
 from kerasptb.ops.platform import Platform, this_process
+from kerasptb.ops.recurrence import plan as plan_recurrence
 
+plan_lstm = functools.partial(plan_recurrence, CELLS["lstm"])
 WITHOUT = "The library is not built."
 lstm_module, cross_entropy_module, dropout_module, global_norm_module, sgd_module = (
     importlib.import_module(f"kerasptb.ops.{name}")
-    for name in ("lstm", "linear_cross_entropy", "dropout", "global_norm", "clipped_sgd")
+    for name in ("recurrence", "linear_cross_entropy", "dropout", "global_norm", "clipped_sgd")
 )
 
 

@@ -10,14 +10,15 @@ import pytest
 import kerasptb
 from kerasptb import info
 from kerasptb.arguments import BatchArguments, TrainingArguments
+from kerasptb.cells import CELLS
 from kerasptb.data import Corpus, Vocabulary
 from kerasptb.explanation import Explanation
 from kerasptb.layers import FusedLSTM
 from kerasptb.ops import linear_cross_entropy, lstm
 from kerasptb.ops import platform as platforms
-from kerasptb.ops.lstm import plan as plan_lstm
 from kerasptb.ops.native import loader
 from kerasptb.ops.plan import choose
+from kerasptb.ops.recurrence import plan as plan_recurrence
 from kerasptb.training import training
 
 OLD = "The CUDA kernels cannot run on GPU 0: needs compute capability 9.0 (thread-block clusters); this GPU has 8.0."
@@ -31,7 +32,7 @@ def arguments(units):
 def test_no_gpu_is_seen_where_none_is(native_library):
     if platforms.visible_gpus():
         pytest.skip("this machine has a GPU, and its driver answers")
-    assert plan_lstm(None, 10**6).implementation == "native"
+    assert plan_recurrence(CELLS["lstm"], None, 10**6).implementation == "native"
 
 
 def test_native_serves_a_gpu_that_its_kernels_can_run_on(gpus):
@@ -236,8 +237,8 @@ def test_precision_that_brings_nothing_is_said_to(native_library, monkeypatch, c
 def test_the_operations_stand_under_their_names_whatever_is_imported(monkeypatch):
     module = importlib.import_module("kerasptb.ops.lstm")
     assert kerasptb.ops.lstm is module.lstm is lstm
-    assert {"lstm", "linear_cross_entropy"} <= set(dir(kerasptb.ops))
+    assert {"gru", "lstm", "linear_cross_entropy"} <= set(dir(kerasptb.ops))
     monkeypatch.setattr(kerasptb.ops, "lstm", len)
     assert kerasptb.ops.lstm is len
-    with pytest.raises(AttributeError, match=r"'kerasptb\.ops' has no attribute 'gru'"):
-        _ = kerasptb.ops.gru
+    with pytest.raises(AttributeError, match=r"'kerasptb\.ops' has no attribute 'rnn'"):
+        _ = kerasptb.ops.rnn

@@ -15,7 +15,7 @@ from kerasptb.export.c.tables import Tables, sizes_of, tables_of
 from kerasptb.export.destination import atomic_folder
 from kerasptb.export.source import opened, resolve, words_of
 from kerasptb.models import LanguageModel
-from kerasptb.models.portable import ExportError, PortableNetwork, check_backend
+from kerasptb.models.portable import ExportError, PortableNetwork, check_backend, check_cell
 from kerasptb.runs import Run
 
 SOURCES = Path(__file__).parent
@@ -55,6 +55,7 @@ def export_c(
     run_or_model = opened(run_or_model)
     model, _ = resolve(run_or_model)
     network = PortableNetwork(model)
+    check_cell(network, "A source in C", network.cell.name == "lstm")
     if (size := sum(weight.shape.num_elements() for weight in network.weights)) > _MOST_NUMBERS:
         raise ExportError(
             f"Expected a model of at most {_MOST_NUMBERS:,} weights, since compilers take no larger source; --format "

@@ -1,50 +1,44 @@
-"""An LSTM with separate states for training and for evaluation."""
+"""Recurrent layers with separate states for training and for evaluation."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
+from kerasptb.cells.keras_cell import make
 from kerasptb.compat.keras import get_keras_mask, in_symbolic_scope, is_exported
 from kerasptb.layers.evaluation_states import EvaluationStates
+from kerasptb.layers.fused import Fused
 from kerasptb.layers.fused_lstm import FusedLSTM
+from kerasptb.layers.fused_rnn import FusedRNN
 from kerasptb.utils.types import Tensor
 
 
-@keras.saving.register_keras_serializable(package="kerasptb")
-class StatefulLSTM(FusedLSTM):
-    """A stateful LSTM with one recurrent state for training and another for evaluation.
+def stateful_layer(cell, units, *, recurrent_dropout, kernel_initializer, recurrent_initializer, seed, dtype, **others):
+    """Returns the layer of a `LanguageModel`, with one mask for all gates in dropout of h."""
+    of_cell = {
+        "kernel_initializer": kernel_initializer,
+        "recurrent_initializer": recurrent_initializer,
+        "recurrent_dropout": recurrent_dropout,
+        "seed": seed,
+        "dtype": dtype,
+        **({"unit_forget_bias": False} if "f" in cell.gates else {}),
+    }
+    others |= {"return_sequences": True, "shared_recurrent_dropout": recurrent_dropout > 0}
+    if cell.keras_class is keras.layers.LSTMCell:
+        return StatefulLSTM(units, **of_cell, **others)
+    return StatefulRNN(make(cell, units, **of_cell), dtype=dtype, **others)
 
-    `keras.layers.LSTM(stateful=True)` has a single state. It flows from training into validation and back into
-    training, and fixes the batch size of both. Here, calls with `training=True` read and write the training state
-    (`states`, as in Keras, of the batch size that the layer is built with). All other calls use the evaluation
-    state, which takes any batch size. For each new batch size it begins at zero. `evaluate` and `predict` of a
-    `LanguageModel` have evaluation states of their own; a call that is given its `state` uses none.
 
-    Args:
-        units: dimensionality H of the output.
-        **kwargs: as all arguments that are not named here, those of `FusedLSTM`; `stateful` is always true.
-
-    Call arguments:
-        sequences: float tensor [B, T, D].
-        initial_state: optional list of h0 and c0, each [B, H], in place of the state.
-        mask: optional boolean tensor [B, T].
-        training: whether to continue from the training state.
-        resets: as in `FusedLSTM`.
-        state: optional list of h0 and c0, each [B, H]: the call then neither reads nor writes a state of the layer,
-            and returns the output followed by h_T and c_T. Several threads may make such calls.
-
-    Returns:
-        As `FusedLSTM`: [B, T, H] with `return_sequences=True`, else [B, H]; followed by h_T and c_T with
-        `return_state=True` or a `state`.
-
-    Raises:
-        ValueError: if it is exported with its state, or evaluated on a batch of unknown size.
-    """
+class Stateful(Fused):
+    """A layer before a `Fused` one among a class's bases: see `StatefulLSTM` for what it adds."""
 
     def _prepare_state(self, stateful):
         if not (stateful is None or stateful):
-            raise ValueError("StatefulLSTM is always stateful; use FusedLSTM. Received: stateful=False")
+            name = type(self).__name__
+            raise ValueError(
+                f"{name} is always stateful; use {name.replace('Stateful', 'Fused')}. Received: stateful=False"
+            )
         self._evaluation_states = EvaluationStates()  # of calls outside of an evaluation that has its own
         return True
 
@@ -68,8 +62,9 @@ class StatefulLSTM(FusedLSTM):
         """Runs the layer from the training state or the evaluation state, and stores the new state."""
         if is_exported():
             raise ValueError(
-                "A StatefulLSTM cannot be exported: all clients of the export would share its state. A LanguageModel "
-                "has an `export` of its own, without state; in another model give the weights to a FusedLSTM. "
+                f"A {type(self).__name__} cannot be exported: all clients of the export would share its state. A "
+                "LanguageModel has an `export` of its own, without state; in another model give the weights to a "
+                f"{type(self).__name__.replace('Stateful', 'Fused')}. "
                 f"Received: an export of {self.name}"
             )
         if state is not None:
@@ -137,3 +132,59 @@ class StatefulLSTM(FusedLSTM):
     def state_variables(self) -> list[keras.Variable]:
         """Returns a list of the variables of the training state and of the layer's own evaluation states."""
         return [*super().state_variables(), *self._evaluation_states.variables()]
+
+
+@keras.saving.register_keras_serializable(package="kerasptb")
+class StatefulLSTM(Stateful, FusedLSTM):
+    """A stateful LSTM with one recurrent state for training and another for evaluation.
+
+    `keras.layers.LSTM(stateful=True)` has a single state. It flows from training into validation and back into
+    training, and fixes the batch size of both. Here, calls with `training=True` read and write the training state
+    (`states`, as in Keras, of the batch size that the layer is built with). All other calls use the evaluation
+    state, which takes any batch size. For each new batch size it begins at zero. `evaluate` and `predict` of a
+    `LanguageModel` have evaluation states of their own; a call that is given its `state` uses none.
+
+    Args:
+        units: dimensionality H of the output.
+        **kwargs: as all arguments that are not named here, those of `FusedLSTM`; `stateful` is always true.
+
+    Call arguments:
+        sequences: float tensor [B, T, D].
+        initial_state: optional list of h0 and c0, each [B, H], in place of the state.
+        mask: optional boolean tensor [B, T].
+        training: whether to continue from the training state.
+        resets: as in `FusedLSTM`.
+        state: optional list of h0 and c0, each [B, H]: the call then neither reads nor writes a state of the layer,
+            and returns the output followed by h_T and c_T. Several threads may make such calls.
+
+    Returns:
+        As `FusedLSTM`: [B, T, H] with `return_sequences=True`, else [B, H]; followed by h_T and c_T with
+        `return_state=True` or a `state`.
+
+    Raises:
+        ValueError: if it is exported with its state, or evaluated on a batch of unknown size.
+    """
+
+
+@keras.saving.register_keras_serializable(package="kerasptb")
+class StatefulRNN(Stateful, FusedRNN):
+    """A stateful recurrent layer of any cell, with its states as `StatefulLSTM` has them.
+
+    Args:
+        cell: as in `FusedRNN`.
+        **kwargs: the other arguments of `FusedRNN`; `stateful` is always true.
+
+    Call arguments:
+        sequences: float tensor [B, T, D].
+        initial_state: optional list of the tensors of a state, each [B, H], in place of the state.
+        mask: optional boolean tensor [B, T].
+        training: whether to continue from the training state.
+        resets: as in `FusedLSTM`.
+        state: as in `StatefulLSTM`.
+
+    Returns:
+        As `FusedRNN`, followed by the state with `return_state=True` or a `state`.
+
+    Raises:
+        ValueError: if it is exported with its state, or evaluated on a batch of unknown size.
+    """

@@ -1,0 +1,41 @@
+"""The LSTM with coupled input and forget gates: the input gate is 1 - f, which saves a quarter of the parameters.
+
+    f, o = sigmoid, g = tanh, of x[t] W + h[t-1] U + b
+    c[t] = f c[t-1] + (1 - f) g
+    h[t] = o tanh(c[t])
+
+K. Greff and others, LSTM: A Search Space Odyssey, 2015, where it is CIFG; the cell of A. Hard and others, Federated
+Learning for Mobile Keyboard Prediction, 2018.
+"""
+
+import numpy as np
+
+from kerasptb.cells.cell import as_onnx, reorder_gates
+from kerasptb.cells.lstm import LSTM
+
+
+class CIFG(LSTM):
+    """An LSTM whose input gate is 1 - f."""
+
+    name, title = "cifg", "a CIFG"
+    gates = "fco"
+    keras_class = keras_loop = None
+    precisions = ()
+    on_gpu = False
+    why_no_kernels = "A CIFG runs as a loop of Keras: it has no kernels."
+
+    def apply_gates(self, z, c, ops):
+        """See `LSTM.apply_gates`."""
+        f, g, o = ops.split(z, 3, axis=1)
+        f = ops.sigmoid(f)
+        c_t = f * c + (1 - f) * ops.tanh(g)
+        return [ops.sigmoid(o) * ops.tanh(c_t), c_t]
+
+    def onnx_weights(self, kernel, recurrent_kernel, bias):
+        """Returns the weights of ONNX's LSTM: i = 1 - sigmoid(z) is sigmoid(-z)."""
+        weights = []
+        for part in (kernel, recurrent_kernel, bias):
+            coupled = np.concatenate([-np.split(part, 3, axis=-1)[0], part], axis=-1)
+            weights.append(reorder_gates(coupled, "ifco", "iofc"))
+        kernel, recurrent_kernel, bias = weights
+        return as_onnx(kernel, recurrent_kernel, np.stack([bias, np.zeros_like(bias)]))

@@ -1,0 +1,69 @@
+"""The LSTM: S. Hochreiter, J. Schmidhuber, Long Short-Term Memory, 1997; with the forget gate of F. Gers, 2000.
+
+i, f, o = sigmoid, g = tanh, of x[t] W + h[t-1] U + b        (gates in Keras' order i, f, g, o)
+c[t] = f c[t-1] + i g
+h[t] = o tanh(c[t])
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from kerasptb.cells.cell import Cell, as_onnx, masked_product, reorder_gates
+from kerasptb.compat.keras import lstm_loop
+
+_ONNX_GATES = "iofc"
+
+
+def apply_gates(z, c, ops):
+    """Returns i, f, o = sigmoid and g = tanh of their quarters of z [B, 4H] as h[t] and c[t], from c[t-1] [B, H]."""
+    i, f, g, o = ops.split(z, 4, axis=1)
+    c_t = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
+    return [ops.sigmoid(o) * ops.tanh(c_t), c_t]
+
+
+class LSTM(Cell):
+    """An LSTM."""
+
+    name, title = "lstm", "an LSTM"
+    # Input gate, forget gate, candidate of the cell state, output gate.
+    gates = "ifco"
+    states = ("h", "c")
+    keras_class: Any = keras.layers.LSTMCell
+    keras_loop: Any = staticmethod(lstm_loop)
+    precisions: tuple[str, ...] = ("float32", "bfloat16x3", "bfloat16")
+    on_gpu = True
+    onnx_operator = "LSTM"
+
+    def step(self, x, state, weights, input_mask=None, recurrent_mask=None, ops=ops):
+        """See `Cell.step`."""
+        (h, c), (kernel, recurrent_kernel, bias) = state, weights
+        gates = len(self.gates)
+        products = masked_product(x, kernel, input_mask, gates, ops)
+        products += masked_product(h, recurrent_kernel, recurrent_mask, gates, ops)
+        return self.apply_gates(products + bias, c, ops)
+
+    def apply_gates(self, z, c, ops):
+        """Returns h[t] and c[t] of the sums z, x[t] W + h[t-1] U + b, [B, G H], and of c[t-1], [B, H]."""
+        return apply_gates(z, c, ops)
+
+    def join(self, weights, ops=ops):
+        """Returns kernel and recurrent kernel as one matrix of x and h together, [D + H, G H], and the bias."""
+        # Than two matrices it takes half the operations, and in 8 bits the outputs have half the scales.
+        *kernels, bias = weights
+        return [ops.concatenate(kernels, axis=0), bias]
+
+    def read_step(self, x, state, joined, ops=ops):
+        """See `Cell.read_step`."""
+        (h, c), (kernels, bias) = state, joined
+        return self.apply_gates(ops.matmul(ops.concatenate([x, h], axis=1), kernels) + bias, c, ops)
+
+    def onnx_weights(self, kernel, recurrent_kernel, bias):
+        """See `Cell.onnx_weights`."""
+        kernel, recurrent_kernel, bias = (
+            reorder_gates(weights, self.gates, _ONNX_GATES) for weights in (kernel, recurrent_kernel, bias)
+        )
+        # ONNX has a bias for each of the two products; Keras has one bias, their sum.
+        return as_onnx(kernel, recurrent_kernel, np.stack([bias, np.zeros_like(bias)]))
