@@ -1,4 +1,4 @@
-"""The native kernels of cells besides the LSTM, against float64: values and every gradient, over odd shapes and masks."""
+"""The native kernels of cells besides the LSTM against float64: values and every gradient, odd shapes, masks."""
 
 import numpy as np
 import pytest
@@ -106,7 +106,9 @@ def by_numpy(name, inputs, mask=None, resets=None, recurrent_mask=None, input_ma
         if resets is not None:
             state = [np.where(resets[:, t, None], 0, tensor) for tensor in state]
         after = STEPS[name](x[:, t], *state, *weights, of_x, of_h)
-        state = after if mask is None else [np.where(mask[:, t, None], *pair) for pair in zip(after, state, strict=True)]
+        state = (
+            after if mask is None else [np.where(mask[:, t, None], *pair) for pair in zip(after, state, strict=True)]
+        )
         h_seq.append(state[0])
     return [np.stack(h_seq, axis=1), *state]
 

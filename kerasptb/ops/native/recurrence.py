@@ -52,9 +52,7 @@ def run(plan, cell, x, state, weights, **masks):
     of_state, of_weights = slice(1, 1 + len(state)), slice(1 + len(state), 4 + len(state))
 
     def inputs(arguments):
-        return Inputs(
-            cell.name, arguments[0], arguments[of_state], arguments[of_weights], arguments[of_weights.stop :]
-        )
+        return Inputs(cell.name, arguments[0], arguments[of_state], arguments[of_weights], arguments[of_weights.stop :])
 
     def forward(*arguments):
         outputs = passes.forward(inputs(arguments))
