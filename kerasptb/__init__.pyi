@@ -16,6 +16,7 @@ from . import regularizers as regularizers
 from . import runs as runs
 from . import training as training
 from . import tuning as tuning
+from .acceleration import accelerate as accelerate
 from .callbacks import TrainingDivergedError as TrainingDivergedError
 from .data import Corpus as Corpus
 from .data import DataError as DataError

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import keras
 from keras import ops
 
+from kerasptb.acceleration import Accelerated, why_not
 from kerasptb.compat.keras import compiled_metrics, get_keras_mask
 from kerasptb.ops.logits import factors_of
 from kerasptb.ops.plan import Plan
@@ -19,6 +20,7 @@ class Row(NamedTuple):
     implementation: str  # as in `kerasptb.ops.plan.Plan`; of the step "XLA", "graph" or "eager"
     precision: str | None = None  # of the matrix products; None for the step
     reason: str | None = None  # one line on why nothing faster runs; None if this is the fastest
+    before: str | None = None  # what ran before `kerasptb.accelerate`
 
 
 class Explanation(list[Row]):
@@ -30,6 +32,7 @@ class Explanation(list[Row]):
         for row in self:
             is_native = row.implementation.startswith("native")
             runs = f"{row.implementation}, {row.precision}" if is_native else row.implementation
+            runs += f" (before: {row.before})" if row.before else ""
             lines.append((row.name, row.kind, runs, row.reason or ""))
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
@@ -38,9 +41,10 @@ class Explanation(list[Row]):
 def explain(model: keras.Model, batch_shape: tuple[int, int] | None = None) -> Explanation:
     """Returns what each layer of this package in a model runs on, what its cost does, and why nothing faster runs.
 
-    Layers in other layers, such as in `Bidirectional`, `TimeDistributed` or a model, are found too. The layers' own
-    plans are asked; a layer that is called several times is asked once. The plan of a layer over the vocabulary is that
-    of its logits' cross-entropy, which runs if the loss reads what the logits were made of: the row "cost" says so.
+    Layers in other layers, such as in `Bidirectional`, `TimeDistributed` or a model, are found too; of Keras' own those
+    that are recurrent, with what `kerasptb.accelerate` would do or did. The layers' own plans are asked; a layer that
+    is called several times is asked once. The plan of a layer over the vocabulary is that of its logits'
+    cross-entropy, which runs if the loss reads what the logits were made of: the row "cost" says so.
 
     Args:
         model: a `keras.Model`, built; of a compiled one the cost and the step are explained too.
@@ -69,8 +73,18 @@ def explain(model: keras.Model, batch_shape: tuple[int, int] | None = None) -> E
     for layer, x, mask in _layers(model):
         if hasattr(layer, "plan") and layer.built:
             plans[layer] = _plan(layer, x, mask, sizes)
+        elif isinstance(layer, keras.layers.RNN):
+            reason = why_not(layer) or "`kerasptb.accelerate(model)` has it run on native kernels."
+            plans[layer] = Plan("keras", reason=reason)
     rows = [
-        Row(layer.name, type(layer).__name__, plan.implementation, plan.precision, plan.reason)
+        Row(
+            layer.name,
+            type(layer).__name__,
+            plan.implementation,
+            plan.precision,
+            plan.reason,
+            "keras" if isinstance(layer, Accelerated) else None,
+        )
         for layer, plan in plans.items()
     ]
     if model.compiled:

@@ -14,7 +14,7 @@ ROOMS = (
     ("cells",),
     ("ops",),
     ("layers", "losses", "metrics", "optimizers", "regularizers"),
-    ("trainers",),
+    ("trainers", "acceleration"),
     ("callbacks",),
     ("presets",),
     ("models",),

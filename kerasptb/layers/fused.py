@@ -68,7 +68,7 @@ class Fused(keras.layers.RNN):
     ) -> Tensor:
         """Runs the layer; see "Call arguments" of the class."""
         variables = self._state_to_continue(sequences, training)
-        begin = [*map(as_tensor, variables)] if initial_state is None else [*initial_state]
+        begin = [*map(as_tensor, variables)] if initial_state is None else keras.tree.flatten(initial_state)
         output, state = self._run_from(begin, sequences, mask, training, resets)
         for variable, value in zip(variables, state, strict=False):
             variable.assign(value)

@@ -64,6 +64,7 @@ def plan(
     # With TensorFlow the batch may be open, and on a processor the number of steps.
     for dimension in (0,) if platform.gpu else (0, 1):
         known[dimension] = known[dimension] or (shape is not None and shape[dimension] is None)
+    known[0] = known[0] or (shape is not None and shape[0] == 0)  # no rows are nothing to do
     of_steps = [name for name in masks if name != "input_mask"]  # factors of x are the framework's there
     limits = {
         cell.why_no_kernels: cell.why_no_kernels is not None,

@@ -25,7 +25,7 @@ from kerasptb.ops.recurrence import plan as plan_recurrence
 
 plan_lstm = functools.partial(plan_recurrence, CELLS["lstm"])
 WITHOUT = "The library is not built."
-lstm_module, cross_entropy_module, dropout_module, global_norm_module, sgd_module = (
+recurrence_module, cross_entropy_module, dropout_module, global_norm_module, sgd_module = (
     importlib.import_module(f"kerasptb.ops.{name}")
     for name in ("recurrence", "linear_cross_entropy", "dropout", "global_norm", "clipped_sgd")
 )
@@ -211,7 +211,8 @@ def test_who_runs_a_plan_asks_nothing(native_library, monkeypatch, where):
     of_cross_entropy = [x(2, 3), x(3, 4), x(4), x(2, dtype="int32")]
     weights, rate = [tf.ones((2, 3))], 0.5
     for backend in ("reference", "keras", "native", "native_recurrence"):
-        h_seq, *_ = lstm_module.run(Plan(backend, platform=where), *map(tf.constant, of_lstm))
+        inputs, h, c, *weights_of_lstm = map(tf.constant, of_lstm)
+        h_seq, *_ = recurrence_module.run(Plan(backend, platform=where), CELLS["lstm"], inputs, [h, c], weights_of_lstm)
         np.testing.assert_array_equal(h_seq, x(2, 3, 5))
     for backend in ("reference", "keras", "native", "native_softmax"):
         loss, _ = cross_entropy_module.run(Plan(backend, platform=where), *map(tf.constant, of_cross_entropy))
