@@ -24,7 +24,7 @@ class GRU(Cell):
     gates = "zrh"
     keras_class = keras.layers.GRUCell
     keras_loop = staticmethod(gru_loop)
-    precisions = ("float32",)
+    precisions = ("float32", "bfloat16x3", "bfloat16")
     onnx_operator = "GRU"
 
     def __init__(self, reset_after=True):

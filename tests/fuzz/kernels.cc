@@ -26,7 +26,7 @@ class Choices {
 };
 
 void layer_of(Choices choose, int parts) {
-  const Kernels kernels = all_cells()[parts > 0 ? 0 : choose.up_to(2)];
+  const Kernels kernels = all_cells()[choose.up_to(2)];
   const int64_t B = choose.from_one_to(40), T = choose.from_one_to(6), D = choose.from_one_to(70),
                 H = choose.from_one_to(70);
   std::vector<int32_t> kinds(B * T);

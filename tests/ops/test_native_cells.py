@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from kerasptb.cells import CELLS
+from kerasptb.ops.platform import why_not_native
 from kerasptb.ops.recurrence import recur
 
 # (batch, steps, features, units), beside the widths of vectors and tiles: an odd number of vectors, so that with three
@@ -113,7 +114,9 @@ def by_numpy(name, inputs, mask=None, resets=None, recurrent_mask=None, input_ma
     return [np.stack(h_seq, axis=1), *state]
 
 
-def values_and_gradients(name, shape, dtype="float32", backend="native", masks=None, wrap=lambda function: function):
+def values_and_gradients(
+    name, shape, dtype="float32", backend="native", masks=None, wrap=lambda function: function, precision="float32"
+):
     """The outputs, and the gradients of sum(outputs * upstream): lists of arrays in the order of results and inputs."""
     inputs, upstream = ([tf.constant(a, dtype) for a in arrays] for arrays in example(name, shape))
     masks = {key: tf.constant(m, tf.bool if m.dtype == bool else dtype) for key, m in (masks or {}).items()}
@@ -125,7 +128,7 @@ def values_and_gradients(name, shape, dtype="float32", backend="native", masks=N
             tape.watch(inputs)
             x, *rest = inputs
             state, weights = rest[: len(cell.states)], rest[len(cell.states) :]
-            outputs = recur(cell, x, state, weights, backend=backend, **masks)
+            outputs = recur(cell, x, state, weights, backend, precision, **masks)
             total = tf.add_n([tf.reduce_sum(a * b) for a, b in zip(outputs, upstream, strict=True)])
         return list(outputs), tape.gradient(total, inputs)
 
@@ -161,6 +164,54 @@ def test_masks(native_library, name, shape):
         assert_exact(name, shape, values_and_gradients(name, shape, masks=masks), masks)
 
 
+# As in test_bfloat16.py, of larger weights.
+BOUNDS = {"bfloat16": 2e-2, "bfloat16x3": 4e-5}
+
+
+def assert_close_in_norm(name, shape, precision, masks=None):
+    found = values_and_gradients(name, shape, masks=masks, precision=precision)
+    exact = values_and_gradients(name, shape, "float64", "reference", masks)
+    for arrays in zip(found, exact, strict=True):
+        for i, (array, wanted) in enumerate(zip(*arrays, strict=True)):
+            assert array.shape == wanted.shape
+            bound = BOUNDS[precision] * (3 if wanted.size < 8 else 1)
+            assert np.linalg.norm(array - wanted) <= bound * np.linalg.norm(wanted), i
+
+
+@pytest.fixture
+def processor_with_bfloat16(native_library):
+    if (reason := why_not_native("bfloat16")) is not None:
+        pytest.skip(reason)
+
+
+# Below, at and past multiples of 16 and 32; more rows than are summed at once; x W ahead of the recurrence, with AMX.
+BFLOAT16_SHAPES = [
+    (1, 1, 1, 1),
+    (2, 3, 5, 7),
+    (16, 4, 40, 32),
+    (17, 5, 40, 96),
+    (33, 3, 31, 33),
+    (20, 3, 256, 256),
+    (3, 4, 32, 650),
+    (40, 60, 20, 16),
+]
+
+
+@pytest.mark.parametrize("precision", BOUNDS)
+@pytest.mark.parametrize("shape", BFLOAT16_SHAPES, ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_bfloat16(processor_with_bfloat16, name, shape, precision):
+    assert_close_in_norm(name, shape, precision)
+
+
+@pytest.mark.parametrize("precision", BOUNDS)
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (17, 5, 40, 96), (33, 3, 31, 33)], ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_bfloat16_masks(processor_with_bfloat16, name, shape, precision):
+    for names in MASKS:
+        assert_close_in_norm(name, shape, precision, masks_for(shape, names))
+
+
 @pytest.mark.parametrize("names", [(), *MASKS], ids=" ".join)
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_are_those_of_numpy(native_library, name, names):
@@ -188,29 +239,34 @@ def test_compiled_functions_give_the_same_bits(native_library, name, jit_compile
             np.testing.assert_allclose(array, expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("precision", ["float32", *BOUNDS])
 @pytest.mark.parametrize("shape", [(7, 6, 31, 33), (3, 2, 4, 15), REPEATED], ids=str)
 @pytest.mark.parametrize("name", NAMES)
-def test_without_a_tape_the_bits_are_the_same(native_library, name, shape):
+def test_without_a_tape_the_bits_are_the_same(native_library, name, shape, precision):
+    if (reason := why_not_native(precision)) is not None:
+        pytest.skip(reason)
     inputs = [tf.constant(a, "float32") for a in example(name, shape)[0]]
     states = len(CELLS[name].states)
-    values = recur(CELLS[name], inputs[0], inputs[1 : 1 + states], inputs[1 + states :], backend="native")
-    for value, kept in zip(values, values_and_gradients(name, shape)[0], strict=True):
+    values = recur(CELLS[name], inputs[0], inputs[1 : 1 + states], inputs[1 + states :], "native", precision)
+    for value, kept in zip(values, values_and_gradients(name, shape, precision=precision)[0], strict=True):
         np.testing.assert_array_equal(value, kept)
 
 
+@pytest.mark.parametrize("precision", ["float32", *BOUNDS])
 @pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
 @pytest.mark.parametrize("name", NAMES)
-def test_batch_and_steps_unknown_until_run(native_library, name, masked):
+def test_batch_and_steps_unknown_until_run(native_library, name, masked, precision):
+    if (reason := why_not_native(precision)) is not None:
+        pytest.skip(reason)
     inputs = [tf.constant(a, "float32") for a in example(name, (5, 3, 4, 6))[0]]
     states = len(CELLS[name].states)
 
-    def gradients(*inputs, backend="native"):
+    def gradients(*inputs):
         masks = {"mask": inputs[0][:, :, 0] > -0.5, "resets": inputs[0][:, :, 1] > 0.5} if masked else {}
         with tf.GradientTape() as tape:
             tape.watch(inputs)
-            outputs = recur(
-                CELLS[name], inputs[0], inputs[1 : 1 + states], inputs[1 + states :], backend=backend, **masks
-            )
+            state, weights = inputs[1 : 1 + states], inputs[1 + states :]
+            outputs = recur(CELLS[name], inputs[0], state, weights, "native", precision, **masks)
             total = tf.add_n([tf.reduce_sum(a**2) for a in outputs])
         return tape.gradient(total, inputs)
 
@@ -223,8 +279,8 @@ def test_batch_and_steps_unknown_until_run(native_library, name, masked):
         if batch == 0:
             assert not any(np.any(gradient) for gradient in found)
             continue
-        for gradient, expected in zip(found, gradients(*some, backend="reference"), strict=True):
-            np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=2e-6)
+        for gradient, expected in zip(found, gradients(*some), strict=True):
+            np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -17,6 +17,9 @@ from kerasptb.ops.native.calls import OpenSize, call, open_shape
 from kerasptb.ops.sharding import Rows
 from kerasptb.ops.tensors import differentiable, matmul, matmul_bfloat16
 
+# Of columns, in bfloat16: `LayerSizes` in `layer.h`.
+_BLOCKS = 4
+
 
 class Inputs(NamedTuple):
     """What a cell's kernels take: its name, tensors, and the arrays of `_special`."""
@@ -99,8 +102,8 @@ def _kinds_of_steps():
 def saved_arrays(cell, precision, *sizes):
     """Returns shape and dtype of each array that a layer saves for its gradient on a processor: gates and cells.
 
-    The cell is named; the sizes are B, T, D, H, and the number of gates if each has rows of its own, else 1. In
-    bfloat16 the rows come first.
+    The cell is named; the sizes are B, T, D, H, and `_BLOCKS` if each gate has rows of its own, else 1. In bfloat16 the
+    rows come first.
     """
     names, pointers = [ctypes.c_char_p] * 2, (ctypes.POINTER(ctypes.c_int64), ctypes.POINTER(ctypes.c_char_p))
     ask = loader.function("kerasptb_saved_arrays", *names, *[ctypes.c_int64] * 5, *pointers)
@@ -211,12 +214,12 @@ class _Layer:
 
     def __init__(self, precision, reads_inputs=False):
         self.precision = precision
-        self.reads_inputs = reads_inputs  # the gradient needs x, the state before it and h_seq too
+        self.reads_inputs = reads_inputs  # the gradient needs x, the state before it and h_seq too; else h without a c
 
     def forward(self, inputs):
         each_gate = any(len(array.shape) == 3 for array in inputs.special)
-        operands = inputs.columns // inputs.sizes[3] if each_gate else 1
-        return self._call("forward", inputs, _saved(inputs.cell, self.precision, *inputs.sizes, operands))
+        saved = _saved(inputs.cell, self.precision, *inputs.sizes, _BLOCKS if each_gate else 1)
+        return self._call("forward", inputs, saved)
 
     def inference(self, inputs):
         return self._call("inference", inputs, [])
@@ -228,7 +231,9 @@ class _Layer:
 
     def backward(self, inputs, saved, upstream):
         (*kernels, bias), (h_seq, *saved) = inputs.weights, saved
-        read = [inputs.x, *kernels, *inputs.state, h_seq] if self.reads_inputs else kernels
+        h0, *others = inputs.state
+        of_h = [h0, *others, h_seq] if self.reads_inputs else [] if others else [h0, h_seq]
+        read = [*([inputs.x] if self.reads_inputs else []), *kernels, *of_h]
         B, T, D, H = inputs.sizes
         dx, dkernel, drecurrent_kernel, dbias, *dstate = call(
             f"kerasptb_{inputs.cell}_backward_{self.precision}",

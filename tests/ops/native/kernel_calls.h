@@ -24,21 +24,28 @@ Floats numbers(int64_t size) {
   return result;
 }
 
-// The kernels of a cell, for `parts` as recurrence/layer.h has it: 0 for float32.
+// The kernels of a cell.
 struct Kernels {
   kerasptb::Cell cell;
   void (*forward)(const kerasptb::LayerForward&);
   void (*backward)(const kerasptb::LayerBackward&);
   void (*recurrence_forward)(const kerasptb::RecurrenceForward&);
   void (*recurrence_backward)(const kerasptb::RecurrenceBackward&);
+  void (*forward_bfloat16)(int parts, const kerasptb::LayerForward&);
+  void (*backward_bfloat16)(int parts, const kerasptb::LayerBackward&);
 };
-#define KERNELS(cell, constant)                                                               \
-  {kerasptb::constant, KERASPTB_DISPATCH(cell##_forward), KERASPTB_DISPATCH(cell##_backward), \
-   KERASPTB_DISPATCH(cell##_recurrence_forward), KERASPTB_DISPATCH(cell##_recurrence_backward)}
+#define KERNELS(cell, constant)                   \
+  {kerasptb::constant,                            \
+   KERASPTB_DISPATCH(cell##_forward),             \
+   KERASPTB_DISPATCH(cell##_backward),            \
+   KERASPTB_DISPATCH(cell##_recurrence_forward),  \
+   KERASPTB_DISPATCH(cell##_recurrence_backward), \
+   KERASPTB_DISPATCH_BFLOAT16(cell##_forward),    \
+   KERASPTB_DISPATCH_BFLOAT16(cell##_backward)}
 std::vector<Kernels> all_cells() { return {KERNELS(lstm, kLstm), KERNELS(gru, kGru), KERNELS(cifg, kCifg)}; }
 #undef KERNELS
 
-// A layer, with room for whatever any precision saves.
+// A layer, for `parts` as recurrence/layer.h has it, 0 for float32, with room for whatever any precision saves.
 struct Layer {
   Kernels kernels;
   int parts;
@@ -65,9 +72,8 @@ struct Layer {
                                         dh_seq.data(), state.data(), state.data(), dx.data(),    dW.data(),
                                         dU.data(),     dbias.data(), dh0.data(),   dc0.data()};
     backward.special = special;
-    for (const auto& io : {inference, forward})
-      parts == 0 ? kernels.forward(io) : KERASPTB_DISPATCH_BFLOAT16(lstm_forward)(parts, io);
-    parts == 0 ? kernels.backward(backward) : KERASPTB_DISPATCH_BFLOAT16(lstm_backward)(parts, backward);
+    for (const auto& io : {inference, forward}) parts == 0 ? kernels.forward(io) : kernels.forward_bfloat16(parts, io);
+    parts == 0 ? kernels.backward(backward) : kernels.backward_bfloat16(parts, backward);
   }
 };
 

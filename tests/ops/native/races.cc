@@ -19,12 +19,12 @@ void all() {
   }
   // Of a batch that is no multiple of 16 a product in bfloat16 also reads rows of the next step, which may be in the
   // making, and drops what it makes of them: harmless, but not to the sanitizer.
-  if (bfloat16)
+  for (const Kernels& cell : all_cells())
     for (const int parts : {1, 2}) {
-      const Kernels lstm = all_cells()[0];
-      for (const int64_t B : {16, 96}) layer(lstm, parts, B, 3, 20, 70);
-      layer(lstm, parts, 256, 9, 20, 20);   // more rows than are transposed at once
-      layer(lstm, parts, 16, 2, 20, 1100);  // more weights than stay in a cache: AMX makes x W ahead
+      if (!bfloat16) break;
+      for (const int64_t B : {16, 96}) layer(cell, parts, B, 3, 20, 70);
+      layer(cell, parts, 256, 9, 20, 20);   // more rows than are transposed at once
+      layer(cell, parts, 16, 2, 20, 1100);  // more weights than stay in a cache: AMX makes x W ahead
     }
   for (const int64_t N : {1, 30, 300}) cross_entropies(bfloat16, N, 33, 600);
   elementwise();

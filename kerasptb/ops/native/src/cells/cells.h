@@ -15,19 +15,18 @@ constexpr Cell kGru{"gru", 3, 2, false};
 // Coupled input and forget gate: Greff et al. 2015.
 constexpr Cell kCifg{"cifg", 3, 1, true};
 
-// All throw std::bad_alloc.
-#define KERASPTB_DECLARE_CELL(cell)                                          \
-  KERASPTB_DECLARE(void cell##_forward(const LayerForward&))                 \
-  KERASPTB_DECLARE(void cell##_backward(const LayerBackward&))               \
-  KERASPTB_DECLARE(void cell##_recurrence_forward(const RecurrenceForward&)) \
-  KERASPTB_DECLARE(void cell##_recurrence_backward(const RecurrenceBackward&))
+// All throw std::bad_alloc. In bfloat16 `parts` is 1 or 2; call them only where cpu_level() is at least the
+// namespace's.
+#define KERASPTB_DECLARE_CELL(cell)                                              \
+  KERASPTB_DECLARE(void cell##_forward(const LayerForward&))                     \
+  KERASPTB_DECLARE(void cell##_backward(const LayerBackward&))                   \
+  KERASPTB_DECLARE(void cell##_recurrence_forward(const RecurrenceForward&))     \
+  KERASPTB_DECLARE(void cell##_recurrence_backward(const RecurrenceBackward&))   \
+  KERASPTB_DECLARE_BFLOAT16(void cell##_forward(int parts, const LayerForward&)) \
+  KERASPTB_DECLARE_BFLOAT16(void cell##_backward(int parts, const LayerBackward&))
 KERASPTB_DECLARE_CELL(lstm)
 KERASPTB_DECLARE_CELL(gru)
 KERASPTB_DECLARE_CELL(cifg)
 #undef KERASPTB_DECLARE_CELL
-
-// `parts` is 1 or 2; call them only where cpu_level() is at least the namespace's.
-KERASPTB_DECLARE_BFLOAT16(void lstm_forward(int parts, const LayerForward&))
-KERASPTB_DECLARE_BFLOAT16(void lstm_backward(int parts, const LayerBackward&))
 
 }  // namespace kerasptb

@@ -18,6 +18,7 @@ namespace KERASPTB_LEVEL {
 
 struct GruCell {
   static constexpr Cell kCell = kGru;
+  static constexpr int kOfInput[] = {0, 1, 2, -1}, kOfRecurrent[] = {0, 1, -1, 2};  // see layout_bfloat16.h
 
   // From the sums of x W + bias[0] and those of h U + bias[1]. `kept` is q.
   static KERASPTB_INLINE_METHOD void forward(const Float (&input)[3], const Float (&recurrent)[3], Float h_previous,

@@ -18,6 +18,7 @@ namespace KERASPTB_LEVEL {
 
 struct LstmCell {
   static constexpr Cell kCell = kLstm;
+  static constexpr int kOfInput[] = {0, 1, 2, 3}, kOfRecurrent[] = {0, 1, 2, 3};  // see layout_bfloat16.h
 
   // From the sums of x W + bias and those of h U. `kept` is c[t].
   static KERASPTB_INLINE_METHOD void forward(const Float (&input)[4], const Float (&recurrent)[4], Float /*h_previous*/,

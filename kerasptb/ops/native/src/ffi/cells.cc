@@ -5,6 +5,7 @@
 #include <deque>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 #include "common/cpu.h"
 #include "ffi/handlers.h"
@@ -13,14 +14,29 @@
 namespace kerasptb {
 namespace {
 
-// The kernels of a cell, as types: a handler is made of a function that has one as its argument.
-#define KERASPTB_KERNELS(Name, cell, constant)                                                              \
-  struct Name {                                                                                             \
-    static constexpr const Cell& kCell = constant;                                                          \
-    static void forward(const LayerForward& a) { KERASPTB_DISPATCH(cell##_forward)(a); }                    \
-    static void backward(const LayerBackward& a) { KERASPTB_DISPATCH(cell##_backward)(a); }                 \
-    static void forward(const RecurrenceForward& a) { KERASPTB_DISPATCH(cell##_recurrence_forward)(a); }    \
-    static void backward(const RecurrenceBackward& a) { KERASPTB_DISPATCH(cell##_recurrence_backward)(a); } \
+// The kernels of a cell, as types: a handler is made of a function that has one as its argument. kParts as `parts` of
+// recurrence/layer.h, 0 for float32.
+#define KERASPTB_KERNELS(Name, cell, constant)                  \
+  struct Name {                                                 \
+    static constexpr const Cell& kCell = constant;              \
+    template <int kParts, class Pass>                           \
+    static void forward(const Pass& a) {                        \
+      if constexpr (kParts > 0)                                 \
+        KERASPTB_DISPATCH_BFLOAT16(cell##_forward)(kParts, a);  \
+      else if constexpr (std::is_same_v<Pass, LayerForward>)    \
+        KERASPTB_DISPATCH(cell##_forward)(a);                   \
+      else                                                      \
+        KERASPTB_DISPATCH(cell##_recurrence_forward)(a);        \
+    }                                                           \
+    template <int kParts, class Pass>                           \
+    static void backward(const Pass& a) {                       \
+      if constexpr (kParts > 0)                                 \
+        KERASPTB_DISPATCH_BFLOAT16(cell##_backward)(kParts, a); \
+      else if constexpr (std::is_same_v<Pass, LayerBackward>)   \
+        KERASPTB_DISPATCH(cell##_backward)(a);                  \
+      else                                                      \
+        KERASPTB_DISPATCH(cell##_recurrence_backward)(a);       \
+    }                                                           \
   };
 KERASPTB_KERNELS(Lstm, lstm, kLstm)
 KERASPTB_KERNELS(Gru, gru, kGru)
@@ -34,7 +50,7 @@ ffi::Error recurrence_forward(Call& call) {
   RecurrenceForward a{};
   if (ffi::Error error = read(call, Kernels::kCell, kSaves, &a); error.failure()) return error;
   if (a.batch == 0) return ffi::Error::Success();
-  return run([&] { Kernels::forward(a); });
+  return run([&] { Kernels::template forward<0>(a); });
 }
 
 template <class Kernels>
@@ -46,7 +62,7 @@ ffi::Error recurrence_backward(Call& call) {
     std::fill_n(a.dbias, cell.biases * cell.gates * a.units, 0.0f);
     return ffi::Error::Success();
   }
-  return run([&] { Kernels::backward(a); });
+  return run([&] { Kernels::template backward<0>(a); });
 }
 
 ffi::DataType type_of(std::string_view dtype) {
@@ -82,7 +98,7 @@ ffi::Error forward(Call& call) {
   call.in(a.bias, bias_shape(cell, H));
   call.in(a.h0, {B, H});
   if (cell.has_c) call.in(a.c0, {B, H});
-  if (take_special(call, cell, &a.special, a.sizes, kParts > 0)) a.sizes.operands = cell.gates;
+  if (take_special(call, cell, &a.special, a.sizes, kParts > 0)) a.sizes.operands = LayerSizes::kBlocks;
   call.out(a.h_seq, {B, T, H});
   call.out(a.h_T, {B, H});
   if (cell.has_c) call.out(a.c_T, {B, H});
@@ -92,12 +108,7 @@ ffi::Error forward(Call& call) {
     return error;
   if (B == 0) return ffi::Error::Success();
   call.use_huge_pages();
-  return run([&] {
-    if constexpr (kParts == 0)
-      Kernels::forward(a);
-    else
-      KERASPTB_DISPATCH_BFLOAT16(lstm_forward)(kParts, a);
-  });
+  return run([&] { Kernels::template forward<kParts>(a); });
 }
 
 template <class Kernels, int kParts>
@@ -110,12 +121,10 @@ ffi::Error backward(Call& call) {
   if (kParts == 0) call.in(a.x, {B, T, D});
   call.in(a.kernel, {D, cell.gates * H});
   call.in(a.recurrent_kernel, {H, cell.gates * H});
-  if (kParts == 0) {
-    call.in(a.h0, {B, H});
-    if (cell.has_c) call.in(a.c0, {B, H});
-    call.in(a.h_seq, {B, T, H});
-  }
-  if (kParts > 0 && call.next_shape()[0] == cell.gates * kParts) a.sizes.operands = cell.gates;
+  if (kParts == 0 || !cell.has_c) call.in(a.h0, {B, H});
+  if (kParts == 0 && cell.has_c) call.in(a.c0, {B, H});
+  if (kParts == 0 || !cell.has_c) call.in(a.h_seq, {B, T, H});
+  if (kParts > 0 && call.next_shape()[0] == LayerSizes::kBlocks * kParts) a.sizes.operands = LayerSizes::kBlocks;
   for_each_saved<kParts>(cell, &a, [&](auto& data, const auto& shape, auto type) { call.in(data, shape, type); });
   call.in(a.dh_seq, {B, T, H});
   call.in(a.dh_T, {B, H});
@@ -136,12 +145,7 @@ ffi::Error backward(Call& call) {
     return ffi::Error::Success();
   }
   call.use_huge_pages();
-  return run([&] {
-    if constexpr (kParts == 0)
-      Kernels::backward(a);
-    else
-      KERASPTB_DISPATCH_BFLOAT16(lstm_backward)(kParts, a);
-  });
+  return run([&] { Kernels::template backward<kParts>(a); });
 }
 
 // The names of targets, which the library keeps.
@@ -161,6 +165,15 @@ void add_handlers(std::vector<Handler>* handlers) {
   add("forward_float32", on_cpu<forward<Kernels, 0, true>>);
   add("inference_float32", on_cpu<forward<Kernels, 0, false>>);
   add("backward_float32", on_cpu<backward<Kernels, 0>>);
+#if KERASPTB_BFLOAT16
+  if (cpu_level() < CpuLevel::kAvx512Bf16) return;
+  add("forward_bfloat16", on_cpu<forward<Kernels, 1, true>>);
+  add("inference_bfloat16", on_cpu<forward<Kernels, 1, false>>);
+  add("backward_bfloat16", on_cpu<backward<Kernels, 1>>);
+  add("forward_bfloat16x3", on_cpu<forward<Kernels, 2, true>>);
+  add("inference_bfloat16x3", on_cpu<forward<Kernels, 2, false>>);
+  add("backward_bfloat16x3", on_cpu<backward<Kernels, 2>>);
+#endif
 }
 
 }  // namespace
@@ -170,15 +183,6 @@ std::vector<Handler> cell_handlers() {
   add_handlers<Lstm>(&handlers);
   add_handlers<Gru>(&handlers);
   add_handlers<Cifg>(&handlers);
-#if KERASPTB_BFLOAT16
-  if (cpu_level() >= CpuLevel::kAvx512Bf16)
-    handlers.insert(handlers.end(), {{"kerasptb_lstm_forward_bfloat16", "Host", on_cpu<forward<Lstm, 1, true>>},
-                                     {"kerasptb_lstm_inference_bfloat16", "Host", on_cpu<forward<Lstm, 1, false>>},
-                                     {"kerasptb_lstm_backward_bfloat16", "Host", on_cpu<backward<Lstm, 1>>},
-                                     {"kerasptb_lstm_forward_bfloat16x3", "Host", on_cpu<forward<Lstm, 2, true>>},
-                                     {"kerasptb_lstm_inference_bfloat16x3", "Host", on_cpu<forward<Lstm, 2, false>>},
-                                     {"kerasptb_lstm_backward_bfloat16x3", "Host", on_cpu<backward<Lstm, 2>>}});
-#endif
   return handlers;
 }
 

@@ -21,9 +21,9 @@
 //   float32:   gates float32 [B,T,GH'], cells float32 [B,T,H] (c, or in the GRU q), both in an order of their own:
 //              layout_float32.h
 //   bfloat16:  rows bfloat16 [P,(T+1)B+32,K'], (x(t) | h(t-1)) in P parts, or [4P,...], those of each gate; gates
-//   [T,B,4H'], in the order of packed
-//              columns (layout_bfloat16.h); cells float32 [T+1,B,H'], c(0) to c(T). With one part the gates are 16-bit
-//              fixed point, in steps of 1/32767; with two they are float32.
+//              [T,B,4H'], in the order of packed columns (layout_bfloat16.h); cells float32 [T+1,B,H'], c(0) to c(T),
+//              or in the GRU q from the second on. With one part the gates are 16-bit fixed point, in steps of 1/32767;
+//              with two they are float32.
 //
 // In bfloat16 a product reads tiles of 16 or 32 rows, including rows past its block that another thread may be writing.
 // Their results are dropped, but a thread sanitizer reports the reads. With two parts, an infinity, or a number above
@@ -41,7 +41,9 @@ namespace kerasptb {
 
 struct LayerSizes {
   int64_t batch, steps, features, units;  // B, T, D, H
-  int64_t operands = 1;                   // (x(t) | h(t-1)): 4 if each gate has masks of its own, in bfloat16 only
+  int64_t operands = 1;  // (x(t) | h(t-1)): kBlocks if each gate has masks of its own, in bfloat16 only
+
+  static constexpr int kBlocks = 4;  // of columns in bfloat16, whatever the cell
 
   // Float32: the gates of a step and a row of the batch, GH' with H' = H rounded up to 16.
   int64_t packed_columns(int gates) const { return gates * ((units + 15) / 16 * 16); }
@@ -67,8 +69,9 @@ struct LayerForward {
 
 struct LayerBackward {
   LayerSizes sizes;
-  const float *x, *kernel, *recurrent_kernel, *h0, *c0, *h_seq;  // in bfloat16 only kernel and recurrent_kernel
-  const uint16_t* rows;                                          // bfloat16 only
+  // In bfloat16 only the kernels, and without c h0 and h_seq too.
+  const float *x, *kernel, *recurrent_kernel, *h0, *c0, *h_seq;
+  const uint16_t* rows;  // bfloat16 only
   const void* gates;
   const float *cells, *dh_seq, *dh_T, *dc_T;
   float *dx, *d_kernel, *d_recurrent_kernel, *d_bias, *dh0, *dc0;
