@@ -34,15 +34,15 @@ struct Kernels {
   void (*forward_bfloat16)(int parts, const kerasptb::LayerForward&);
   void (*backward_bfloat16)(int parts, const kerasptb::LayerBackward&);
 };
-#define KERNELS(cell, constant)                   \
-  {kerasptb::constant,                            \
+#define KERNELS(cell, Name)                       \
+  {kerasptb::k##Name,                             \
    KERASPTB_DISPATCH(cell##_forward),             \
    KERASPTB_DISPATCH(cell##_backward),            \
    KERASPTB_DISPATCH(cell##_recurrence_forward),  \
    KERASPTB_DISPATCH(cell##_recurrence_backward), \
    KERASPTB_DISPATCH_BFLOAT16(cell##_forward),    \
-   KERASPTB_DISPATCH_BFLOAT16(cell##_backward)}
-std::vector<Kernels> all_cells() { return {KERNELS(lstm, kLstm), KERNELS(gru, kGru), KERNELS(cifg, kCifg)}; }
+   KERASPTB_DISPATCH_BFLOAT16(cell##_backward)},
+std::vector<Kernels> all_cells() { return {KERASPTB_FOR_EACH_CELL(KERNELS)}; }
 #undef KERNELS
 
 // A layer, for `parts` as recurrence/layer.h has it, 0 for float32, with room for whatever any precision saves.

@@ -124,14 +124,13 @@ int main(int argc, char** argv) {
   std::vector<int64_t> sizes;
   for (int i = 2; i < argc; ++i) sizes.push_back(atoll(argv[i]));
   if (argc < 2) return 2;
-  namespace kernels = kerasptb::KERASPTB_LEVEL;
-  if (strcmp(argv[1], "lstm") == 0 && sizes.size() == 4)
-    layer(kerasptb::kLstm, kernels::lstm_forward, kernels::lstm_backward, sizes[0], sizes[1], sizes[2], sizes[3]);
-  else if (strcmp(argv[1], "gru") == 0 && sizes.size() == 4)
-    layer(kerasptb::kGru, kernels::gru_forward, kernels::gru_backward, sizes[0], sizes[1], sizes[2], sizes[3]);
-  else if (strcmp(argv[1], "cifg") == 0 && sizes.size() == 4)
-    layer(kerasptb::kCifg, kernels::cifg_forward, kernels::cifg_backward, sizes[0], sizes[1], sizes[2], sizes[3]);
-  else if (strcmp(argv[1], "linear_cross_entropy") == 0 && sizes.size() == 3)
+#define CALL_OF_CELL(cell, Name)                                                                                  \
+  if (strcmp(argv[1], #cell) == 0 && sizes.size() == 4)                                                           \
+    layer(kerasptb::k##Name, kerasptb::KERASPTB_LEVEL::cell##_forward, kerasptb::KERASPTB_LEVEL::cell##_backward, \
+          sizes[0], sizes[1], sizes[2], sizes[3]);                                                                \
+  else
+  KERASPTB_FOR_EACH_CELL(CALL_OF_CELL)
+  if (strcmp(argv[1], "linear_cross_entropy") == 0 && sizes.size() == 3)
     linear(sizes[0], sizes[1], sizes[2]);
   else if (strcmp(argv[1], "softmax_cross_entropy") == 0 && sizes.size() == 2)
     softmax(sizes[0], sizes[1]);

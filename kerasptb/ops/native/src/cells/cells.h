@@ -15,18 +15,19 @@ constexpr Cell kGru{"gru", 3, 2, false};
 // Coupled input and forget gate: Greff et al. 2015.
 constexpr Cell kCifg{"cifg", 3, 1, true};
 
+// Calls a macro for each of them: of the name that their functions have, and of that of their constants and types.
+#define KERASPTB_FOR_EACH_CELL(macro) macro(lstm, Lstm) macro(gru, Gru) macro(cifg, Cifg)
+
 // All throw std::bad_alloc. In bfloat16 `parts` is 1 or 2; call them only where cpu_level() is at least the
 // namespace's.
-#define KERASPTB_DECLARE_CELL(cell)                                              \
+#define KERASPTB_DECLARE_CELL(cell, Name)                                        \
   KERASPTB_DECLARE(void cell##_forward(const LayerForward&))                     \
   KERASPTB_DECLARE(void cell##_backward(const LayerBackward&))                   \
   KERASPTB_DECLARE(void cell##_recurrence_forward(const RecurrenceForward&))     \
   KERASPTB_DECLARE(void cell##_recurrence_backward(const RecurrenceBackward&))   \
   KERASPTB_DECLARE_BFLOAT16(void cell##_forward(int parts, const LayerForward&)) \
   KERASPTB_DECLARE_BFLOAT16(void cell##_backward(int parts, const LayerBackward&))
-KERASPTB_DECLARE_CELL(lstm)
-KERASPTB_DECLARE_CELL(gru)
-KERASPTB_DECLARE_CELL(cifg)
+KERASPTB_FOR_EACH_CELL(KERASPTB_DECLARE_CELL)
 #undef KERASPTB_DECLARE_CELL
 
 }  // namespace kerasptb

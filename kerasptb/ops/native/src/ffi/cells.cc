@@ -16,9 +16,9 @@ namespace {
 
 // The kernels of a cell, as types: a handler is made of a function that has one as its argument. kParts as `parts` of
 // recurrence/layer.h, 0 for float32.
-#define KERASPTB_KERNELS(Name, cell, constant)                  \
+#define KERASPTB_KERNELS(cell, Name)                            \
   struct Name {                                                 \
-    static constexpr const Cell& kCell = constant;              \
+    static constexpr const Cell& kCell = k##Name;               \
     template <int kParts, class Pass>                           \
     static void forward(const Pass& a) {                        \
       if constexpr (kParts > 0)                                 \
@@ -38,9 +38,7 @@ namespace {
         KERASPTB_DISPATCH(cell##_recurrence_backward)(a);       \
     }                                                           \
   };
-KERASPTB_KERNELS(Lstm, lstm, kLstm)
-KERASPTB_KERNELS(Gru, gru, kGru)
-KERASPTB_KERNELS(Cifg, cifg, kCifg)
+KERASPTB_FOR_EACH_CELL(KERASPTB_KERNELS)
 #undef KERASPTB_KERNELS
 
 // The recurrence alone is for GPUs. On the CPU it serves programs that were made for a GPU and placed here, and masks
@@ -180,9 +178,9 @@ void add_handlers(std::vector<Handler>* handlers) {
 
 std::vector<Handler> cell_handlers() {
   std::vector<Handler> handlers;
-  add_handlers<Lstm>(&handlers);
-  add_handlers<Gru>(&handlers);
-  add_handlers<Cifg>(&handlers);
+#define KERASPTB_ADD(cell, Name) add_handlers<Name>(&handlers);
+  KERASPTB_FOR_EACH_CELL(KERASPTB_ADD)
+#undef KERASPTB_ADD
   return handlers;
 }
 

@@ -82,7 +82,9 @@ KERASPTB_EXPORT int kerasptb_saved_arrays(const char* cell, const char* precisio
                                           int64_t features, int64_t units, int64_t operands, int64_t* sizes,
                                           const char** dtypes) {
   int count = 0;
-  for (const Cell& known : {kLstm, kGru, kCifg})
+#define KERASPTB_CELL(cell, Name) k##Name,
+  for (const Cell& known : {KERASPTB_FOR_EACH_CELL(KERASPTB_CELL)})
+#undef KERASPTB_CELL
     if (known.name == std::string_view(cell))
       for (const auto& array : saved_arrays(known, parts_of(precision), {batch, steps, features, units, operands})) {
         sizes = std::copy(array.shape.begin(), array.shape.end(), sizes);
