@@ -20,9 +20,8 @@ class CIFG(LSTM):
     name, title = "cifg", "a CIFG"
     gates = "fco"
     keras_class = keras_loop = None
-    precisions = ()
+    precisions = ("float32", "bfloat16x3", "bfloat16")
     on_gpu = False
-    why_no_kernels = "A CIFG runs as a loop of Keras: it has no kernels."
 
     def apply_gates(self, z, c, ops):
         """See `LSTM.apply_gates`."""

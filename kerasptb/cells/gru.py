@@ -24,11 +24,13 @@ class GRU(Cell):
     gates = "zrh"
     keras_class = keras.layers.GRUCell
     keras_loop = staticmethod(gru_loop)
-    why_no_kernels = "A GRU runs as a loop of Keras: it has no kernels."
+    precisions = ("float32", "bfloat16x3", "bfloat16")
     onnx_operator = "GRU"
 
     def __init__(self, reset_after=True):
         self.reset_after = reset_after
+        if not reset_after:
+            self.why_no_kernels = "A GRU with its reset gate before the product runs as a loop of Keras: no kernels."
         self.onnx_attributes = {"linear_before_reset": int(reset_after)}
 
     def weight_shapes(self, features, units):

@@ -14,7 +14,7 @@ from keras import ops
 
 from kerasptb.compat.keras import rnn_loop
 from kerasptb.ops import platform as platforms
-from kerasptb.ops.native import lstm as native
+from kerasptb.ops.native import recurrence as native
 from kerasptb.ops.plan import choose
 from kerasptb.ops.tensors import as_tensor, check_one_dtype, check_shape, do_not_convert
 
@@ -103,7 +103,7 @@ def run(plan, cell, x, state, weights, **masks):
         return _reference(cell, x, state, weights, **masks)
     if plan.implementation == "keras":
         return _keras(cell, x, state, weights, **masks)
-    return native.lstm(plan, x, *state, *weights, **masks)
+    return native.run(plan, cell, x, state, weights, **masks)
 
 
 def _reference(cell, x, state, weights, mask=None, resets=None, **constant):

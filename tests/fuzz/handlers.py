@@ -39,12 +39,14 @@ def sound_calls():
     import numpy as np
 
     from kerasptb import ops
+    from kerasptb.cells import CELLS
     from kerasptb.ops import clipped_adamw, clipped_sgd
     from kerasptb.ops import platform as platforms
     from kerasptb.ops.clipped_step import plan_of
     from kerasptb.ops.dropout import dropout
     from kerasptb.ops.global_norm import global_norm
     from kerasptb.ops.native import calls as native_calls
+    from kerasptb.ops.recurrence import recur
 
     recorded, call = [], native_calls.call_jax
 
@@ -77,6 +79,21 @@ def sound_calls():
             return ops.linear_cross_entropy(h, kernel, bias, targets, backend="native", precision=precision).sum()
 
         jax.grad(of_words, argnums=(0, 1, 2))(numbers(batch * steps, units), numbers(units, words), numbers(words))
+    for cell in (cell for cell in CELLS.values() if cell.name != "lstm" and cell.precisions):
+        shapes = [shape for _, shape in cell.weight_shapes(features, units).values()]
+        arrays = (
+            numbers(batch, steps, features),
+            [numbers(batch, units)] * len(cell.states),
+            [numbers(*s) for s in shapes],
+        )
+        for mask in (None, numbers(batch, units), numbers(len(cell.gates), batch, units)):
+
+            def of_cell(x, state, weights, cell=cell, mask=mask):
+                masks = {} if mask is None else {"recurrent_mask": mask}
+                return recur(cell, x, state, weights, "native", **masks)[0].sum()
+
+            jax.grad(of_cell, argnums=(0, 1, 2))(*arrays)
+            of_cell(*arrays)
     dropout(numbers(batch, units), 0.5, jax.numpy.asarray([1, 2]))
     variables, gradients = [numbers(7), numbers(4, 3)], [numbers(7), numbers(4, 3)]
     global_norm(gradients)

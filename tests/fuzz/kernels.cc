@@ -25,17 +25,18 @@ class Choices {
   size_t size_, at_ = 0;
 };
 
-void lstm_of(Choices choose, int parts) {
+void layer_of(Choices choose, int parts) {
+  const Kernels kernels = all_cells()[choose.up_to(2)];
   const int64_t B = choose.from_one_to(40), T = choose.from_one_to(6), D = choose.from_one_to(70),
                 H = choose.from_one_to(70);
   std::vector<int32_t> kinds(B * T);
   for (int32_t& kind : kinds) kind = static_cast<int32_t>(choose.up_to(3));
   const Floats mask = numbers(B * H), of_gates = numbers(4 * B * H), of_inputs = numbers(4 * B * D);
   switch (choose.up_to(parts > 0 ? 3 : 2)) {
-    case 0: return Lstm{parts, {B, T, D, H}}.run({});
-    case 1: return Lstm{parts, {B, T, D, H}}.run({kinds.data(), nullptr});
-    case 2: return Lstm{parts, {B, T, D, H}}.run({kinds.data(), mask.data()});
-    default: Lstm{parts, {B, T, D, H, 4}}.run({nullptr, of_gates.data(), B * H, of_inputs.data()});
+    case 0: return Layer{kernels, parts, {B, T, D, H}}.run({});
+    case 1: return Layer{kernels, parts, {B, T, D, H}}.run({kinds.data(), nullptr});
+    case 2: return Layer{kernels, parts, {B, T, D, H}}.run({kinds.data(), mask.data()});
+    default: Layer{kernels, parts, {B, T, D, H, 4}}.run({nullptr, of_gates.data(), B * H, of_inputs.data()});
   }
 }
 
@@ -69,11 +70,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Choices choose(data, size);
   const bool bfloat16 = kerasptb::cpu_level() >= kerasptb::CpuLevel::kAvx512Bf16;
   switch (choose.up_to(4)) {
-    case 0: lstm_of(choose, 0); break;
+    case 0: layer_of(choose, 0); break;
     case 1:
-      if (bfloat16) lstm_of(choose, static_cast<int>(choose.from_one_to(2)));
+      if (bfloat16) layer_of(choose, static_cast<int>(choose.from_one_to(2)));
       break;
-    case 2: recurrence(choose.from_one_to(40), choose.from_one_to(6), choose.from_one_to(70)); break;
+    case 2:
+      recurrence(all_cells()[choose.up_to(2)], choose.from_one_to(40), choose.from_one_to(6), choose.from_one_to(70));
+      break;
     case 3: cross_entropies(bfloat16, choose.from_one_to(70), choose.from_one_to(70), choose.from_one_to(700)); break;
     default: step_of(choose);
   }

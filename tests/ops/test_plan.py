@@ -310,7 +310,7 @@ def test_a_call_may_have_what_the_layer_does_not_know(native_library):
 def test_what_is_told_is_what_runs(native_library, monkeypatch, options, training):
     if (reason := this_process().why_not_native(options.get("precision", "float32"))) is not None:
         pytest.skip(reason)
-    native, targets = importlib.import_module("kerasptb.ops.native.lstm"), []
+    native, targets = importlib.import_module("kerasptb.ops.native.recurrence"), []
     call = native.call
     monkeypatch.setattr(native, "call", lambda target, *rest, **kw: targets.append(target) or call(target, *rest, **kw))
     layer = FusedLSTM(4, **options)

@@ -144,7 +144,7 @@ def test_on_a_gpu_masks_of_the_inputs_are_the_framework_s(gpus, monkeypatch):
     """Its kernels take no masks; those of the inputs, of each gate, are factors of the products around them."""
     import tensorflow as tf
 
-    native = importlib.import_module("kerasptb.ops.native.lstm")
+    native = importlib.import_module("kerasptb.ops.native.recurrence")
     generator, handed, call = np.random.default_rng(0), [], native.call
     inputs = [tf.constant(generator.normal(size=x.shape), "float32") for x in arguments(5)]
     mask = tf.constant(2 * generator.integers(0, 2, (4, 2, 4)), "float32")
@@ -162,7 +162,7 @@ def test_on_a_gpu_masks_of_the_inputs_are_the_framework_s(gpus, monkeypatch):
 
     for found, expected in zip(*map(values_and_gradients, ("native", "reference")), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
-    assert handed == [5, 7]  # forward, backward: nothing of `LstmSteps`
+    assert handed == [5, 7]  # forward, backward: nothing of `SpecialSteps`
     with pytest.raises(ValueError, match=r"On a GPU the native backend takes no masks\. Received: recurrent_mask"):
         lstm(*inputs, backend="native", recurrent_mask=tf.ones((2, 5)))
 

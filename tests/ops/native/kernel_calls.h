@@ -11,7 +11,7 @@
 #include "linear_cross_entropy/few_words.h"
 #include "optimizers/global_norm.h"
 #include "linear_cross_entropy/linear_cross_entropy.h"
-#include "lstm/lstm.h"
+#include "cells/cells.h"
 #include "linear_cross_entropy/softmax_cross_entropy.h"
 
 namespace kernel_calls {
@@ -24,85 +24,110 @@ Floats numbers(int64_t size) {
   return result;
 }
 
-// An LSTM layer: what `parts` says in lstm/lstm.h, and room for whatever any precision saves.
-struct Lstm {
+// The kernels of a cell.
+struct Kernels {
+  kerasptb::Cell cell;
+  void (*forward)(const kerasptb::LayerForward&);
+  void (*backward)(const kerasptb::LayerBackward&);
+  void (*recurrence_forward)(const kerasptb::RecurrenceForward&);
+  void (*recurrence_backward)(const kerasptb::RecurrenceBackward&);
+  void (*forward_bfloat16)(int parts, const kerasptb::LayerForward&);
+  void (*backward_bfloat16)(int parts, const kerasptb::LayerBackward&);
+};
+#define KERNELS(cell, Name)                       \
+  {kerasptb::k##Name,                             \
+   KERASPTB_DISPATCH(cell##_forward),             \
+   KERASPTB_DISPATCH(cell##_backward),            \
+   KERASPTB_DISPATCH(cell##_recurrence_forward),  \
+   KERASPTB_DISPATCH(cell##_recurrence_backward), \
+   KERASPTB_DISPATCH_BFLOAT16(cell##_forward),    \
+   KERASPTB_DISPATCH_BFLOAT16(cell##_backward)},
+std::vector<Kernels> all_cells() { return {KERASPTB_FOR_EACH_CELL(KERNELS)}; }
+#undef KERNELS
+
+// A layer, for `parts` as recurrence/layer.h has it, 0 for float32, with room for whatever any precision saves.
+struct Layer {
+  Kernels kernels;
   int parts;
-  kerasptb::LstmSizes sizes;
-  int64_t B = sizes.batch, T = sizes.steps, D = sizes.features, H = sizes.units;
-  Floats x = numbers(B * T * D), W = numbers(D * 4 * H), U = numbers(H * 4 * H), bias = numbers(4 * H),
-         state = numbers(B * H), dh_seq = numbers(B * T * H);
+  kerasptb::LayerSizes sizes;
+  int64_t B = sizes.batch, T = sizes.steps, D = sizes.features, H = sizes.units, columns = kernels.cell.gates * H;
+  Floats x = numbers(B * T * D), W = numbers(D * columns), U = numbers(H * columns),
+         bias = numbers(kernels.cell.biases * columns), state = numbers(B * H), dh_seq = numbers(B * T * H);
   Floats h_seq = Floats(B * T * H), h_T = Floats(B * H), c_T = Floats(B * H), dx = Floats(B * T * D),
-         dh0 = Floats(B * H), dc0 = Floats(B * H), dW = Floats(D * 4 * H), dU = Floats(H * 4 * H),
-         dbias = Floats(4 * H), gates = Floats(T * B * 4 * sizes.padded_units()),
+         dh0 = Floats(B * H), dc0 = Floats(B * H), dW = Floats(D * columns), dU = Floats(H * columns),
+         dbias = Floats(kernels.cell.biases * columns), gates = Floats(T * B * 4 * sizes.padded_units()),
          cells = Floats((T + 1) * B * sizes.padded_units());
   std::vector<uint16_t> rows = std::vector<uint16_t>(parts * sizes.operands * sizes.num_rows() * sizes.row_stride());
 
-  void run(const kerasptb::LstmSteps& special) {
-    kerasptb::LstmForward inference = {sizes,        x.data(),     W.data(),     U.data(),   bias.data(),
-                                       state.data(), state.data(), h_seq.data(), h_T.data(), c_T.data()};
+  void run(const kerasptb::SpecialSteps& special) {
+    kerasptb::LayerForward inference = {sizes,        x.data(),     W.data(),     U.data(),   bias.data(),
+                                        state.data(), state.data(), h_seq.data(), h_T.data(), c_T.data()};
     inference.special = special;
-    kerasptb::LstmForward forward = inference;
+    kerasptb::LayerForward forward = inference;
     forward.rows = rows.data();
     forward.gates = gates.data();
     forward.cells = cells.data();
-    kerasptb::LstmBackward backward = {sizes,         x.data(),     W.data(),     U.data(),     state.data(),
-                                       state.data(),  h_seq.data(), rows.data(),  gates.data(), cells.data(),
-                                       dh_seq.data(), state.data(), state.data(), dx.data(),    dW.data(),
-                                       dU.data(),     dbias.data(), dh0.data(),   dc0.data()};
+    kerasptb::LayerBackward backward = {sizes,         x.data(),     W.data(),     U.data(),     state.data(),
+                                        state.data(),  h_seq.data(), rows.data(),  gates.data(), cells.data(),
+                                        dh_seq.data(), state.data(), state.data(), dx.data(),    dW.data(),
+                                        dU.data(),     dbias.data(), dh0.data(),   dc0.data()};
     backward.special = special;
-    for (const auto& io : {inference, forward})
-      parts == 0 ? KERASPTB_DISPATCH(lstm_forward)(io) : KERASPTB_DISPATCH_BFLOAT16(lstm_forward)(parts, io);
-    parts == 0 ? KERASPTB_DISPATCH(lstm_backward)(backward)
-               : KERASPTB_DISPATCH_BFLOAT16(lstm_backward)(parts, backward);
+    for (const auto& io : {inference, forward}) parts == 0 ? kernels.forward(io) : kernels.forward_bfloat16(parts, io);
+    parts == 0 ? kernels.backward(backward) : kernels.backward_bfloat16(parts, backward);
   }
 };
 
-void lstm(int parts, int64_t B, int64_t T, int64_t D, int64_t H) {
+void layer(const Kernels& kernels, int parts, int64_t B, int64_t T, int64_t D, int64_t H) {
   const Floats mask = numbers(B * H);
   std::vector<int32_t> kinds(B * T);
   for (int64_t i = 0; i < B * T; ++i) kinds[i] = static_cast<int32_t>(i % 4);
-  for (const kerasptb::LstmSteps& special : {kerasptb::LstmSteps{}, kerasptb::LstmSteps{kinds.data(), mask.data()}})
-    Lstm{parts, {B, T, D, H}}.run(special);
+  for (const kerasptb::SpecialSteps& special :
+       {kerasptb::SpecialSteps{}, kerasptb::SpecialSteps{kinds.data(), mask.data()}})
+    Layer{kernels, parts, {B, T, D, H}}.run(special);
   const Floats of_gates = numbers(4 * B * H), of_inputs = numbers(4 * B * D);
-  if (parts > 0) Lstm{parts, {B, T, D, H, 4}}.run({nullptr, of_gates.data(), B * H, of_inputs.data()});
+  if (parts > 0) Layer{kernels, parts, {B, T, D, H, 4}}.run({nullptr, of_gates.data(), B * H, of_inputs.data()});
 }
 
 // The recurrence with a mask for each gate.
-void recurrence(int64_t B, int64_t T, int64_t H) {
-  const Floats xz = numbers(B * T * 4 * H), U = numbers(H * 4 * H), bias = numbers(4 * H), state = numbers(B * H),
-               masks = numbers(4 * B * H), dh_seq = numbers(B * T * H);
-  Floats h_seq(B * T * H), h_T(B * H), c_T(B * H), gates(B * T * 4 * H), c_seq(B * T * H), dz(B * T * 4 * H),
-      dbias(4 * H), dc0(B * H), dh0(B * H);
-  kerasptb::LstmRecurrenceForward forward = {B,
-                                             T,
-                                             H,
-                                             xz.data(),
-                                             U.data(),
-                                             bias.data(),
-                                             state.data(),
-                                             state.data(),
-                                             h_seq.data(),
-                                             h_T.data(),
-                                             c_T.data(),
-                                             gates.data(),
-                                             c_seq.data()};
-  kerasptb::LstmRecurrenceBackward backward = {B,
-                                               T,
-                                               H,
-                                               U.data(),
-                                               gates.data(),
-                                               c_seq.data(),
-                                               state.data(),
-                                               dh_seq.data(),
-                                               state.data(),
-                                               state.data(),
-                                               dz.data(),
-                                               dbias.data(),
-                                               dc0.data(),
-                                               dh0.data()};
+void recurrence(const Kernels& kernels, int64_t B, int64_t T, int64_t H) {
+  const int64_t columns = kernels.cell.gates * H;
+  const Floats xz = numbers(B * T * columns), U = numbers(H * columns), bias = numbers(2 * columns),
+               state = numbers(B * H), masks = numbers(B * columns), dh_seq = numbers(B * T * H);
+  Floats h_seq(B * T * H), h_T(B * H), c_T(B * H), gates(B * T * columns), c_seq(B * T * H), dz(B * T * columns),
+      dz_recurrent(B * T * columns), dbias(2 * columns), dc0(B * H), dh0(B * H);
+  kerasptb::RecurrenceForward forward = {B,
+                                         T,
+                                         H,
+                                         xz.data(),
+                                         U.data(),
+                                         bias.data(),
+                                         state.data(),
+                                         state.data(),
+                                         h_seq.data(),
+                                         h_T.data(),
+                                         c_T.data(),
+                                         gates.data(),
+                                         c_seq.data()};
+  kerasptb::RecurrenceBackward backward = {B,
+                                           T,
+                                           H,
+                                           U.data(),
+                                           gates.data(),
+                                           c_seq.data(),
+                                           state.data(),
+                                           dh_seq.data(),
+                                           state.data(),
+                                           state.data(),
+                                           dz.data(),
+                                           dbias.data(),
+                                           dc0.data(),
+                                           dh0.data()};
   forward.special = backward.special = {nullptr, masks.data(), B * H};
-  KERASPTB_DISPATCH(lstm_recurrence_forward)(forward);
-  KERASPTB_DISPATCH(lstm_recurrence_backward)(backward);
+  backward.h0 = state.data();
+  backward.h_seq = h_seq.data();
+  backward.dz_recurrent = dz_recurrent.data();
+  kernels.recurrence_forward(forward);
+  kernels.recurrence_backward(backward);
 }
 
 void cross_entropies(bool bfloat16, int64_t N, int64_t D, int64_t V) {

@@ -12,7 +12,7 @@ PROGRAM = r"""
 #include <cstdlib>
 #include <vector>
 
-#include "lstm/distinct_rows.h"
+#include "recurrence/distinct_rows.h"
 
 // Reads x [batch, steps, columns]. Writes how many distinct rows there are, the first of each, and which each row is.
 int main(int, char** arguments) {
@@ -39,7 +39,7 @@ def distinct_rows(tmp_path_factory):
         compiler = build.find_compiler()
     except build.NativeBuildError as error:
         pytest.skip(str(error))
-    sources = [build.SOURCES / name for name in ("lstm/distinct_rows.cc", "common/threads.cc", "common/cpu.cc")]
+    sources = [build.SOURCES / name for name in ("recurrence/distinct_rows.cc", "common/threads.cc", "common/cpu.cc")]
     command = [*compiler, *build.COMMON_FLAGS, f"-I{build.SOURCES}", *sources, folder / "program.cc", "-pthread"]
     subprocess.run([*map(str, command), "-o", str(folder / "program")], check=True)
 

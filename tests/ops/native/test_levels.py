@@ -14,7 +14,7 @@ SCRIPT = f"""
 import sys
 import numpy as np
 sys.path[:0] = [{str(TESTS / "native")!r}, {str(TESTS)!r}]
-import test_clipped_adamw, test_clipped_sgd, test_dropout, test_global_norm, test_lstm
+import test_clipped_adamw, test_clipped_sgd, test_dropout, test_global_norm, test_lstm, test_native_cells as cells
 import test_linear_cross_entropy as linear, test_lstm_layer as layer, test_softmax_cross_entropy as softmax
 from kerasptb.ops import native
 for shape in test_lstm.SHAPES:
@@ -24,6 +24,10 @@ for shape in test_lstm.SHAPES:
     assert all(np.array_equal(found[name], again[name]) for name in found), shape
 for shape in test_lstm.MASKED_SHAPES[2:8:2]:
     test_lstm.test_native_masks_are_as_exact_as_the_framework(None, shape)
+for name in cells.NAMES:
+    for shape in (*cells.SHAPES, cells.REPEATED):
+        cells.test_values_and_gradients(None, name, shape)
+    cells.test_masks(None, name, (20, 8, 6, 33))
 for shape in layer.SHAPES:
     layer.test_inference_gives_the_bits_of_the_forward_pass(None, "float32", shape, False)
 linear.test_few_words_limit_is_where_the_kernels_change(None, 300)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasptb.ops.native import loader, lstm
+from kerasptb.cells import CELLS
+from kerasptb.ops.native import loader, recurrence
 from kerasptb.ops.plan import Plan
 
 # B, T, D, H: edges of tiles and of padding; more units than have their gates together; few rows for the threads; so
@@ -31,14 +32,15 @@ def arguments(shape, repeated=False):
 def layer(precision):
     if precision != "float32" and loader.cpu_level() not in loader.BFLOAT16_LEVELS:
         pytest.skip("this processor has no bfloat16")
-    return lstm._LAYERS[precision]
+    return recurrence._LAYERS[precision]
 
 
 @pytest.mark.parametrize("precision", loader.PRECISIONS)
 @pytest.mark.parametrize(("shape", "repeated"), [*((shape, False) for shape in SHAPES), ((60, 5, 256, 40), True)])
 def test_inference_gives_the_bits_of_the_forward_pass(native_library, precision, shape, repeated):
-    inputs = arguments(shape, repeated)
-    forward, inference = layer(precision).forward(*inputs), layer(precision).inference(*inputs)
+    x, h0, c0, *weights = arguments(shape, repeated)
+    inputs = recurrence.Inputs("lstm", x, [h0, c0], weights, [])
+    forward, inference = layer(precision).forward(inputs), layer(precision).inference(inputs)
     assert len(inference) == 3
     for value, expected in zip(inference, forward, strict=False):
         np.testing.assert_array_equal(value, expected)
@@ -47,15 +49,15 @@ def test_inference_gives_the_bits_of_the_forward_pass(native_library, precision,
 @pytest.mark.parametrize("precision", loader.PRECISIONS)
 def test_an_operation_that_nothing_differentiates_saves_nothing(native_library, precision, monkeypatch):
     layer(precision)
-    targets, call = [], lstm.call
+    targets, call = [], recurrence.call
     monkeypatch.setattr(
-        lstm, "call", lambda target, *rest, **options: targets.append(target) or call(target, *rest, **options)
+        recurrence, "call", lambda target, *rest, **options: targets.append(target) or call(target, *rest, **options)
     )
     x, h0, c0, *weights = arguments((3, 4, 5, 7))
-    lstm.lstm(Plan("native", precision), x, h0, c0, *weights)
+    recurrence.run(Plan("native", precision), CELLS["lstm"], x, [h0, c0], weights)
     with tf.GradientTape() as tape:
         tape.watch(weights)
-        h_seq, _, _ = lstm.lstm(Plan("native", precision), x, h0, c0, *weights)
+        h_seq, _, _ = recurrence.run(Plan("native", precision), CELLS["lstm"], x, [h0, c0], weights)
     tape.gradient(h_seq, weights)
     assert targets == [f"kerasptb_lstm_{which}_{precision}" for which in ("inference", "forward", "backward")]
 
@@ -63,8 +65,8 @@ def test_an_operation_that_nothing_differentiates_saves_nothing(native_library, 
 @pytest.mark.parametrize("precision", loader.PRECISIONS)
 @pytest.mark.parametrize("operands", [1, 4])
 def test_what_is_saved_is_asked_of_the_library(native_library, precision, operands):
-    """Sizes as in `LstmSizes`, of B, T, D, H = 2, 3, 5, 20: 16 units' gates together in float32, 32 in bfloat16."""
-    found = lstm.saved_arrays(precision, 2, 3, 5, 20, operands)
+    """Sizes as in `LayerSizes`, of B, T, D, H = 2, 3, 5, 20: 16 units' gates together in float32, 32 in bfloat16."""
+    found = recurrence.saved_arrays("lstm", precision, 2, 3, 5, 20, operands)
     if precision == "float32":
         assert found == [((2, 3, 128), "float32"), ((2, 3, 20), "float32")]
         return

@@ -21,8 +21,9 @@ OPS = Path(__file__).parent.parent
 PYTEST = ["-m", "pytest", "-q", "-s", "-p", "no:cacheprovider"]
 # Which level has kernels of its own: see KERASPTB_DISPATCH in common/cpu.h.
 IN_FLOAT32 = [
-    *("test_lstm.py", "test_global_norm.py", "test_clipped_sgd.py", "test_clipped_adamw.py", "test_dropout.py"),
-    *("native/test_lstm_layer.py", "native/test_linear_cross_entropy.py", "native/test_softmax_cross_entropy.py"),
+    *("test_lstm.py", "test_native_cells.py", "test_global_norm.py", "test_clipped_sgd.py", "test_clipped_adamw.py"),
+    *("test_dropout.py", "native/test_lstm_layer.py"),
+    *("native/test_linear_cross_entropy.py", "native/test_softmax_cross_entropy.py"),
 ]
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,7 @@
 #include "dropout/dropout.h"
 #include "optimizers/global_norm.h"
 #include "linear_cross_entropy/linear_cross_entropy.h"
-#include "lstm/lstm.h"
+#include "cells/cells.h"
 #include "linear_cross_entropy/softmax_cross_entropy.h"
 
 namespace {
@@ -25,8 +25,6 @@ using kerasptb::KERASPTB_LEVEL::clipped_sgd;
 using kerasptb::KERASPTB_LEVEL::dropout;
 using kerasptb::KERASPTB_LEVEL::global_norm;
 using kerasptb::KERASPTB_LEVEL::linear_cross_entropy;
-using kerasptb::KERASPTB_LEVEL::lstm_backward;
-using kerasptb::KERASPTB_LEVEL::lstm_forward;
 using kerasptb::KERASPTB_LEVEL::softmax_cross_entropy;
 
 template <class T>
@@ -38,20 +36,23 @@ std::vector<T> read(int64_t size) {
 std::vector<float> nothing(int64_t size) { return std::vector<float>(size, -12345.0f); }
 void write(const std::vector<float>& array) { fwrite(array.data(), sizeof(float), array.size(), stdout); }
 
-void lstm(int64_t B, int64_t T, int64_t D, int64_t H) {
-  const auto x = read<float>(B * T * D), h0 = read<float>(B * H), c0 = read<float>(B * H), W = read<float>(D * 4 * H),
-             U = read<float>(H * 4 * H), bias = read<float>(4 * H);
-  const auto dh_seq = read<float>(B * T * H), dh_T = read<float>(B * H), dc_T = read<float>(B * H);
-  const kerasptb::LstmSizes sizes{B, T, D, H};
-  auto h_seq = nothing(B * T * H), h_T = nothing(B * H), c_T = nothing(B * H),
-       gates = nothing(B * T * sizes.packed_columns()), cells = nothing(B * T * H);
-  lstm_forward({sizes, x.data(), W.data(), U.data(), bias.data(), h0.data(), c0.data(), h_seq.data(), h_T.data(),
-                c_T.data(), nullptr, gates.data(), cells.data()});
-  auto dx = nothing(B * T * D), dh0 = nothing(B * H), dc0 = nothing(B * H), dW = nothing(D * 4 * H),
-       dU = nothing(H * 4 * H), dbias = nothing(4 * H);
-  lstm_backward({sizes, x.data(), W.data(), U.data(), h0.data(), c0.data(), h_seq.data(), nullptr, gates.data(),
-                 cells.data(), dh_seq.data(), dh_T.data(), dc_T.data(), dx.data(), dW.data(), dU.data(), dbias.data(),
-                 dh0.data(), dc0.data()});
+// Of a cell with c, or without: then nothing is read or written of it.
+void layer(const kerasptb::Cell& cell, void (*run_forward)(const kerasptb::LayerForward&),
+           void (*run_backward)(const kerasptb::LayerBackward&), int64_t B, int64_t T, int64_t D, int64_t H) {
+  const int64_t columns = cell.gates * H, of_c = cell.has_c ? B * H : 0;
+  const auto x = read<float>(B * T * D), h0 = read<float>(B * H), c0 = read<float>(of_c), W = read<float>(D * columns),
+             U = read<float>(H * columns), bias = read<float>(cell.biases * columns);
+  const auto dh_seq = read<float>(B * T * H), dh_T = read<float>(B * H), dc_T = read<float>(of_c);
+  const kerasptb::LayerSizes sizes{B, T, D, H};
+  auto h_seq = nothing(B * T * H), h_T = nothing(B * H), c_T = nothing(of_c),
+       gates = nothing(B * T * sizes.packed_columns(cell.gates)), cells = nothing(B * T * H);
+  run_forward({sizes, x.data(), W.data(), U.data(), bias.data(), h0.data(), c0.data(), h_seq.data(), h_T.data(),
+               c_T.data(), nullptr, gates.data(), cells.data()});
+  auto dx = nothing(B * T * D), dh0 = nothing(B * H), dc0 = nothing(of_c), dW = nothing(D * columns),
+       dU = nothing(H * columns), dbias = nothing(cell.biases * columns);
+  run_backward({sizes, x.data(), W.data(), U.data(), h0.data(), c0.data(), h_seq.data(), nullptr, gates.data(),
+                cells.data(), dh_seq.data(), dh_T.data(), dc_T.data(), dx.data(), dW.data(), dU.data(), dbias.data(),
+                dh0.data(), dc0.data()});
   for (const auto* output : {&h_seq, &h_T, &c_T, &dx, &dh0, &dc0, &dW, &dU, &dbias}) write(*output);
 }
 
@@ -123,9 +124,13 @@ int main(int argc, char** argv) {
   std::vector<int64_t> sizes;
   for (int i = 2; i < argc; ++i) sizes.push_back(atoll(argv[i]));
   if (argc < 2) return 2;
-  if (strcmp(argv[1], "lstm") == 0 && sizes.size() == 4)
-    lstm(sizes[0], sizes[1], sizes[2], sizes[3]);
-  else if (strcmp(argv[1], "linear_cross_entropy") == 0 && sizes.size() == 3)
+#define CALL_OF_CELL(cell, Name)                                                                                  \
+  if (strcmp(argv[1], #cell) == 0 && sizes.size() == 4)                                                           \
+    layer(kerasptb::k##Name, kerasptb::KERASPTB_LEVEL::cell##_forward, kerasptb::KERASPTB_LEVEL::cell##_backward, \
+          sizes[0], sizes[1], sizes[2], sizes[3]);                                                                \
+  else
+  KERASPTB_FOR_EACH_CELL(CALL_OF_CELL)
+  if (strcmp(argv[1], "linear_cross_entropy") == 0 && sizes.size() == 3)
     linear(sizes[0], sizes[1], sizes[2]);
   else if (strcmp(argv[1], "softmax_cross_entropy") == 0 && sizes.size() == 2)
     softmax(sizes[0], sizes[1]);

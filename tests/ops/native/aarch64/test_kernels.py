@@ -24,6 +24,7 @@ def of(path):
 
 NATIVE = Path(__file__).parents[1]
 lstm = of(NATIVE.parent / "test_lstm.py")
+cells = of(NATIVE.parent / "test_native_cells.py")
 adamw = of(NATIVE.parent / "test_clipped_adamw.py")
 sgd = adamw.sgd
 norm = of(NATIVE.parent / "test_global_norm.py")
@@ -88,6 +89,17 @@ def test_lstm_layer(run, shape, threads):
     found = run("lstm", shape, arrays, shapes, threads)
     found = {name: array.astype(np.float64) for name, array in zip(LSTM_OUTPUTS, found, strict=True)}
     lstm.assert_as_exact_as_the_framework(found, shape)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("shape", [*cells.SHAPES[:-1], cells.REPEATED], ids=str)
+@pytest.mark.parametrize("name", cells.NAMES)
+def test_layer_of_another_cell(run, name, shape, threads):
+    inputs, upstream = cells.example(name, shape)
+    arrays = [array.astype(np.float32) for array in (*inputs, *upstream)]
+    shapes = [array.shape for array in (*upstream, *inputs)]
+    found = [array.astype(np.float64) for array in run(name, shape, arrays, shapes, threads)]
+    cells.assert_exact(name, shape, (found[: len(upstream)], found[len(upstream) :]))
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -32,16 +32,16 @@ const char* kept(std::string text) {
 }  // namespace
 
 using kerasptb::cuda::Precision;
-EXPORT const char* lstm_forward(const kerasptb::LstmRecurrenceForward* a, void* stream) {
+EXPORT const char* lstm_forward(const kerasptb::RecurrenceForward* a, void* stream) {
   return kept(kerasptb::cuda::lstm_recurrence_forward(*a, Precision::kFloat32, stream));
 }
-EXPORT const char* lstm_backward(const kerasptb::LstmRecurrenceBackward* a, void* stream) {
+EXPORT const char* lstm_backward(const kerasptb::RecurrenceBackward* a, void* stream) {
   return kept(kerasptb::cuda::lstm_recurrence_backward(*a, Precision::kFloat32, stream));
 }
-EXPORT const char* lstm_forward_bfloat16(const kerasptb::LstmRecurrenceForward* a, void* stream) {
+EXPORT const char* lstm_forward_bfloat16(const kerasptb::RecurrenceForward* a, void* stream) {
   return kept(kerasptb::cuda::lstm_recurrence_forward(*a, Precision::kBfloat16, stream));
 }
-EXPORT const char* lstm_backward_bfloat16(const kerasptb::LstmRecurrenceBackward* a, void* stream) {
+EXPORT const char* lstm_backward_bfloat16(const kerasptb::RecurrenceBackward* a, void* stream) {
   return kept(kerasptb::cuda::lstm_recurrence_backward(*a, Precision::kBfloat16, stream));
 }
 EXPORT long long max_units(int in_bfloat16, int device) {

@@ -81,7 +81,7 @@ def operation(gpu, monkeypatch):
     from kerasptb.ops import lstm
     from kerasptb.ops import platform as platforms
     from kerasptb.ops.native import loader
-    from kerasptb.ops.native import lstm as native
+    from kerasptb.ops.native import recurrence as native
 
     names = {
         "forward": ("xz", "recurrent_kernel", "bias", "h0", "c0"),

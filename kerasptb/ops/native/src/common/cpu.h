@@ -36,7 +36,7 @@ const char* cpu_level_name(CpuLevel level);
 }  // namespace kerasptb
 
 // A function that is compiled once for each level is declared once, for all of them: float32 kernels by
-// KERASPTB_DECLARE(void lstm_forward(const LstmRecurrenceForward&)), bfloat16 kernels by KERASPTB_DECLARE_BFLOAT16.
+// KERASPTB_DECLARE(void lstm_forward(const LayerForward&)), bfloat16 kernels by KERASPTB_DECLARE_BFLOAT16.
 #define KERASPTB_DECLARE(...) \
   namespace baseline {        \
   __VA_ARGS__;                \

@@ -32,7 +32,7 @@ KERASPTB_INLINE void for_each_block(int64_t size, const Function& function) {
 }
 
 // The columns of a dense matrix, a vector at a time, in the order in which they lie in memory. PackedColumns of
-// lstm/recurrence_float32.h is another such order.
+// recurrence/layout_float32.h is another such order.
 struct PlainColumns {
   int64_t size;
   KERASPTB_INLINE_METHOD int64_t of_vector(int64_t vector) const { return vector * kLanes; }

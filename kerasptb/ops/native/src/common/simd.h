@@ -88,6 +88,18 @@ KERASPTB_INLINE void store(float* p, Float x, int64_t count) {
 #endif
 }
 
+// a b + c. Where c is a product too, the compiler could round either of the two before the sum, and not the same one
+// wherever a function is inlined.
+KERASPTB_INLINE Float multiply_add(Float a, Float b, Float c) {
+#if defined(__AVX512F__)
+  return _mm512_fmadd_ps(a, b, c);
+#elif defined(__AVX2__) && defined(__FMA__)
+  return _mm256_fmadd_ps(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
 // The lesser, or the greater, of x and the limit. A NaN in x stays a NaN.
 KERASPTB_INLINE Float at_most(Float x, Float limit) { return limit < x ? limit : x; }
 KERASPTB_INLINE Float at_least(Float x, Float limit) { return limit > x ? limit : x; }

@@ -15,7 +15,7 @@
 // exchanged between blocks, through distributed shared memory, with one barrier of the cluster per step.
 #pragma once
 
-#include "lstm/recurrence.h"
+#include "recurrence/recurrence.h"
 #include "cuda/device.cuh"
 #include "cuda/layout.h"
 

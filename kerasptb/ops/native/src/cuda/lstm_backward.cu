@@ -26,7 +26,7 @@ KERASPTB_DEVICE void send(float* target, int rank, const float (&values)[8], int
 }
 
 template <int H>
-KERASPTB_DEVICE void lstm_backward(const LstmRecurrenceBackward& a) {
+KERASPTB_DEVICE void lstm_backward(const RecurrenceBackward& a) {
   constexpr int kBlocks = H / kBlockUnits, kSplit = kLstmThreads / (H / 2), kOwnColumns = kBlockColumns / kSplit;
   KERASPTB_SHARED(float, shared);
   const int units = static_cast<int>(a.units), steps = static_cast<int>(a.steps);
@@ -146,15 +146,15 @@ KERASPTB_DEVICE void lstm_backward(const LstmRecurrenceBackward& a) {
 }  // namespace cuda
 }  // namespace kerasptb
 
-KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_backward_float32_64, kerasptb::LstmRecurrenceBackward, 2,
+KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_backward_float32_64, kerasptb::RecurrenceBackward, 2,
                         kerasptb::cuda::kLstmThreads) {
   kerasptb::cuda::lstm_backward<64>(a);
 }
-KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_backward_float32_128, kerasptb::LstmRecurrenceBackward, 4,
+KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_backward_float32_128, kerasptb::RecurrenceBackward, 4,
                         kerasptb::cuda::kLstmThreads) {
   kerasptb::cuda::lstm_backward<128>(a);
 }
-KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_backward_float32_256, kerasptb::LstmRecurrenceBackward, 8,
+KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_backward_float32_256, kerasptb::RecurrenceBackward, 8,
                         kerasptb::cuda::kLstmThreads) {
   kerasptb::cuda::lstm_backward<256>(a);
 }

@@ -10,7 +10,7 @@ namespace kerasptb {
 namespace cuda {
 
 template <int H>
-KERASPTB_DEVICE void lstm_backward_bfloat16(const LstmRecurrenceBackward& a) {
+KERASPTB_DEVICE void lstm_backward_bfloat16(const RecurrenceBackward& a) {
   constexpr int kBlocks = H / kBlockUnits, kOwnUnits = H / (kLstmThreads / 32), kTiles = kOwnUnits / 16;
   constexpr int kProducts = kBlockColumns / 16, kStride = kBlockColumns + kOperandPadding;
   KERASPTB_SHARED(float, shared);
@@ -131,15 +131,15 @@ KERASPTB_DEVICE void lstm_backward_bfloat16(const LstmRecurrenceBackward& a) {
 }  // namespace cuda
 }  // namespace kerasptb
 
-KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_backward_bfloat16_128, kerasptb::LstmRecurrenceBackward, 4,
+KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_backward_bfloat16_128, kerasptb::RecurrenceBackward, 4,
                         kerasptb::cuda::kLstmThreads) {
   kerasptb::cuda::lstm_backward_bfloat16<128>(a);
 }
-KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_backward_bfloat16_256, kerasptb::LstmRecurrenceBackward, 8,
+KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_backward_bfloat16_256, kerasptb::RecurrenceBackward, 8,
                         kerasptb::cuda::kLstmThreads) {
   kerasptb::cuda::lstm_backward_bfloat16<256>(a);
 }
-KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_backward_bfloat16_512, kerasptb::LstmRecurrenceBackward, 16,
+KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_backward_bfloat16_512, kerasptb::RecurrenceBackward, 16,
                         kerasptb::cuda::kLstmThreads) {
   kerasptb::cuda::lstm_backward_bfloat16<512>(a);
 }

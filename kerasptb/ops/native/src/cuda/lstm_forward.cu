@@ -10,7 +10,7 @@ namespace kerasptb {
 namespace cuda {
 
 template <int H>
-KERASPTB_DEVICE void lstm_forward(const LstmRecurrenceForward& a) {
+KERASPTB_DEVICE void lstm_forward(const RecurrenceForward& a) {
   constexpr int kBlocks = H / kBlockUnits, kSplit = 4, kOwnRows = H / kSplit;
   KERASPTB_SHARED(float, shared);
   const int units = static_cast<int>(a.units), steps = static_cast<int>(a.steps);
@@ -127,15 +127,15 @@ KERASPTB_DEVICE void lstm_forward(const LstmRecurrenceForward& a) {
 }  // namespace cuda
 }  // namespace kerasptb
 
-KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_forward_float32_64, kerasptb::LstmRecurrenceForward, 2,
+KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_forward_float32_64, kerasptb::RecurrenceForward, 2,
                         kerasptb::cuda::kLstmThreads) {
   kerasptb::cuda::lstm_forward<64>(a);
 }
-KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_forward_float32_128, kerasptb::LstmRecurrenceForward, 4,
+KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_forward_float32_128, kerasptb::RecurrenceForward, 4,
                         kerasptb::cuda::kLstmThreads) {
   kerasptb::cuda::lstm_forward<128>(a);
 }
-KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_forward_float32_256, kerasptb::LstmRecurrenceForward, 8,
+KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_forward_float32_256, kerasptb::RecurrenceForward, 8,
                         kerasptb::cuda::kLstmThreads) {
   kerasptb::cuda::lstm_forward<256>(a);
 }

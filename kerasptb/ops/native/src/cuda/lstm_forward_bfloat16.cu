@@ -9,7 +9,7 @@ namespace kerasptb {
 namespace cuda {
 
 template <int H>
-KERASPTB_DEVICE void lstm_forward_bfloat16(const LstmRecurrenceForward& a) {
+KERASPTB_DEVICE void lstm_forward_bfloat16(const RecurrenceForward& a) {
   constexpr int kBlocks = H / kBlockUnits, kProducts = H / 16, kStride = H + kOperandPadding, kWarpUnits = 4;
   KERASPTB_SHARED(float, shared);
   const int units = static_cast<int>(a.units), steps = static_cast<int>(a.steps);
@@ -133,15 +133,15 @@ KERASPTB_DEVICE void lstm_forward_bfloat16(const LstmRecurrenceForward& a) {
 }  // namespace cuda
 }  // namespace kerasptb
 
-KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_forward_bfloat16_128, kerasptb::LstmRecurrenceForward, 4,
+KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_forward_bfloat16_128, kerasptb::RecurrenceForward, 4,
                         kerasptb::cuda::kLstmThreads) {
   kerasptb::cuda::lstm_forward_bfloat16<128>(a);
 }
-KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_forward_bfloat16_256, kerasptb::LstmRecurrenceForward, 8,
+KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_forward_bfloat16_256, kerasptb::RecurrenceForward, 8,
                         kerasptb::cuda::kLstmThreads) {
   kerasptb::cuda::lstm_forward_bfloat16<256>(a);
 }
-KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_forward_bfloat16_512, kerasptb::LstmRecurrenceForward, 16,
+KERASPTB_CLUSTER_KERNEL(kerasptb_lstm_recurrence_forward_bfloat16_512, kerasptb::RecurrenceForward, 16,
                         kerasptb::cuda::kLstmThreads) {
   kerasptb::cuda::lstm_forward_bfloat16<512>(a);
 }

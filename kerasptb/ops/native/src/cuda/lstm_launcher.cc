@@ -91,12 +91,12 @@ int64_t max_units(Precision precision, int device) {
   return units;
 }
 
-std::string lstm_recurrence_forward(const LstmRecurrenceForward& a, Precision precision, void* stream) {
+std::string lstm_recurrence_forward(const RecurrenceForward& a, Precision precision, void* stream) {
   if (a.batch == 0) return "";
   return launch_recurrence(precision == Precision::kFloat32 ? kForward : kForwardBfloat16, a, stream);
 }
 
-std::string lstm_recurrence_backward(const LstmRecurrenceBackward& a, Precision precision, void* stream) {
+std::string lstm_recurrence_backward(const RecurrenceBackward& a, Precision precision, void* stream) {
   if (a.batch != 0)
     if (std::string error =
             launch_recurrence(precision == Precision::kFloat32 ? kBackward : kBackwardBfloat16, a, stream);

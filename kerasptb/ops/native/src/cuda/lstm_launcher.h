@@ -1,5 +1,5 @@
 // The recurrence of an LSTM layer, and its gradient, on a GPU of compute capability 9.0 or later. What is computed is
-// written down in lstm/recurrence.h; all pointers are the device's.
+// written down in recurrence/recurrence.h; all pointers are the device's.
 //
 // In bfloat16 the operands of the two products of the recurrence, h U and dz U', are rounded to it; all arrays, sums
 // and the cell state are float32 all the same.
@@ -10,7 +10,7 @@
 
 #include <string>
 
-#include "lstm/recurrence.h"
+#include "recurrence/recurrence.h"
 
 namespace kerasptb {
 namespace cuda {
@@ -22,8 +22,8 @@ enum class Precision { kFloat32, kBfloat16 };
 int64_t max_units(Precision, int device);
 
 // gates and c_seq null: inference.
-std::string lstm_recurrence_forward(const LstmRecurrenceForward&, Precision, void* stream);
-std::string lstm_recurrence_backward(const LstmRecurrenceBackward&, Precision, void* stream);
+std::string lstm_recurrence_forward(const RecurrenceForward&, Precision, void* stream);
+std::string lstm_recurrence_backward(const RecurrenceBackward&, Precision, void* stream);
 
 }  // namespace cuda
 }  // namespace kerasptb

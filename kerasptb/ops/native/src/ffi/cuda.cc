@@ -19,15 +19,15 @@ ffi::Error launched(const std::string& message) {
 
 template <Precision kPrecision, bool kSaves>
 ffi::Error recurrence_forward(Call& call) {
-  LstmRecurrenceForward a{};
-  if (ffi::Error error = read(call, kSaves, &a); error.failure()) return error;
+  RecurrenceForward a{};
+  if (ffi::Error error = read(call, kLstm, kSaves, &a); error.failure()) return error;
   return launched(cuda::lstm_recurrence_forward(a, kPrecision, call.stream));
 }
 
 template <Precision kPrecision>
 ffi::Error recurrence_backward(Call& call) {
-  LstmRecurrenceBackward a{};
-  if (ffi::Error error = read(call, &a); error.failure()) return error;
+  RecurrenceBackward a{};
+  if (ffi::Error error = read(call, kLstm, &a); error.failure()) return error;
   return launched(cuda::lstm_recurrence_backward(a, kPrecision, call.stream));
 }
 

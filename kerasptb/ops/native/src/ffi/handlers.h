@@ -15,7 +15,7 @@ struct Handler {
 };
 
 // Those in bfloat16 only where the processor has AVX512-BF16 or AMX.
-std::vector<Handler> lstm_handlers();
+std::vector<Handler> cell_handlers();
 std::vector<Handler> linear_cross_entropy_handlers();
 std::vector<Handler> dropout_handlers();
 std::vector<Handler> optimizer_handlers();

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cells/cells.h"
 #include "common/cpu.h"
 #include "common/exports.h"
 #include "common/threads.h"
@@ -13,7 +14,6 @@
 #include "cuda/lstm_launcher.h"
 #include "ffi/handlers.h"
 #include "linear_cross_entropy/few_words.h"
-#include "lstm/lstm.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace kerasptb {
@@ -23,7 +23,7 @@ const std::vector<Handler>& all_handlers() {
   static const std::vector<Handler> all = [] {
     std::vector<Handler> handlers;
     for (const auto& some :
-         {lstm_handlers(), linear_cross_entropy_handlers(), dropout_handlers(), optimizer_handlers(), cuda_handlers()})
+         {cell_handlers(), linear_cross_entropy_handlers(), dropout_handlers(), optimizer_handlers(), cuda_handlers()})
       handlers.insert(handlers.end(), some.begin(), some.end());
     return handlers;
   }();
@@ -76,21 +76,27 @@ KERASPTB_EXPORT int64_t kerasptb_few_words_limit(const char* precision, int64_t 
   return few_words_limit(parts_of(precision), features, vocabulary_size);
 }
 
-// The shapes of `lstm_saved` (lstm/lstm.h), three sizes each, and the names of the dtypes. Returns the number of
-// arrays, at most three.
-KERASPTB_EXPORT int kerasptb_lstm_saved(const char* precision, int64_t batch, int64_t steps, int64_t features,
-                                        int64_t units, int64_t operands, int64_t* sizes, const char** dtypes) {
-  const auto saved = lstm_saved(parts_of(precision), {batch, steps, features, units, operands});
-  for (const auto& array : saved) {
-    sizes = std::copy(array.shape.begin(), array.shape.end(), sizes);
-    *dtypes++ = array.dtype;
-  }
-  return static_cast<int>(saved.size());
+// The shapes of `saved_arrays` (recurrence/layer.h) of a cell that has kernels, three sizes each, and the names of the
+// dtypes. Returns the number of arrays, at most three.
+KERASPTB_EXPORT int kerasptb_saved_arrays(const char* cell, const char* precision, int64_t batch, int64_t steps,
+                                          int64_t features, int64_t units, int64_t operands, int64_t* sizes,
+                                          const char** dtypes) {
+  int count = 0;
+#define KERASPTB_CELL(cell, Name) k##Name,
+  for (const Cell& known : {KERASPTB_FOR_EACH_CELL(KERASPTB_CELL)})
+#undef KERASPTB_CELL
+    if (known.name == std::string_view(cell))
+      for (const auto& array : saved_arrays(known, parts_of(precision), {batch, steps, features, units, operands})) {
+        sizes = std::copy(array.shape.begin(), array.shape.end(), sizes);
+        *dtypes++ = array.dtype;
+        ++count;
+      }
+  return count;
 }
 
-// The kinds of steps of `LstmSteps` (lstm/recurrence.h).
-KERASPTB_EXPORT int kerasptb_lstm_reset() { return LstmSteps::kReset; }
-KERASPTB_EXPORT int kerasptb_lstm_skipped() { return LstmSteps::kSkipped; }
+// The kinds of steps of `SpecialSteps` (recurrence/recurrence.h).
+KERASPTB_EXPORT int kerasptb_reset_step() { return SpecialSteps::kReset; }
+KERASPTB_EXPORT int kerasptb_skipped_step() { return SpecialSteps::kSkipped; }
 
 // Why the CUDA kernels cannot run on a GPU, as the driver counts them, in a line; empty if they can. Valid until this
 // thread's next call.

@@ -1,4 +1,4 @@
-#include "lstm/distinct_rows.h"
+#include "recurrence/distinct_rows.h"
 
 #include <atomic>
 #include <cstring>

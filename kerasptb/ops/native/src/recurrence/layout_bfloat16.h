@@ -1,24 +1,26 @@
-// What both passes of the LSTM layer in bfloat16 share: which thread works on what, and access to weights and gates.
+// What both passes of a layer in bfloat16 share: which thread works on what, and access to weights and gates.
 //
 // Threads form groups. A group owns some rows of the batch for all steps; each of its members owns some slices, of 32
 // units. The members meet at a barrier once per step; a group of one thread needs none. A group multiplies its rows in
 // blocks of 32, or of 16 if that takes less time.
 //
-// "Packed columns" are the 4H' columns of W, U and z in the order unit / 16, gate, unit % 16. Row r of x, h, z and dz
-// is r = t B + b throughout.
+// Every cell has four blocks of columns of (W | U) and of z, kOfInput and kOfRecurrent saying which of its gates'
+// columns of W, and of U, a block has; for -1 it has zeros. So the LSTM's blocks are its gates, and the GRU has the
+// candidate's two sums apart. "Packed columns" are these 4H' columns in the order unit / 16, block, unit % 16. Row r of
+// x, h, z and dz is r = t B + b throughout.
 #pragma once
 
-#include "lstm/lstm.h"
-#include "lstm/steps.h"
+#include "recurrence/layer.h"
+#include "recurrence/steps.h"
 #include "common/threads.h"
 #include "common/tiles_bfloat16.h"
 
 namespace kerasptb {
 namespace KERASPTB_LEVEL {
 
-constexpr int kGates = 4;
+constexpr int kBlocks = LayerSizes::kBlocks;
 constexpr int64_t kUnitTile = 16;  // units whose gates are computed together
-constexpr int64_t kTileColumns = kGates * kUnitTile;
+constexpr int64_t kTileColumns = kBlocks * kUnitTile;
 constexpr int64_t kCachedWeights = 3 << 19;  // bytes of weights that stay in a core's L2 cache from step to step
 constexpr double kBarrierCycles = 3000;
 // Bytes that a core reads per cycle: from L2, from the caches beyond, and of weights of more than kLargeWeights bytes.
@@ -39,14 +41,14 @@ struct StepCost {
   bool weights_stay;
 };
 
-static StepCost step_cost(const LstmSizes& sizes, int parts, const Layout& layout) {
+static StepCost step_cost(const LayerSizes& sizes, int parts, const Layout& layout) {
   const int64_t my_rows = ceil_div(ceil_div(sizes.batch, kRowsTogether), layout.groups) * kRowsTogether;
   const int64_t my_blocks = ceil_div(my_rows, layout.block_rows);
   const int64_t slices = sizes.padded_units() / kBlock;
   const int64_t my_slices = ceil_div(slices, layout.members);
-  const double slice_bytes = double(kBlock) * kGates * sizes.row_size() * sizeof(bfloat16) * parts;
+  const double slice_bytes = double(kBlock) * kBlocks * sizes.row_size() * sizeof(bfloat16) * parts;
   const double my_bytes = my_slices * slice_bytes;
-  const double products = double(my_rows) / kTileRows * my_slices * (kBlock * kGates / kTileRows) *
+  const double products = double(my_rows) / kTileRows * my_slices * (kBlock * kBlocks / kTileRows) *
                           (sizes.row_size() / kTileDepth) * (parts == 2 ? 3 : 1);
   StepCost cost;
   cost.arithmetic = products * kTileProductCycles;
@@ -57,7 +59,7 @@ static StepCost step_cost(const LstmSizes& sizes, int parts, const Layout& layou
 }
 
 // The layout that takes the least time by this model.
-static Layout choose_layout(const LstmSizes& sizes, int parts, int threads) {
+static Layout choose_layout(const LayerSizes& sizes, int parts, int threads) {
   Layout best;
   double best_cycles = 0;
   for (int64_t block_rows = kBlock; block_rows >= kTileRows; block_rows -= kTileRows)
@@ -85,7 +87,7 @@ struct Share {
   Range slices;  // of 32 units each
 };
 
-static Share share_of(const LstmSizes& sizes, const Layout& layout, int thread) {
+static Share share_of(const LayerSizes& sizes, const Layout& layout, int thread) {
   Share share;
   share.group = thread / layout.members;
   share.idle = share.group >= layout.groups;
@@ -99,16 +101,22 @@ static Share share_of(const LstmSizes& sizes, const Layout& layout, int thread) 
 // How many tiles ahead weights are prefetched: packing reads more rows of W at once than the hardware prefetches.
 constexpr int64_t kTilesAhead = 2;
 
+// The gate whose masks the operands of a block have.
+constexpr int mask_of(int gate) { return gate < 0 ? 0 : gate; }
+
 // [W; U] with its padding: row k < K is row k of W, or row k - padded_features of U, or zero.
+template <class C>
 struct Weights {
   const float *kernel, *recurrent_kernel;
   int64_t features, padded_features, units;
 
-  // Row k, 16 units of one gate: from unit 16 tile on.
-  KERASPTB_INLINE_METHOD Float load16(int64_t k, int64_t gate, int64_t tile) const {
-    const float* row = k < features ? kernel + k * kGates * units
+  // Row k, 16 units of one block: from unit 16 tile on.
+  KERASPTB_INLINE_METHOD Float load16(int64_t k, int64_t block, int64_t tile) const {
+    const int gate = k < features ? C::kOfInput[block] : C::kOfRecurrent[block];
+    if (gate < 0) return Float{};
+    const float* row = k < features ? kernel + k * C::kCell.gates * units
                        : k >= padded_features && k < padded_features + units
-                           ? recurrent_kernel + (k - padded_features) * kGates * units
+                           ? recurrent_kernel + (k - padded_features) * C::kCell.gates * units
                            : nullptr;
     if (row == nullptr) return Float{};
     const float* from = row + gate * units + tile * kUnitTile;
@@ -161,3 +169,12 @@ KERASPTB_INLINE void store16_in_parts(bfloat16* p, int64_t part_stride, Float x)
 
 }  // namespace KERASPTB_LEVEL
 }  // namespace kerasptb
+
+// Defines what KERASPTB_DECLARE_CELL declares for bfloat16 (cells/cells.h), of a cell and its struct.
+#define KERASPTB_DEFINE_CELL_BFLOAT16(cell, C)                                                                       \
+  namespace kerasptb {                                                                                               \
+  namespace KERASPTB_LEVEL {                                                                                         \
+  void cell##_forward(int parts, const LayerForward& io) { parts == 1 ? forward<C, 1>(io) : forward<C, 2>(io); }     \
+  void cell##_backward(int parts, const LayerBackward& io) { parts == 1 ? backward<C, 1>(io) : backward<C, 2>(io); } \
+  }                                                                                                                  \
+  }

@@ -1,27 +1,30 @@
-// The LSTM layer in float32: the products before and after the recurrence, which is in
-// recurrence_forward_float32.cc and recurrence_backward_float32.cc. Equations and shape letters: lstm.h.
+// A layer in float32: the products before and after the recurrence, which is in forward_float32.h and
+// backward_float32.h. Shape letters: layer.h.
 //
 // Row r = t B + b of x, h, z and dz is step t of row b of the batch, and z and dz have packed columns. The product x W
 // is made for the distinct rows of x alone, and so is dW = x^T dz, after rows of dz that belong to equal rows of x have
 // been added up.
-#include "lstm/distinct_rows.h"
-#include "lstm/lstm.h"
-#include "lstm/recurrence_float32.h"
+#pragma once
+
 #include "common/product_float32.h"
+#include "recurrence/backward_float32.h"
+#include "recurrence/distinct_rows.h"
+#include "recurrence/forward_float32.h"
+#include "recurrence/layer.h"
 
 namespace kerasptb {
 namespace KERASPTB_LEVEL {
-namespace {
 
 // The rows of x to multiply: all of them, unless so many repeat that this saves more time than it costs. Comparing rows
 // of x, and adding up rows of dz, take about as long as so many of the D products of each row.
-DistinctRows rows_to_multiply(const float* x, int64_t batch, int64_t steps, int64_t features, Workers& workers) {
+KERASPTB_NOINLINE DistinctRows rows_to_multiply(const float* x, int64_t batch, int64_t steps, int64_t features,
+                                                Workers& workers) {
   constexpr int64_t kProductsOfRepeat = 64;
   return DistinctRows(x, batch, steps, features, ceil_div(kProductsOfRepeat * batch * steps, features), workers);
 }
 
 // Adds up the rows, of a part of the panels, that are the same distinct row. The sums become the panels' first rows.
-void add_up_equal_rows(const Panels& panels, Range some, const DistinctRows& distinct) {
+KERASPTB_NOINLINE void add_up_equal_rows(const Panels& panels, Range some, const DistinctRows& distinct) {
   const int32_t* of_row = distinct.of_row();
   for (int64_t panel = some.begin; panel < some.end; ++panel) {
     int64_t seen = 0;
@@ -36,12 +39,12 @@ void add_up_equal_rows(const Panels& panels, Range some, const DistinctRows& dis
   }
 }
 
-}  // namespace
-
-void lstm_forward(const LstmForward& a) {
+template <class C>
+KERASPTB_NOINLINE void layer_forward(const LayerForward& a) {
+  constexpr int kGates = C::kCell.gates;
   const int64_t B = a.sizes.batch, T = a.sizes.steps, D = a.sizes.features, H = a.sizes.units;
   float* saved_gates = static_cast<float*>(a.gates);
-  const PackedColumns gates{H};
+  const PackedColumns<kGates> gates{H};
   const int64_t columns = gates.count();
   Workers workers;
   const int threads = workers.count();
@@ -60,7 +63,7 @@ void lstm_forward(const LstmForward& a) {
     };
     for_each_block(D, [&](Range k, bool first) {
       if (!first) all.wait();
-      kernel.pack_rows(a.kernel + k.begin * 4 * H, 4 * H, gates, k.size(), thread, threads);
+      kernel.pack_rows(a.kernel + k.begin * kGates * H, kGates * H, gates, k.size(), thread, threads);
       all.wait();
       const auto pack = [&](Range some, float* to) { pack_tiles_of_rows(x_row, distinct.count(), some, k, to); };
       multiply<TileForm::kRows>(
@@ -68,7 +71,7 @@ void lstm_forward(const LstmForward& a) {
           PlainColumns{columns}, tiles + thread * kTileFloats, thread, threads);
     });
   });
-  LstmRecurrenceForward r = {};
+  RecurrenceForward r = {};
   r.batch = B;
   r.steps = T;
   r.units = H;
@@ -85,17 +88,21 @@ void lstm_forward(const LstmForward& a) {
   r.c_seq = a.cells;
   r.steps_first = true;
   r.special = a.special;
-  lstm_recurrence_forward(r, workers);
+  recurrence_forward<C>(r, workers);
 }
 
-void lstm_backward(const LstmBackward& a) {
+template <class C>
+KERASPTB_NOINLINE void layer_backward(const LayerBackward& a) {
+  constexpr int kGates = C::kCell.gates;
   const int64_t B = a.sizes.batch, T = a.sizes.steps, D = a.sizes.features, H = a.sizes.units, rows = B * T;
-  const PackedColumns gates{H};
+  const PackedColumns<kGates> gates{H};
   const int64_t columns = gates.count();
   Workers workers;
   const int threads = workers.count();
   const Panels dz{rows, columns, workers.scratch<float>(Panels::floats(rows, columns))};
-  LstmRecurrenceBackward r = {};
+  Panels dz_recurrent = dz;
+  if (C::kCell.apart()) dz_recurrent.data = workers.scratch<float>(Panels::floats(rows, columns));
+  RecurrenceBackward r = {};
   r.batch = B;
   r.steps = T;
   r.units = H;
@@ -107,12 +114,15 @@ void lstm_backward(const LstmBackward& a) {
   r.dh_T = a.dh_T;
   r.dc_T = a.dc_T;
   r.dz = dz.data;
+  r.dz_recurrent = dz_recurrent.data;
   r.dbias = a.d_bias;
   r.dc0 = a.dc0;
   r.dh0 = a.dh0;
+  r.h0 = a.h0;
+  r.h_seq = a.h_seq;
   r.steps_first = true;
   r.special = a.special;
-  lstm_recurrence_backward(r, workers);
+  recurrence_backward<C>(r, workers);
 
   const DistinctRows distinct = rows_to_multiply(a.x, B, T, D, workers);
   const int64_t deepest = block_depth(columns);
@@ -130,18 +140,18 @@ void lstm_backward(const LstmBackward& a) {
     // dx = dz W^T
     for_each_block(columns, [&](Range k, bool first) {
       if (!first) all.wait();
-      kernel.pack_columns(a.kernel, 4 * H, gates, k, thread, threads);
+      kernel.pack_columns(a.kernel, kGates * H, gates, k, thread, threads);
       all.wait();
       multiply_panels(
           dz, k, kernel, [&](int64_t row) { return a.dx + in_batch(row) * D; }, PlainColumns{D}, my_tiles, thread,
           threads);
     });
-    // out [m, 4H] = A^T dz from the rows k of dz, of which A's are at a_row(row)
-    const auto multiply_by_dz = [&](int64_t m, const auto& a_row, Range k, bool first, float* out) {
+    // out [m, GH] = A^T dz from the rows k of dz, of which A's are at a_row(row)
+    const auto multiply_by = [&](const Panels& dz, int64_t m, const auto& a_row, Range k, bool first, float* out) {
       const auto pack = [&](Range some, float* to) { pack_tiles_of_columns(a_row, m, some, k, to); };
       multiply<TileForm::kColumns>(
-          m, pack, dz, k.begin, k.size(), first, [&](int64_t i) { return out + i * 4 * H; }, gates, my_tiles, thread,
-          threads);
+          m, pack, dz, k.begin, k.size(), first, [&](int64_t i) { return out + i * kGates * H; }, gates, my_tiles,
+          thread, threads);
     };
     const auto x_row = [&](int64_t i) { return a.x + in_batch(distinct.first(i)) * D; };
     const auto h_row = [&](int64_t row) {
@@ -150,16 +160,33 @@ void lstm_backward(const LstmBackward& a) {
     };
     // dU = h[t-1]^T dz, dW = x^T dz
     for_each_block(rows, [&](Range k, bool first) {
-      if (!distinct.any_repeats()) multiply_by_dz(D, x_row, k, first, a.d_kernel);
-      multiply_by_dz(H, h_row, k, first, a.d_recurrent_kernel);
+      if (!distinct.any_repeats()) multiply_by(dz, D, x_row, k, first, a.d_kernel);
+      multiply_by(dz_recurrent, H, h_row, k, first, a.d_recurrent_kernel);
     });
     if (!distinct.any_repeats()) return;
     all.wait();
     add_up_equal_rows(dz, split(dz.count(), threads, thread), distinct);
     all.wait();
-    for_each_block(distinct.count(), [&](Range k, bool first) { multiply_by_dz(D, x_row, k, first, a.d_kernel); });
+    for_each_block(distinct.count(), [&](Range k, bool first) { multiply_by(dz, D, x_row, k, first, a.d_kernel); });
   });
 }
 
 }  // namespace KERASPTB_LEVEL
 }  // namespace kerasptb
+
+// Defines what KERASPTB_DECLARE_CELL declares (cells/cells.h), of a cell and its struct.
+#define KERASPTB_DEFINE_CELL(cell, C)                                    \
+  namespace kerasptb {                                                   \
+  namespace KERASPTB_LEVEL {                                             \
+  void cell##_forward(const LayerForward& a) { layer_forward<C>(a); }    \
+  void cell##_backward(const LayerBackward& a) { layer_backward<C>(a); } \
+  void cell##_recurrence_forward(const RecurrenceForward& a) {           \
+    Workers workers;                                                     \
+    recurrence_forward<C>(a, workers);                                   \
+  }                                                                      \
+  void cell##_recurrence_backward(const RecurrenceBackward& a) {         \
+    Workers workers;                                                     \
+    recurrence_backward<C>(a, workers);                                  \
+  }                                                                      \
+  }                                                                      \
+  }

@@ -7,7 +7,7 @@
 
 namespace kerasptb {
 
-struct LstmGrid {
+struct ThreadGrid {
   int row_parts, unit_parts;  // row_parts * unit_parts threads work
 };
 
@@ -16,6 +16,6 @@ constexpr int64_t kBytesInCache = 1250000;
 
 // The grid that takes the least time by a model of the costs. lanes: of a vector; units are split in whole vectors.
 // rows: of a register tile, at most.
-LstmGrid choose_lstm_grid(int threads, int64_t batch, int64_t units, int lanes, int rows);
+ThreadGrid choose_thread_grid(int threads, int64_t batch, int64_t units, int gates, int lanes, int rows);
 
 }  // namespace kerasptb

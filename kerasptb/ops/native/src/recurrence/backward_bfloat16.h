@@ -1,5 +1,5 @@
-// The backward pass of the LSTM layer in bfloat16. Equations and shape letters: lstm.h; which thread does
-// what: layout_bfloat16.h.
+// The backward pass of a layer in bfloat16. Shape letters: layer.h; a cell's gradients: cells/; which thread does what:
+// layout_bfloat16.h.
 //
 // The transpose of [W; U] is packed once. The recurrence, from the last step to the first, computes dz(t) from the
 // saved gates and dh(t-1) = dz(t) U^T. Then all steps together: dx = dz W^T, and [dW; dU] = (x | h)^T dz, some rows at
@@ -7,7 +7,7 @@
 //
 // The columns of dz are in the order unit / 32, gate, unit % 32: so a tile of a product has columns of one gate, and if
 // each gate has operands of its own, the products of each are made apart and its masks are applied to them.
-#include "lstm/layout_bfloat16.h"
+#include "recurrence/layout_bfloat16.h"
 
 namespace kerasptb {
 namespace KERASPTB_LEVEL {
@@ -20,14 +20,14 @@ constexpr int64_t kColumnsAtOnce = 4;
 // Bytes of weights that each block of rows of dx is multiplied with before the next block of rows: they stay in L2.
 constexpr int64_t kWeightsAtOnce = 1 << 20;
 
-template <int kParts>
+template <class C, int kParts>
 struct Backward {
   typedef GateType<kParts> Gate;
 
-  const LstmBackward& io;
-  const LstmSizes& sizes = io.sizes;
+  const LayerBackward& io;
+  const LayerSizes& sizes = io.sizes;
   const Layout layout;
-  const int64_t units = sizes.units, padded_units = sizes.padded_units(), columns = kGates * padded_units;
+  const int64_t units = sizes.units, padded_units = sizes.padded_units(), columns = kBlocks * padded_units;
   const int64_t row_size = sizes.row_size(), row_stride = sizes.row_stride(), padded_features = row_size - padded_units;
   const int64_t num_rows = sizes.steps * sizes.batch, dz_stride = spread(columns);
   const int64_t max_rows = smaller(round_up(num_rows, kTileDepth), kRowsAtOnce);
@@ -37,28 +37,28 @@ struct Backward {
   bfloat16* const packed;             // [K / 16][4H' / 32][paired tile]: the transpose of [W; U], as B
   bfloat16* const dz;                 // [T B + 32][4H']
   bfloat16* const inputs_transposed;  // [K / 16][rows / 32][16 k][32 rows]: as A of dW
-  float *const dh, *const dc;         // [B rounded up to 32][H']
+  float *const dh, *const carried;    // [B rounded up to 32][H']; `carried` as in backward_float32.h
   float* const dh_skipped;            // [B][H']: dh of rows that skip a step; null if no step is special
   float* const d_bias;                // [groups][4H'], packed columns
   bfloat16* const packed_dz;  // [threads][kColumnsAtOnce 32 / 16][rows / 32][paired tile]: columns of dz, as B of dW
 
-  Backward(const LstmBackward& io, Workers& workers)
+  Backward(const LayerBackward& io, Workers& workers)
       : io(io),
         layout(choose_layout(sizes, kParts, workers.count())),
         packed(workers.scratch<bfloat16>(kParts * packed_part_stride)),
         dz(workers.scratch<bfloat16>(kParts * dz_part_stride)),
         inputs_transposed(workers.scratch<bfloat16>(sizes.operands * kParts * inputs_part_stride)),
         dh(workers.scratch<float>(sizes.operands * dh_stride)),
-        dc(workers.scratch<float>(dh_stride)),
+        carried(workers.scratch<float>(dh_stride)),
         dh_skipped(io.special.any() ? workers.scratch<float>(sizes.batch * padded_units) : nullptr),
         d_bias(workers.scratch<float>(layout.groups * columns)),
         packed_dz(workers.scratch<bfloat16>(workers.count() * kParts * packed_dz_part_stride)) {}
 
   void pack_weights(Range k_tiles) const {
-    const Weights weights{io.kernel, io.recurrent_kernel, sizes.features, padded_features, units};
+    const Weights<C> weights{io.kernel, io.recurrent_kernel, sizes.features, padded_features, units};
     for (int64_t k_tile = k_tiles.begin; k_tile < k_tiles.end; ++k_tile)
       for (int64_t block = 0; block < columns / kBlock; ++block) {
-        const int64_t tile = block / kGates * 2, gate = block % kGates;
+        const int64_t tile = block / kBlocks * 2, gate = block % kBlocks;
         __m512i rows[kParts][kTileRows];
         for (int64_t i = 0; i < kTileRows; ++i) {
           const int64_t k = k_tile * kTileRows + i;
@@ -79,13 +79,13 @@ struct Backward {
       for (int64_t u = share.slices.begin * kBlock; u < share.slices.end * kBlock; u += kLanes) {
         const int64_t lanes = lanes_before(u, units);
         store(dh + b * padded_units + u, load(io.dh_T + b * units + u, lanes));
-        store(dc + b * padded_units + u, load(io.dc_T + b * units + u, lanes));
+        store(carried + b * padded_units + u, C::kCell.has_c ? load(io.dc_T + b * units + u, lanes) : Float{});
       }
-    for (int64_t j = share.slices.begin * kBlock * kGates; j < share.slices.end * kBlock * kGates; j += kLanes)
+    for (int64_t j = share.slices.begin * kBlock * kBlocks; j < share.slices.end * kBlock * kBlocks; j += kLanes)
       store(d_bias + share.group * columns + j, Float{});
   }
 
-  // dz(t) and dc(t-1) for some rows of the batch and some tiles of units; adds dz to the group's db.
+  // dz(t) and what is carried on for some rows of the batch and some tiles of units; adds dz to the group's db.
   void gates(int64_t t, Range batch, Range some, float* d_bias_of_group) const {
     for (int64_t b = batch.begin; b < batch.end; ++b)
       for (int64_t tile = some.begin; tile < some.end; ++tile) gates_of_tile(t, b, tile, d_bias_of_group);
@@ -96,28 +96,36 @@ struct Backward {
     const float* upstream_row = io.dh_seq + (b * sizes.steps + t) * units + u;
     prefetch(upstream_row + sizes.steps * units);  // the next b: too far away for the hardware to prefetch it
     const auto* saved = static_cast<const typename Gate::Type*>(io.gates) + r * columns + tile * kTileColumns;
-    const Float i = Gate::load16(saved), f = Gate::load16(saved + kLanes);
-    const Float g = Gate::load16(saved + 2 * kLanes), o = Gate::load16(saved + 3 * kLanes);
-    const float* cell = io.cells + r * padded_units + u;
+    constexpr int kGates = C::kCell.gates;
+    Float gates[kGates], of_input[kGates], of_recurrent[kGates];
+    for (int gate = 0; gate < kGates; ++gate) gates[gate] = Gate::load16(saved + gate * kLanes);
     const StepKinds kinds{io.special, sizes.steps, units, t};
     const bool reset = kinds.reset(b), skipped = kinds.skipped(b);
-    const Float previous_c = reset ? Float{} : load(cell), tanh_c = tanh(load(cell + sizes.batch * padded_units));
-    float* dc_row = dc + b * padded_units + u;
-    const Float upstream = lanes == 0 ? Float{} : load(upstream_row, lanes);
-    const Float dh_t = upstream + load(dh + b * padded_units + u);
-    const Float dc_next = load(dc_row), dc_t = dc_next + dh_t * o * (1.0f - tanh_c * tanh_c);
-    Float d[kGates] = {dc_t * g * i * (1.0f - i), dc_t * previous_c * f * (1.0f - f), dc_t * i * (1.0f - g * g),
-                       dh_t * tanh_c * o * (1.0f - o)};
+    const float* cell = io.cells + r * padded_units + u;
+    Float previous = Float{};
+    if (!reset) previous = C::kCell.has_c ? load(cell) : lanes == 0 ? Float{} : load(h_before(t, b) + u, lanes);
+    const Float kept = load(cell + sizes.batch * padded_units);
+    float* carried_row = carried + b * padded_units + u;
+    const Float upstream = lanes == 0 ? Float{} : load(upstream_row, lanes), carried_here = load(carried_row);
+    Float dh_t = upstream + load(dh + b * padded_units + u), carried_on = carried_here;
+    if (!C::kCell.has_c) dh_t += carried_here;
+    C::backward(gates, kept, previous, dh_t, carried_on, of_input, of_recurrent);
+    Float d[kBlocks];
+    for (int block = 0; block < kBlocks; ++block)
+      d[block] = C::kOfInput[block] >= 0       ? of_input[C::kOfInput[block]]
+                 : C::kOfRecurrent[block] >= 0 ? of_recurrent[C::kOfRecurrent[block]]
+                                               : Float{};
     if (skipped) {
       for (Float& gradient : d) gradient = Float{};
+      carried_on = C::kCell.has_c ? carried_here : Float{};
       store(dh_skipped + b * padded_units + u, dh_t);
     }
-    store(dc_row, reset ? Float{} : skipped ? dc_next : dc_t * f);
-    bfloat16* dz_of_tile = dz + r * dz_stride + tile / 2 * kGates * kBlock + tile % 2 * kUnitTile;
-    for (int gate = 0; gate < kGates; ++gate)
+    store(carried_row, reset ? Float{} : carried_on);
+    bfloat16* dz_of_tile = dz + r * dz_stride + tile / 2 * kBlocks * kBlock + tile % 2 * kUnitTile;
+    for (int gate = 0; gate < kBlocks; ++gate)
       store16_in_parts<kParts>(dz_of_tile + gate * kBlock, dz_part_stride, d[gate]);
     float* d_bias_of_tile = d_bias_of_group + tile * kTileColumns;
-    for (int gate = 0; gate < kGates; ++gate)
+    for (int gate = 0; gate < kBlocks; ++gate)
       store(d_bias_of_tile + gate * kLanes, load(d_bias_of_tile + gate * kLanes) + d[gate]);
   }
 
@@ -127,7 +135,7 @@ struct Backward {
     Operand rows = rows_operand(dz + r * dz_stride + gate * kTileDepth, dz_stride, dz_part_stride);
     Operand weights =
         paired_operand(packed + k_block * kBlock * columns + gate * kTileSize, columns, packed_part_stride);
-    const int64_t gates_apart = sizes.operands == 1 ? 1 : kGates;
+    const int64_t gates_apart = sizes.operands == 1 ? 1 : kBlocks;
     rows.depth_stride *= gates_apart;
     weights.depth_stride *= gates_apart;
     const int64_t steps = columns / kTileDepth / gates_apart;
@@ -160,7 +168,8 @@ struct Backward {
         float* dh_row = dh + b * padded_units + u;
         Float by_operands = Float{};
         for (int64_t operand = 0; operand < sizes.operands; ++operand)
-          by_operands += kinds.masked(load(dh_row + operand * dh_stride), b, u, lanes_before(u, units), operand);
+          by_operands += kinds.masked(load(dh_row + operand * dh_stride), b, u, lanes_before(u, units),
+                                      mask_of(C::kOfRecurrent[operand]));
         store(dh_row, kinds.gradient(by_operands, load(dh_skipped + b * padded_units + u), b));
       }
   }
@@ -175,7 +184,7 @@ struct Backward {
     for (int64_t item = items.begin; item < items.end; ++item) {
       const int64_t first = item / row_blocks * group_size, r = item % row_blocks * kBlock;
       for (int64_t k_block = first; k_block < smaller(first + group_size, k_blocks); ++k_block) {
-        alignas(64) float product[kGates * kBlock * kBlock];
+        alignas(64) float product[kBlocks * kBlock * kBlock];
         for (int64_t gate = 0; gate < sizes.operands; ++gate)
           products(r, num_rows - r, k_block, gate, product + gate * kBlock * kBlock, kBlock);
         store_dx({r, smaller(r + kBlock, num_rows)}, k_block, product);
@@ -193,7 +202,9 @@ struct Backward {
         for (int64_t operand = 0; operand < sizes.operands; ++operand) {
           const Float dx = load(from + operand * kBlock * kBlock);
           const float* masks = io.special.input_mask;
-          sum += masks == nullptr ? dx : dx * load(masks + (operand * sizes.batch + b) * sizes.features + d, lanes);
+          sum += masks == nullptr
+                     ? dx
+                     : dx * load(masks + (mask_of(C::kOfInput[operand]) * sizes.batch + b) * sizes.features + d, lanes);
         }
         store(io.dx + (b * sizes.steps + t) * sizes.features + d, sum, lanes);
       }
@@ -204,8 +215,9 @@ struct Backward {
     for (int64_t b = share.rows.begin; b < share.rows.end; ++b)
       for (int64_t u = share.slices.begin * kBlock; u < smaller(share.slices.end * kBlock, units); u += kLanes) {
         const int64_t lanes = lanes_before(u, units);
-        store(io.dh0 + b * units + u, load(dh + b * padded_units + u), lanes);
-        store(io.dc0 + b * units + u, load(dc + b * padded_units + u), lanes);
+        const Float of_h = load(dh + b * padded_units + u), besides = load(carried + b * padded_units + u);
+        store(io.dh0 + b * units + u, C::kCell.has_c ? of_h : of_h + besides, lanes);
+        if (C::kCell.has_c) store(io.dc0 + b * units + u, besides, lanes);
       }
   }
 
@@ -247,13 +259,15 @@ struct Backward {
   KERASPTB_INLINE_METHOD void for_each_place(int64_t k_block, int64_t column_block, const Function& function) const {
     for (int64_t row = 0; row < kBlock; ++row) {
       const int64_t k = k_block * kBlock + row;
-      float* to = k < sizes.features ? io.d_kernel + k * kGates * units
+      const int64_t block = column_block % kBlocks;
+      const int gate = k < sizes.features ? C::kOfInput[block] : C::kOfRecurrent[block];
+      float* to = k < sizes.features ? io.d_kernel + k * C::kCell.gates * units
                   : k >= padded_features && k < padded_features + units
-                      ? io.d_recurrent_kernel + (k - padded_features) * kGates * units
+                      ? io.d_recurrent_kernel + (k - padded_features) * C::kCell.gates * units
                       : nullptr;
-      if (to == nullptr) continue;
+      if (to == nullptr || gate < 0) continue;
       for (int64_t half = 0; half < 2; ++half) {
-        const int64_t tile = column_block / kGates * 2 + half, gate = column_block % kGates;
+        const int64_t tile = column_block / kBlocks * 2 + half;
         const int64_t lanes = lanes_before(tile * kUnitTile, units);
         if (lanes == 0) continue;
         float* place = to + gate * units + tile * kUnitTile;
@@ -273,7 +287,7 @@ struct Backward {
         pack_dz(rows, tile, my_dz + (tile - 2 * first) * padded_rows * kTileRows);
       for (int64_t k_block = 0; k_block < row_size / kBlock; ++k_block) {
         for (int64_t column_block = first; column_block < last; ++column_block) {
-          const int64_t operand = sizes.operands == 1 ? 0 : column_block % kGates;
+          const int64_t operand = sizes.operands == 1 ? 0 : column_block % kBlocks;
           const Operand inputs{
               inputs_transposed + operand * kParts * inputs_part_stride + k_block * kBlock * padded_rows,
               kTileRows * padded_rows, 64, kTileSize, inputs_part_stride};
@@ -294,22 +308,29 @@ struct Backward {
 
   void bias_gradients() const {
     for (int64_t tile = 0; tile < padded_units / kUnitTile; ++tile)
-      for (int64_t gate = 0; gate < kGates; ++gate) {
+      for (int64_t block = 0; block < kBlocks; ++block) {
         const int64_t lanes = lanes_before(tile * kUnitTile, units);
         if (lanes == 0) continue;
         Float sum = Float{};
         for (int group = 0; group < layout.groups; ++group)
-          sum += load(d_bias + group * columns + tile * kTileColumns + gate * kLanes);
-        store(io.d_bias + gate * units + tile * kUnitTile, sum, lanes);
+          sum += load(d_bias + group * columns + tile * kTileColumns + block * kLanes);
+        const int gates[] = {C::kOfInput[block], C::kOfRecurrent[block]};
+        for (int i = 0; i < C::kCell.biases; ++i)
+          if (gates[i] >= 0) store(io.d_bias + (i * C::kCell.gates + gates[i]) * units + tile * kUnitTile, sum, lanes);
       }
+  }
+
+  // Where h(t - 1) of row b is.
+  const float* h_before(int64_t t, int64_t b) const {
+    return t == 0 ? io.h0 + b * units : io.h_seq + (b * sizes.steps + t - 1) * units;
   }
 };
 
-template <int kParts>
-void backward(const LstmBackward& io) {
+template <class C, int kParts>
+void backward(const LayerBackward& io) {
   Workers workers;
   const int count = workers.count();
-  const Backward<kParts> task(io, workers);
+  const Backward<C, kParts> task(io, workers);
   Barrier& all = *workers.barriers(1, count);
   Barrier* barriers = workers.barriers(task.layout.groups, task.layout.members);
   workers.run([&](int thread) {
@@ -336,8 +357,5 @@ void backward(const LstmBackward& io) {
 }
 
 }  // namespace
-
-void lstm_backward(int parts, const LstmBackward& io) { parts == 1 ? backward<1>(io) : backward<2>(io); }
-
 }  // namespace KERASPTB_LEVEL
 }  // namespace kerasptb

@@ -1,20 +1,20 @@
-// What `LstmSteps` (recurrence.h) says of one step, for the passes of both precisions.
+// What `SpecialSteps` (recurrence.h) says of one step, for the passes of both precisions.
 #pragma once
 
 #include "common/simd.h"
 #include "common/threads.h"
-#include "lstm/recurrence.h"
+#include "recurrence/recurrence.h"
 
 namespace kerasptb {
 namespace KERASPTB_LEVEL {
 
 // A step of all rows of the batch.
 struct StepKinds {
-  LstmSteps special;
+  SpecialSteps special;
   int64_t steps, units, t;  // T, H
 
-  KERASPTB_INLINE_METHOD bool reset(int64_t b) const { return has(b, LstmSteps::kReset); }
-  KERASPTB_INLINE_METHOD bool skipped(int64_t b) const { return has(b, LstmSteps::kSkipped); }
+  KERASPTB_INLINE_METHOD bool reset(int64_t b) const { return has(b, SpecialSteps::kReset); }
+  KERASPTB_INLINE_METHOD bool skipped(int64_t b) const { return has(b, SpecialSteps::kSkipped); }
 
   // m h[t-1], the operand of the product with a gate's columns of U, from h[t-1]; `lanes` units from u on.
   KERASPTB_INLINE_METHOD Float operand(Float h, int64_t b, int64_t u, int64_t lanes, int64_t gate = 0) const {

@@ -1,20 +1,19 @@
-// The backward pass of the LSTM's recurrence in float32. Equations and shape letters: recurrence.h; with g the
-// candidate (Keras' c gate):
+// The backward pass of a cell's recurrence in float32. Shape letters: recurrence.h; a cell's gradients: cells/. In all,
 //
-//   dh        = dh_seq[t] + dz[t+1] U^T                 (at the last step dh_T in place of the product)
-//   dc        = dc[t+1] f[t+1] + dh o (1 - tanh(c)^2)   (at the last step dc_T in place of the first term)
-//   dz_i      = dc g i (1 - i)          dz_f = dc c[t-1] f (1 - f)
-//   dz_g      = dc i (1 - g^2)          dz_o = dh tanh(c) o (1 - o)
+//   dh = dh_seq[t] + dz[t+1] U^T, dz being the gradient of h U    (at the last step dh_T in place of the product)
+//
+// and what a cell carries from step to step besides: the gradient of c, or without a c that of h[t-1] by the other way.
 //
 // The work is split as in the forward pass. The product dz U^T of a step is computed in one of two ways: with many uses
 // of U it is transposed once and multiplied by register tiles (packed_tile); with few, each element of dh is a dot
 // product of a row of dz and a row of U in place (dot_tile).
-#include "lstm/recurrence_float32.h"
+#pragma once
+
 #include "common/product_float32.h"
+#include "recurrence/layout_float32.h"
 
 namespace kerasptb {
 namespace KERASPTB_LEVEL {
-namespace {
 
 // The number of uses of U, in tiles of rows, from which transposing it pays.
 constexpr int64_t kUsesThatPayTransposing = 16;
@@ -23,93 +22,104 @@ constexpr int64_t kUsesThatPayTransposing = 16;
 // would grow with the number of rows.
 constexpr int64_t kSumRows = 24;
 
-// One step's arrays. Row b of the batch is at b times the stride; it has H elements, or 4H (i, f, g, o).
+// One step's arrays. Row b of the batch is at b times the stride; it has H elements, or GH.
+template <int kGates>
 struct BackwardStep {
-  SavedOrder order;         // the order of gates and c
-  int64_t units;            // H
-  const float* gates;       // columns, order.gates_row
-  const float* c;           // H, order.c_row
-  const float* c_previous;  // H, c_previous_stride
-  const float* dh_seq;      // H, seq_stride
-  float* dz;                // columns, order.gates_row; or null, and then:
-  Panels dz_panels;         // [B T, 4H in packed columns]: row b of the batch is row first_row + b
-  int64_t first_row;
-  float* dz_local;  // 4H, local_stride: a copy of dz for the product
+  KERASPTB_INLINE_METHOD explicit BackwardStep(const SavedOrder<kGates>& order) : order(order) {}
+
+  SavedOrder<kGates> order;  // the order of gates and of what the cell keeps
+  int64_t units;             // H
+  const float* gates;        // columns, order.gates_row
+  const float* kept;         // H, order.c_row
+  const float* previous;     // H, previous_stride: c[t-1], or without a c h[t-1]
+  const float* dh_seq;       // H, seq_stride
+  float *dz, *dz_recurrent;  // of the sums of x W and of those of h U, the second only if they are apart, in gate_at
+  int64_t rows, first_row;
+  float* dz_local;  // GH, local_stride: a copy of the gradient of h U for the product
   float* dh;        // H, h_stride: dz[t+1] U^T
-  float* dc;        // H, h_stride: dc[t+1] f[t+1], which becomes dc f
+  float* carried;   // H, h_stride: from step t + 1, which becomes that to step t - 1
   StepKinds kinds;
   float* dh_skipped;  // H, h_stride: dh of rows that skip the step; null if none does anything special
-  int64_t seq_stride, c_previous_stride, local_stride, h_stride;
+  int64_t seq_stride, previous_stride, local_stride, h_stride;
 
-  KERASPTB_INLINE_METHOD float* dz_of(int64_t b, int64_t gate, int64_t unit) const {
+  // Where the vector of a gate that begins at `unit` is in row b of dz: columns, order.gates_row; or, with steps first,
+  // `Panels` [rows, GH in packed columns], of which it is row first_row + b.
+  KERASPTB_INLINE_METHOD float* gate_at(float* of, int64_t b, int64_t gate, int64_t unit) const {
     const int64_t column = order.at(gate, unit);
-    return dz != nullptr ? dz + b * order.gates_row + column
-                         : dz_panels.at(column / kPanel, first_row + b) + column % kPanel;
+    return order.steps_first ? Panels{rows, order.columns, of}.at(column / kPanel, first_row + b) + column % kPanel
+                             : of + b * order.gates_row + column;
   }
 };
 
-// dz and dc of one vector of units of row b; adds dz to dbias [4H]. kTail: fewer than kLanes units are left.
-template <bool kTail>
-KERASPTB_INLINE void gate_gradients(const BackwardStep& s, int64_t b, int64_t u, float* dbias) {
+// dz and what is carried on, of one vector of units of row b; adds dz to dbias. kTail: fewer than kLanes units are
+// left.
+template <class C, bool kTail>
+KERASPTB_INLINE void gate_gradients(const BackwardStep<C::kCell.gates>& s, int64_t b, int64_t u, float* dbias) {
+  constexpr int kGates = C::kCell.gates;
   const int64_t H = s.units, lanes = H - u;
   const auto get = [&](const float* p) { return kTail ? load(p, lanes) : load(p); };
   const auto put = [&](float* p, Float x) { kTail ? store(p, x, lanes) : store(p, x); };
-  const float* gates = s.gates + b * s.order.gates_row;
+  const float* gates_row = s.gates + b * s.order.gates_row;
   float* local = s.dz_local + b * s.local_stride + u;
-  float* dc_row = s.dc + b * s.h_stride + u;
+  float* carried_row = s.carried + b * s.h_stride + u;
 
   // The next row is too far away for the hardware to prefetch it.
-  for (int j = 0; j < 4; ++j) prefetch(gates + s.order.gates_row + s.order.at(j, u));
-  prefetch(s.c + (b + 1) * s.order.c_row + u);
+  for (int j = 0; j < kGates; ++j) prefetch(gates_row + s.order.gates_row + s.order.at(j, u));
+  prefetch(s.kept + (b + 1) * s.order.c_row + u);
   prefetch(s.dh_seq + (b + 1) * s.seq_stride + u);
-  prefetch(s.c_previous + (b + 1) * s.c_previous_stride + u);
-  for (int j = 0; j < 4; ++j) prefetch_to_write(s.dz_of(b + 1, j, u));
+  prefetch(s.previous + (b + 1) * s.previous_stride + u);
+  for (int j = 0; j < kGates; ++j) prefetch_to_write(s.gate_at(s.dz, b + 1, j, u));
 
-  const auto gate = [&](int j) __attribute__((always_inline)) { return get(gates + s.order.at(j, u)); };
-  const Float i = gate(0), f = gate(1), g = gate(2), o = gate(3);
-  const Float dh = get(s.dh_seq + b * s.seq_stride + u) + get(s.dh + b * s.h_stride + u);
-  const Float tanh_c = tanh(get(s.c + b * s.order.c_row + u));
+  Float gates[kGates], d[kGates], d_recurrent[kGates];
+  for (int j = 0; j < kGates; ++j) gates[j] = get(gates_row + s.order.at(j, u));
   const bool reset = s.kinds.reset(b), skipped = s.kinds.skipped(b);
-  const Float c_previous = reset ? Float{} : get(s.c_previous + b * s.c_previous_stride + u);
-  const Float dc_next = get(dc_row), dc = dc_next + dh * o * (1.0f - tanh_c * tanh_c);
-  Float d[4] = {
-      dc * g * i * (1.0f - i),
-      dc * c_previous * f * (1.0f - f),
-      dc * i * (1.0f - g * g),
-      dh * tanh_c * o * (1.0f - o),
-  };
+  Float dh = get(s.dh_seq + b * s.seq_stride + u) + get(s.dh + b * s.h_stride + u);
+  const Float kept = get(s.kept + b * s.order.c_row + u);
+  const Float previous = reset ? Float{} : get(s.previous + b * s.previous_stride + u);
+  const Float carried_here = get(carried_row);
+  if (!C::kCell.has_c) dh += carried_here;
+  Float carried = carried_here;
+  C::backward(gates, kept, previous, dh, carried, d, d_recurrent);
   if (skipped) {
-    for (int j = 0; j < 4; ++j) d[j] = Float{};
+    for (int j = 0; j < kGates; ++j) d[j] = d_recurrent[j] = Float{};
+    carried = C::kCell.has_c ? carried_here : Float{};
     put(s.dh_skipped + b * s.h_stride + u, dh);
   }
-  put(dc_row, reset ? Float{} : skipped ? dc_next : dc * f);
-  for (int j = 0; j < 4; ++j) {
-    if (s.dz != nullptr)
-      put(s.dz_of(b, j, u), d[j]);
-    else
-      store(s.dz_of(b, j, u), d[j]);  // whole vectors: past the last unit dz is zero
-    put(local + j * H, d[j]);
-    put(dbias + j * H + u, get(dbias + j * H + u) + d[j]);
+  put(carried_row, reset ? Float{} : carried);
+  const auto put_gradient = [&](float* p, Float x) __attribute__((always_inline)) {
+    s.order.steps_first ? store(p, x) : put(p, x);  // whole vectors in panels: past the last unit dz is zero
+  };
+  for (int j = 0; j < kGates; ++j) {
+    const Float of_product = C::kCell.apart() ? d_recurrent[j] : d[j];
+    put_gradient(s.gate_at(s.dz, b, j, u), d[j]);
+    if (C::kCell.apart()) put_gradient(s.gate_at(s.dz_recurrent, b, j, u), of_product);
+    put(local + j * H, of_product);
+    for (int i = 0; i < C::kCell.biases; ++i) {
+      float* total = dbias + (i * kGates + j) * H + u;
+      put(total, get(total) + (i == 0 ? d[j] : d_recurrent[j]));
+    }
   }
 }
 
-KERASPTB_NOINLINE void gate_gradients(const BackwardStep& s, Range rows, Range units, float* dbias) {
+template <class C>
+KERASPTB_NOINLINE void gate_gradients(const BackwardStep<C::kCell.gates>& s, Range rows, Range units, float* dbias) {
   for (int64_t b = rows.begin; b < rows.end; ++b) {
     int64_t u = units.begin;
-    for (; u + kLanes <= units.end; u += kLanes) gate_gradients<false>(s, b, u, dbias);
-    if (u < units.end) gate_gradients<true>(s, b, u, dbias);
+    for (; u + kLanes <= units.end; u += kLanes) gate_gradients<C, false>(s, b, u, dbias);
+    if (u < units.end) gate_gradients<C, true>(s, b, u, dbias);
   }
 }
 
 // dh[t-1] in the place of the gradient of the operand of U. Those of the gates, if each has its own, lie one after the
 // other, mask_stride apart.
-KERASPTB_NOINLINE void state_gradients(const BackwardStep& s, Range rows, Range units, int64_t mask_stride) {
+template <int kGates>
+KERASPTB_NOINLINE void state_gradients(const BackwardStep<kGates>& s, Range rows, Range units, int64_t mask_stride) {
   for (int64_t b = rows.begin; b < rows.end; ++b)
     for (int64_t u = units.begin; u < units.end; u += kLanes) {
       const int64_t lanes = lanes_before(u, units.end);
       float* dh = s.dh + b * s.h_stride + u;
       Float by_operands = Float{};
-      for (int64_t g = 0; g < s.kinds.special.masks(); ++g)
+      for (int64_t g = 0; g < s.kinds.special.masks(kGates); ++g)
         by_operands += s.kinds.masked(load(dh + g * mask_stride, lanes), b, u, lanes, g);
       store(dh, s.kinds.gradient(by_operands, load(s.dh_skipped + b * s.h_stride + u, lanes), b), lanes);
     }
@@ -118,10 +128,10 @@ KERASPTB_NOINLINE void state_gradients(const BackwardStep& s, Range rows, Range 
 // The product of a step: dh[b, u] = sum over k of dz[b, k] U[u, k], in blocks of k.
 struct ProductStep {
   const float* dz;      // row b at b * dz_stride
-  const float* kernel;  // U [H, 4H], dense
+  const float* kernel;  // U [H, GH], dense
   const float* packed;  // U^T: vector v of units as [k][lane] at v * (size + 1) * kLanes; null: use `kernel`
   float* dh;            // row b at b * dh_stride
-  int64_t size;         // 4H
+  int64_t units, size;  // H, GH
   int64_t dz_stride, dh_stride;
   Range columns;  // those of U to multiply with
   Range k;        // the block of them
@@ -213,6 +223,7 @@ KERASPTB_INLINE void dot_units(const ProductStep& s, int64_t row, Range vectors,
 
 // The product in blocks of k and of units: 256 KB of U, which stay in the L2 cache for all tiles of rows.
 KERASPTB_NOINLINE void recurrent_gradient(ProductStep s, Range rows, Range vectors) {
+  constexpr int kMaxRows = tile_rows(4);
   constexpr int64_t kBlockDepth = 1024, kBlockUnits = 64;
   static_assert(kBlockDepth % kSumBlock == 0 && kBlockUnits % kLanes == 0);
   for (int64_t begin = s.columns.begin; begin < s.columns.end; begin += kBlockDepth) {
@@ -224,86 +235,94 @@ KERASPTB_NOINLINE void recurrent_gradient(ProductStep s, Range rows, Range vecto
         if (s.packed != nullptr)
           packed_vectors<height>(s, tile, rows.begin + row, block);
         else
-          dot_units<height>(s, rows.begin + row, block, s.size / 4);
+          dot_units<height>(s, rows.begin + row, block, s.units);
       });
     }
   }
 }
 
-// packed[v][k][lane] = U[v kLanes + lane, k], zero past the last unit. A vector of padding follows each [4H][kLanes],
+// packed[v][k][lane] = U[v kLanes + lane, k], zero past the last unit. A vector of padding follows each [GH][kLanes],
 // lest all begin at multiples of 4 KB.
-void transpose_kernel(const float* kernel, float* packed, int64_t units, Range vectors) {
-  const int64_t size = 4 * units;
+KERASPTB_NOINLINE void transpose_kernel(const float* kernel, float* packed, int64_t units, int64_t size,
+                                        Range vectors) {
   for (int64_t v = vectors.begin; v < vectors.end; ++v)
     pack_transposed<kLanes>(kernel + v * kLanes * size, size, units - v * kLanes, size,
                             packed + v * (size + 1) * kLanes);
 }
 
-}  // namespace
-
-void lstm_recurrence_backward(const LstmRecurrenceBackward& a) {
-  Workers workers;
-  lstm_recurrence_backward(a, workers);
-}
-
-void lstm_recurrence_backward(const LstmRecurrenceBackward& a, Workers& workers) {
-  const int64_t B = a.batch, T = a.steps, H = a.units, h_stride = padded(H), local_stride = padded(4 * H);
-  const SavedOrder order(a.steps_first, B, T, H);
-  const LstmGrid grid = choose_lstm_grid(workers.count(), B, H, kLanes, kMaxRows);
+// By the threads of the caller. Its scratch memory stays taken.
+template <class C>
+KERASPTB_NOINLINE void recurrence_backward(const RecurrenceBackward& a, Workers& workers) {
+  constexpr int kGates = C::kCell.gates, kBiasRows = C::kCell.biases * kGates;
+  const int64_t B = a.batch, T = a.steps, H = a.units, columns = kGates * H;
+  const int64_t h_stride = padded(H), local_stride = padded(columns);
+  const SavedOrder<kGates> order(a.steps_first, B, T, H);
+  const ThreadGrid grid = choose_thread_grid(workers.count(), B, H, kGates, kLanes, tile_rows(kGates));
   const int threads = grid.row_parts * grid.unit_parts;
 
-  const int64_t masks = a.special.masks(), mask_stride = B * h_stride;
+  const int64_t masks = a.special.masks(kGates), mask_stride = B * h_stride;
   float* dh = workers.scratch<float>(masks * mask_stride);
-  float* dc = workers.scratch<float>(B * h_stride);
+  float* carried = workers.scratch<float>(B * h_stride);
   float* local[2] = {workers.scratch<float>(B * local_stride), workers.scratch<float>(B * local_stride)};
   float* dh_skipped = a.special.any() ? workers.scratch<float>(B * h_stride) : nullptr;
-  float* dbias = workers.scratch<float>(2 * grid.row_parts * 4 * H);
+  float* dbias = workers.scratch<float>(2 * grid.row_parts * kBiasRows * H);
   const int64_t vectors = ceil_div(H, kLanes);
   float* packed = nullptr;
-  if ((a.dh0 != nullptr ? T : T - 1) * tiles_of(B, grid) >= kUsesThatPayTransposing)
-    packed = workers.scratch<float>(vectors * (4 * H + 1) * kLanes);
+  if ((a.dh0 != nullptr ? T : T - 1) * tiles_of(B, grid, tile_rows(4)) >= kUsesThatPayTransposing)
+    packed = workers.scratch<float>(vectors * (columns + 1) * kLanes);
   Barrier all(threads);
   Barrier* step_barriers = workers.barriers(grid.row_parts, grid.unit_parts);
 
   workers.run([&](int thread) {
     if (thread >= threads) return;
     const Part part(grid, thread, B, H);
-    float* my_dbias = dbias + part.row_part * 4 * H;
-    float* recent_dbias = my_dbias + grid.row_parts * 4 * H;
-    for (int g = 0; g < 4; ++g) {
+    float* my_dbias = dbias + part.row_part * kBiasRows * H;
+    float* recent_dbias = my_dbias + grid.row_parts * kBiasRows * H;
+    for (int g = 0; g < kBiasRows; ++g) {
       memset(my_dbias + g * H + part.units.begin, 0, part.units.size() * sizeof(float));
       memset(recent_dbias + g * H + part.units.begin, 0, part.units.size() * sizeof(float));
     }
     int64_t num_recent = 0;
     if (packed != nullptr) {
-      transpose_kernel(a.recurrent_kernel, packed, H, split(vectors, threads, thread));
+      transpose_kernel(a.recurrent_kernel, packed, H, columns, split(vectors, threads, thread));
       all.wait();
     }
     copy_rows(dh, h_stride, a.dh_T, H, part.rows, part.units);
-    copy_rows(dc, h_stride, a.dc_T, H, part.rows, part.units);
+    if (C::kCell.has_c)
+      copy_rows(carried, h_stride, a.dc_T, H, part.rows, part.units);
+    else
+      for (int64_t b = part.rows.begin; b < part.rows.end; ++b)
+        memset(carried + b * h_stride + part.units.begin, 0, part.units.size() * sizeof(float));
     for (int64_t t = T - 1; t >= 0; --t) {
-      BackwardStep step{order};
+      BackwardStep<kGates> step(order);
       step.units = H;
       step.gates = a.gates + t * order.gates_of_step;
-      step.c = a.c_seq + t * order.c_of_step;
-      step.c_previous = t == 0 ? a.c0 : a.c_seq + (t - 1) * order.c_of_step;
-      step.c_previous_stride = t == 0 ? H : order.c_row;
+      step.kept = a.c_seq + t * order.c_of_step;
+      if (C::kCell.has_c) {
+        step.previous = t == 0 ? a.c0 : a.c_seq + (t - 1) * order.c_of_step;
+        step.previous_stride = t == 0 ? H : order.c_row;
+      } else {
+        step.previous = t == 0 ? a.h0 : a.h_seq + (t - 1) * H;
+        step.previous_stride = t == 0 ? H : T * H;
+      }
       step.dh_seq = a.dh_seq + t * H;
       step.seq_stride = T * H;
-      step.dz = a.steps_first ? nullptr : a.dz + t * order.gates_of_step;
-      step.dz_panels = {B * T, order.columns, a.dz};
+      const int64_t of_step = a.steps_first ? 0 : t * order.gates_of_step;
+      step.dz = a.dz + of_step;
+      if (C::kCell.apart()) step.dz_recurrent = a.dz_recurrent + of_step;
+      step.rows = B * T;
       step.first_row = t * B;
       step.dz_local = local[t & 1];
       step.local_stride = local_stride;
       step.dh = dh;
-      step.dc = dc;
+      step.carried = carried;
       step.h_stride = h_stride;
       step.kinds = {a.special, T, H, t};
       step.dh_skipped = dh_skipped;
-      gate_gradients(step, part.rows, part.units, recent_dbias);
+      gate_gradients<C>(step, part.rows, part.units, recent_dbias);
       num_recent += part.rows.size();
       if (t == 0 || num_recent >= kSumRows) {
-        for (int g = 0; g < 4; ++g) {
+        for (int g = 0; g < kBiasRows; ++g) {
           const int64_t j = g * H + part.units.begin;
           add_and_clear(my_dbias + j, recent_dbias + j, part.units.size());
         }
@@ -316,22 +335,27 @@ void lstm_recurrence_backward(const LstmRecurrenceBackward& a, Workers& workers)
       product.dz_stride = local_stride;
       product.kernel = a.recurrent_kernel;
       product.packed = packed;
-      product.size = 4 * H;
+      product.units = H;
+      product.size = columns;
       product.dh_stride = h_stride;
       for (int64_t i = 0; i < masks; ++i) {
         product.dh = dh + i * mask_stride;
-        product.columns = split(4 * H, masks, i);
+        product.columns = split(columns, masks, i);
         recurrent_gradient(product, part.rows, part.panels);
       }
       if (dh_skipped != nullptr) state_gradients(step, part.rows, part.units, mask_stride);
     }
-    copy_rows(a.dc0, H, dc, h_stride, part.rows, part.units);
+    if (C::kCell.has_c)
+      copy_rows(a.dc0, H, carried, h_stride, part.rows, part.units);
+    else
+      for (int64_t b = part.rows.begin; b < part.rows.end; ++b)
+        for (int64_t u = part.units.begin; u < part.units.end; ++u) dh[b * h_stride + u] += carried[b * h_stride + u];
     if (a.dh0 != nullptr) copy_rows(a.dh0, H, dh, h_stride, part.rows, part.units);
     all.wait();
-    const Range columns = split(4 * H, threads, thread);
-    for (int64_t j = columns.begin; j < columns.end; ++j) {
+    const Range biases = split(kBiasRows * H, threads, thread);
+    for (int64_t j = biases.begin; j < biases.end; ++j) {
       float total = 0;
-      for (int i = 0; i < grid.row_parts; ++i) total += dbias[i * 4 * H + j];
+      for (int i = 0; i < grid.row_parts; ++i) total += dbias[i * kBiasRows * H + j];
       a.dbias[j] = total;
     }
   });

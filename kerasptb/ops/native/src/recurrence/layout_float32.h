@@ -1,20 +1,19 @@
 // What the forward and the backward pass of the float32 recurrence (recurrence.h) share: the order of gates in
-// memory, the shape of the register tiles, and the parts of the threads.
+// memory, the shape of the register tiles, and the parts of the threads. G is the number of a cell's gates.
 #pragma once
 
-#include "lstm/recurrence.h"
-#include "lstm/steps.h"
-#include "lstm/thread_grid.h"
 #include "common/tiles_float32.h"
+#include "recurrence/recurrence.h"
+#include "recurrence/steps.h"
+#include "recurrence/thread_grid.h"
 
 namespace kerasptb {
 namespace KERASPTB_LEVEL {
 
-// Rows of the batch in a register tile, at most. A tile of the forward product is R rows by N vectors of units, with
-// all four gates, so that the gates can be computed from the sums; a tile of the backward product is R rows by N
-// vectors of units, or by N units.
-constexpr int kMaxRows = kRegisters == 32 ? 6 : 3;
-static_assert(4 * kMaxRows + kMaxRows + 1 <= kRegisters, "sums, an element of each row in all lanes and a vector of U");
+// Rows of the batch in a register tile that is `vectors` wide, at most: sums, an element of each row in all lanes, and
+// a vector of U. A tile of the forward product is R rows by N vectors of units, with all their gates, so that these can
+// be computed from the sums; a tile of the backward product is R rows by N <= 4 vectors of units, or by N units.
+constexpr int tile_rows(int vectors) { return (kRegisters - 1) / (vectors + 1); }
 
 // A row stride of at least `size` floats: an odd number of cache lines, so that rows are spread over all sets of the L1
 // cache.
@@ -23,17 +22,18 @@ KERASPTB_INLINE int64_t padded(int64_t size) { return (ceil_div(size, 16) | 1) *
 // Up to so many units the gates of a vector of units lie together.
 constexpr int64_t kUnitsTogether = 512;
 
-// "Packed columns" are the 4H columns of the gates, with H rounded up to kLanes, in the order unit / kLanes, gate, unit
+// "Packed columns" are the GH columns of the gates, with H rounded up to kLanes, in the order unit / kLanes, gate, unit
 // % kLanes: so the gates of a vector of units follow one another, and a step reads and writes them in one go. With many
 // units they keep the order of W, gate by gate: then it matters more that rows of dW are written in long runs.
+template <int kGates>
 struct PackedColumns {
   int64_t units;                                        // H
   int64_t rounded = round_up(units, kLanes);            // H'
   int64_t gate_stride = together() ? kLanes : rounded;  // from a gate to the next
-  int64_t unit_stride = together() ? 4 : 1;             // from a unit to the next, of those that begin a vector
+  int64_t unit_stride = together() ? kGates : 1;        // from a unit to the next, of those that begin a vector
 
   KERASPTB_INLINE_METHOD bool together() const { return units <= kUnitsTogether; }
-  KERASPTB_INLINE_METHOD int64_t count() const { return 4 * rounded; }
+  KERASPTB_INLINE_METHOD int64_t count() const { return kGates * rounded; }
   // Where the vector of a gate is that begins at `unit`, a multiple of kLanes.
   KERASPTB_INLINE_METHOD int64_t at(int64_t gate, int64_t unit) const {
     return gate * gate_stride + unit * unit_stride;
@@ -41,22 +41,26 @@ struct PackedColumns {
   // The column of W that the first of a vector of packed columns is, and how many of the vector's lanes are units.
   KERASPTB_INLINE_METHOD int64_t of_vector(int64_t vector) const { return gate_of(vector) * units + unit_of(vector); }
   KERASPTB_INLINE_METHOD int64_t lanes(int64_t vector) const { return lanes_before(unit_of(vector), units); }
-  KERASPTB_INLINE_METHOD int64_t apart() const { return together() ? 2 : 1; }  // as of PlainColumns
+  // As of PlainColumns. A panel is two vectors: with an odd number of gates its gates are the same again after as many.
+  KERASPTB_INLINE_METHOD int64_t apart() const { return !together() ? 1 : kGates % 2 == 0 ? kGates / 2 : kGates; }
 
  private:
   KERASPTB_INLINE_METHOD int64_t gate_of(int64_t vector) const {
-    const int64_t column = vector * kLanes;
-    return together() ? vector % 4 : (column >= rounded) + (column >= 2 * rounded) + (column >= 3 * rounded);
+    if (together()) return vector % kGates;
+    int64_t gate = 0;
+    for (int g = 1; g < kGates; ++g) gate += vector * kLanes >= g * rounded;
+    return gate;
   }
   KERASPTB_INLINE_METHOD int64_t unit_of(int64_t vector) const {
-    return together() ? vector / 4 * kLanes : vector * kLanes - gate_of(vector) * rounded;
+    return together() ? vector / kGates * kLanes : vector * kLanes - gate_of(vector) * rounded;
   }
 };
 
 // The order of `xz`, `gates` and `c_seq` (recurrence.h); strides in floats.
+template <int kGates>
 struct SavedOrder {
   bool steps_first;
-  PackedColumns packed;
+  PackedColumns<kGates> packed;
   int64_t columns;                   // of xz and gates
   int64_t gates_of_step, gates_row;  // from a step to the next, and from a row of the batch to the next
   int64_t c_of_step, c_row;
@@ -64,7 +68,7 @@ struct SavedOrder {
   KERASPTB_INLINE_METHOD SavedOrder(bool steps_first, int64_t batch, int64_t steps, int64_t units)
       : steps_first(steps_first),
         packed{units},
-        columns(steps_first ? packed.count() : 4 * units),
+        columns(steps_first ? packed.count() : kGates * units),
         gates_of_step(steps_first ? batch * columns : columns),
         gates_row(steps_first ? columns : steps * columns),
         c_of_step(steps_first ? batch * units : units),
@@ -108,7 +112,7 @@ struct Part {
   Range rows;           // of the batch
   Range panels, units;  // the units in whole vectors, and without those past the last
 
-  KERASPTB_INLINE_METHOD Part(LstmGrid grid, int thread, int64_t batch, int64_t size)
+  KERASPTB_INLINE_METHOD Part(ThreadGrid grid, int thread, int64_t batch, int64_t size)
       : row_part(thread / grid.unit_parts) {
     rows = split(batch, grid.row_parts, row_part);
     panels = split(ceil_div(size, kLanes), grid.unit_parts, thread % grid.unit_parts);
@@ -116,13 +120,9 @@ struct Part {
   }
 };
 
-// The passes of the recurrence by the threads of the caller. Their scratch memory stays taken.
-void lstm_recurrence_forward(const LstmRecurrenceForward&, Workers&);
-void lstm_recurrence_backward(const LstmRecurrenceBackward&, Workers&);
-
-// How many tiles of rows a thread has, at most.
-KERASPTB_INLINE int64_t tiles_of(int64_t batch, LstmGrid grid) {
-  return ceil_div(ceil_div(batch, grid.row_parts), kMaxRows);
+// How many tiles of rows a thread has, at most; `rows` are in a tile.
+KERASPTB_INLINE int64_t tiles_of(int64_t batch, ThreadGrid grid, int rows) {
+  return ceil_div(ceil_div(batch, grid.row_parts), rows);
 }
 
 }  // namespace KERASPTB_LEVEL
