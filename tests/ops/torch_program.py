@@ -6,12 +6,14 @@ import keras
 import numpy as np
 import torch
 
-from kerasptb.ops import clipped_adamw, clipped_sgd, linear_cross_entropy, lstm
+from kerasptb.cells import CELLS
+from kerasptb.ops import clipped_adamw, clipped_sgd, gru, linear_cross_entropy, lstm
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.clipped_step import plan_of
 from kerasptb.ops.dropout import dropout
 from kerasptb.ops.native import calls
 from kerasptb.ops.plan import choose
+from kerasptb.ops.recurrence import recur
 
 PRECISIONS = {"float32": 2e-6, "bfloat16x3": 4e-5, "bfloat16": 2e-2}
 generator = np.random.default_rng(0)
@@ -54,6 +56,7 @@ masks = {
     "recurrent_mask": 2 * (generator.random((B, H)) < 0.5).astype("float32"),
     "input_mask": 2 * (generator.random((4, B, D)) < 0.5).astype("float32"),
 }
+masks_of_gru = {**masks, "input_mask": masks["input_mask"][:3]}
 targets = torch.tensor(generator.integers(0, V, N))
 of_losses = normal(N, D), normal(D, V), normal(V)
 
@@ -80,6 +83,17 @@ for precision, allowed in PRECISIONS.items():
         compare(lambda *x, given=given: lstm(*x[:-1], *x[-1], **given), of_lstm, "native", precision, allowed)
     for function in (total_loss, losses_of_words, of_tied):
         compare(function, of_losses, "native", precision, allowed)
+x, h0, c0 = of_lstm[:3]
+weights_of_gates = normal(D, 3 * H), normal(H, 3 * H), normal(3 * H)
+of_gru = x, h0, *weights_of_gates[:2], normal(2, 3 * H)
+compare(lambda *x: gru(*x[:-1], *x[-1], **masks_of_gru), of_gru, "native", "float32", 2e-6)
+
+
+def cifg(x, h0, c0, kernel, recurrent_kernel, bias, named):
+    return recur(CELLS["cifg"], x, (h0, c0), (kernel, recurrent_kernel, bias), *named)
+
+
+compare(cifg, (x, h0, c0, *weights_of_gates), "native", "float32", 2e-6)
 compare(total_loss, of_losses, "keras", "float32", 2e-6)
 wide = normal(N, 700), normal(700, V) / 9, normal(V)
 compare(total_loss, wide, "native", "float32", 2e-5)  # the framework's products around a native softmax
