@@ -247,6 +247,7 @@ def _runner(backend):
 
     def run(script, *arguments):
         environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": os.pathsep.join(sys.path)}
+        environment["OMP_WAIT_POLICY"] = "passive"  # other tests run beside it
         # But for the one of pyproject.toml.
         warnings = ["-W", "error", "-W", "ignore:__array__ implementation doesn't accept:DeprecationWarning"]
         command = [sys.executable, *warnings, "-c", _WITH_PACKAGES_ALONE, packages, script, *arguments]
