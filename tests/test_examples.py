@@ -100,7 +100,7 @@ def test_the_table_of_the_examples_names_each_file():
     table = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     files = {path.name for path in EXAMPLES.iterdir() if path.is_file() and path.name != "README.md"} | {"cortex-m"}
     assert set(re.findall(r"^\| \[`(.+?)`\]", table, flags=re.MULTILINE)) == files
-    assert len(SCRIPTS) == 11
+    assert len(SCRIPTS) == 12
 
 
 def test_lstm_cell_gives_the_documented_output_and_state():
@@ -308,6 +308,17 @@ def test_documented_output(script, rel, absolute):
     output = on_sample(script)
     first_line = documented(script).splitlines()[0]
     check_documented(script, rel, absolute, output[output.index(first_line) :])
+
+
+@pytest.mark.usefixtures("native_library")
+def test_any_keras_model_has_the_same_loss_accelerated():
+    output = run("12_any_keras_model.py", "--scale", "0.01", "--only", "weather", "addition")
+    found = [line.split() for line in output.splitlines()]
+    assert [words[0] for words in found] == ["weather", "addition"]
+    for words in found:
+        before, after = float(words[2]), float(words[6])
+        assert before == pytest.approx(after, abs=2e-4)
+        assert before > 0
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from kerasptb.cells.gru import GRU
 
 def make(cell: Cell, units: int, **arguments: Any) -> keras.layers.Layer:
     """Returns a cell for `keras.layers.RNN`; arguments are those of `keras.layers.LSTMCell`."""
+    arguments = {"name": f"{cell.name}_cell", **arguments}  # Keras would count them: files name weights by it
     if cell.keras_class is None:
         return RecurrentCell(cell.name, units, **arguments)
     return cell.keras_class(units, **arguments)
@@ -33,7 +34,7 @@ def weights_of(keras_cell: keras.layers.Layer) -> list[Any]:
 
 def portable_layer(cell: Cell, units: int, name: str) -> keras.layers.RNN:
     """Returns a layer in plain Keras: float32, without cuDNN, state in and out."""
-    inner = make(cell, units, dtype="float32", name=f"{cell.name}_cell")
+    inner = make(cell, units, dtype="float32")
     return keras.layers.RNN(inner, return_sequences=True, return_state=True, dtype="float32", name=name)
 
 

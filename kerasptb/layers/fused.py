@@ -27,7 +27,13 @@ class Fused(keras.layers.RNN):
     shared_recurrent_dropout: bool
     recurrent_kernel_dropout: float
 
-    def serve(self, backend="auto", precision=None, shared_recurrent_dropout=False, recurrent_kernel_dropout=0.0):
+    def serve(
+        self,
+        backend: Backend = "auto",
+        precision: Precision | None = None,
+        shared_recurrent_dropout: bool = False,
+        recurrent_kernel_dropout: float = 0.0,
+    ) -> None:
         """Sets what Keras' layer does not have: once, at the end of a constructor."""
         self.backend = backend
         self.precision = precision

@@ -21,7 +21,7 @@ class FusedRNN(Fused, keras.layers.RNN):
         precision: as in `FusedLSTM`.
         shared_recurrent_dropout: as in `FusedLSTM`.
         recurrent_kernel_dropout: as in `FusedLSTM`.
-        **kwargs: those of `keras.layers.RNN`; `stateful=None` is `False`.
+        **kwargs: as all arguments that are not named here, those of `keras.layers.RNN`; `stateful=None` is `False`.
 
     Call arguments:
         sequences: float tensor [B, T, D].
@@ -42,12 +42,17 @@ class FusedRNN(Fused, keras.layers.RNN):
     def __init__(
         self,
         cell: keras.layers.Layer,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool | None = None,
+        unroll: bool = False,
+        zero_output_for_mask: bool = False,
         *,
         backend: Backend = "auto",
         precision: Precision | None = None,
         shared_recurrent_dropout: bool = False,
         recurrent_kernel_dropout: float = 0.0,
-        stateful: bool | None = None,
         **kwargs: Any,
     ) -> None:
         if kind_of(cell) is None:
@@ -55,7 +60,16 @@ class FusedRNN(Fused, keras.layers.RNN):
                 "Expected a keras.layers.LSTMCell, a keras.layers.GRUCell or a RecurrentCell, which say what kernels "
                 f"may do. Received: {type(cell).__name__}. keras.layers.RNN takes any cell"
             )
-        super().__init__(cell, stateful=self._prepare_state(stateful), **kwargs)
+        super().__init__(
+            cell,
+            return_sequences,
+            return_state,
+            go_backwards,
+            self._prepare_state(stateful),
+            unroll,
+            zero_output_for_mask,
+            **kwargs,
+        )
         self.serve(backend, precision, shared_recurrent_dropout, recurrent_kernel_dropout)
 
     @property

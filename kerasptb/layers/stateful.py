@@ -31,7 +31,7 @@ def stateful_layer(cell, units, *, recurrent_dropout, kernel_initializer, recurr
 
 
 class Stateful(Fused):
-    """A layer before a `Fused` one among a class's bases: see `StatefulLSTM` for what it adds."""
+    """A layer beside a `Fused` one among a class's bases: see `StatefulLSTM` for what it adds."""
 
     def _prepare_state(self, stateful):
         if not (stateful is None or stateful):
@@ -135,7 +135,7 @@ class Stateful(Fused):
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
-class StatefulLSTM(Stateful, FusedLSTM):
+class StatefulLSTM(FusedLSTM, Stateful):
     """A stateful LSTM with one recurrent state for training and another for evaluation.
 
     `keras.layers.LSTM(stateful=True)` has a single state. It flows from training into validation and back into
@@ -167,7 +167,7 @@ class StatefulLSTM(Stateful, FusedLSTM):
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
-class StatefulRNN(Stateful, FusedRNN):
+class StatefulRNN(FusedRNN, Stateful):
     """A stateful recurrent layer of any cell, with its states as `StatefulLSTM` has them.
 
     Args:

@@ -30,7 +30,7 @@ def save_quantized(model, path):
     arrays = {}
     for weight in model.weights:
         value = np.ascontiguousarray(weight, np.float32)
-        if value.ndim > 1:
+        if _is_matrix(weight):
             value, arrays[weight.path + _SCALE] = quantize_rows(value)
         arrays[weight.path] = value
     with atomic_write(path) as temporary, temporary.open("wb") as file:
@@ -43,7 +43,7 @@ def load_quantized(model, path):
     with damage(path, _REMEDY), np.load(path) as arrays:
         for weight in model.weights:
             shape, name = tuple(weight.shape), weight.path
-            if len(shape) > 1:
+            if _is_matrix(weight):
                 scale = _read(arrays, name + _SCALE, (shape[0], *(1 for _ in shape[1:])), np.float32)
                 values.append(_read(arrays, name, shape, np.int8) * scale)
             else:
@@ -52,6 +52,11 @@ def load_quantized(model, path):
                 raise ValueError(f"{name} has values that are not numbers")
     for weight, value in zip(model.weights, values, strict=True):
         weight.assign(value)
+
+
+def _is_matrix(weight):
+    """Whether a weight is a matrix; a GRU's biases have two dimensions."""
+    return len(weight.shape) > 1 and weight.name != "bias"
 
 
 def _read(arrays, name, shape, dtype):

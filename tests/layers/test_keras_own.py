@@ -30,6 +30,7 @@ class TestFusedLSTM(InPlaceOfKeras, of_lstm.LSTMTest):
     layers = MappingProxyType({"LSTM": FusedLSTM})
 
 
+@pytest.mark.slow
 class TestStatefulLSTM(InPlaceOfKeras, of_lstm.LSTMTest):
     layers = MappingProxyType({"LSTM": StatefulLSTM})
 
@@ -38,5 +39,6 @@ class TestFusedGRU(InPlaceOfKeras, of_gru.GRUTest):
     layers = MappingProxyType({"GRU": FusedGRU})
 
 
+@pytest.mark.slow
 class TestBidirectional(InPlaceOfKeras, of_bidirectional.SimpleRNNTest):
     layers = MappingProxyType({"LSTM": FusedLSTM, "GRU": FusedGRU})

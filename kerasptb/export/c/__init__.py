@@ -11,7 +11,7 @@ import numpy as np
 
 import kerasptb
 from kerasptb.data.text_format import USUAL
-from kerasptb.export.c.tables import Tables, sizes_of, tables_of
+from kerasptb.export.c.tables import CELLS_IN_C, Tables, sizes_of, tables_of
 from kerasptb.export.destination import atomic_folder
 from kerasptb.export.source import opened, resolve, words_of
 from kerasptb.models import LanguageModel
@@ -55,7 +55,7 @@ def export_c(
     run_or_model = opened(run_or_model)
     model, _ = resolve(run_or_model)
     network = PortableNetwork(model)
-    check_cell(network, "A source in C", network.cell.name == "lstm")
+    check_cell(network, "A source in C", network.cell.name in CELLS_IN_C)
     if (size := sum(weight.shape.num_elements() for weight in network.weights)) > _MOST_NUMBERS:
         raise ExportError(
             f"Expected a model of at most {_MOST_NUMBERS:,} weights, since compilers take no larger source; --format "

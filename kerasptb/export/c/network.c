@@ -108,20 +108,35 @@ static void multiply(const lm_matrix* matrix, const float (*inputs)[LM_MOST_INPU
   }
 }
 
-/* Makes h and c of the sums of the gates i, f, c, o, which it changes. With e = exp(-x), sigmoid(x) = 1 / (1 + e), and
- * with e = exp(-2 x), tanh(x) = (1 - e) / (1 + e). */
-static void apply_gates(float* sums, int32_t units, float* h, float* c) {
-  float *i = sums, *f = i + units, *g = f + units, *o = g + units;
+/* Each makes the state of a cell of its sums, which it changes. With e = exp(-x), sigmoid(x) = 1 / (1 + e) and
+ * 1 - sigmoid(x) = e / (1 + e); and with e = exp(-2 x), tanh(x) = (1 - e) / (1 + e). */
+
+/* The sums of i, f, c and o; without i, in a CIFG, it is 1 - f. */
+static void apply_lstm(float* sums, int32_t units, float* h) {
+  const int32_t num_gates = tables.cell == LM_CIFG ? 3 : 4;
+  float *f = sums + (num_gates - 3) * units, *g = f + units, *o = g + units, *c = h + units;
   int32_t k;
-  for (k = 0; k < 4 * units; k++) sums[k] *= -1.0f;
+  for (k = 0; k < num_gates * units; k++) sums[k] *= -1.0f;
   for (k = 0; k < units; k++) g[k] *= 2.0f;
-  raise_e(sums, 4 * units);
+  raise_e(sums, num_gates * units);
   for (k = 0; k < units; k++) {
-    c[k] = c[k] / (1.0f + f[k]) + (1.0f - g[k]) / ((1.0f + g[k]) * (1.0f + i[k]));
+    const float i = num_gates == 3 ? f[k] / (1.0f + f[k]) : 1.0f / (1.0f + sums[k]);
+    c[k] = c[k] / (1.0f + f[k]) + i * (1.0f - g[k]) / (1.0f + g[k]);
     g[k] = -2.0f * c[k];
   }
   raise_e(g, units);
   for (k = 0; k < units; k++) h[k] = (1.0f - g[k]) / ((1.0f + g[k]) * (1.0f + o[k]));
+}
+
+/* The sums of z, r, and of the candidate those of the inputs and of h. */
+static void apply_gru(float* sums, int32_t units, float* h) {
+  float *z = sums, *r = z + units, *g = r + units, *of_h = g + units;
+  int32_t k;
+  for (k = 0; k < 2 * units; k++) z[k] *= -1.0f;
+  raise_e(z, 2 * units);
+  for (k = 0; k < units; k++) g[k] = -2.0f * (g[k] + of_h[k] / (1.0f + r[k]));
+  raise_e(g, units);
+  for (k = 0; k < units; k++) h[k] = (h[k] + z[k] * (1.0f - g[k]) / (1.0f + g[k])) / (1.0f + z[k]);
 }
 
 /* Makes log probabilities of logits. */
@@ -157,16 +172,16 @@ static void read_rows(const int32_t* tokens, int num_rows, float* const* states,
   }
   for (layer = 0; layer < tables.num_layers; layer++) {
     const lm_matrix* matrix = &tables.matrices[layer];
-    const int32_t units = matrix->num_outputs / 4;
+    const int32_t units = matrix->num_outputs / (tables.cell == LM_CIFG ? 3 : 4);
     const size_t bytes = (size_t)units * sizeof(float);
     for (row = 0; row < num_rows; row++) memcpy(inputs[row] + size, states[row] + at, bytes);
     multiply(matrix, (const float (*)[LM_MOST_INPUTS])inputs, num_rows, outputs);
     for (row = 0; row < num_rows; row++) {
-      apply_gates(sums[row], units, states[row] + at, states[row] + at + units);
+      (tables.cell == LM_GRU ? apply_gru : apply_lstm)(sums[row], units, states[row] + at);
       memcpy(inputs[row], states[row] + at, bytes);
     }
     size = units;
-    at += 2 * units;
+    at += (tables.cell == LM_GRU ? 1 : 2) * units;
   }
   if (!log_probabilities) return;
   for (; layer < tables.num_matrices - 1; layer++) {

@@ -201,9 +201,11 @@ enum {
 };
 
 enum { LM_OF_WORDS, LM_OF_SUBWORDS, LM_OF_BYTES };
+enum { LM_LSTM, LM_CIFG, LM_GRU };
 
 typedef struct {
   int32_t kind;     /* of tokens */
+  int32_t cell;     /* of the recurrent layers */
   int32_t first;    /* whether a paragraph begins with a space */
   int32_t eos, unk; /* tokens; -1 for none */
   int32_t number;   /* the word that stands for numbers; -1 for none */

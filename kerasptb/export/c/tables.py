@@ -20,6 +20,8 @@ from kerasptb.models.portable import ExportError, PortableNetwork
 from kerasptb.reading.writer import Writer
 from kerasptb.runs.quantized import quantize_rows
 
+# `lm_tables.cell`
+CELLS_IN_C = ("lstm", "cifg", "gru")
 # `lm_tables.kind`
 _KINDS = ("words", "subwords", "characters")
 _LETTER, _MARK, _DIGIT, _NUMBER, _SPACE, _OPENING, _UNSPACED = (1 << i for i in range(7))
@@ -43,13 +45,13 @@ class Tables:
 def sizes_of(network: PortableNetwork, tables: Tables) -> dict[str, int]:
     """Returns the sizes of a network and its tables that C needs as constants, by their names."""
     layers = network.recurrent
-    inputs = [layer.weights[0].shape[0] + layer.units for layer in layers] + [layers[-1].units]
+    inputs = [layer.weights[0].shape[0] + layer.cell.units for layer in layers] + [layers[-1].cell.units]
     between = [layer.units for layer in network.dense[:-1]]
     return {
         "LM_VOCABULARY_SIZE": network.vocabulary_size,
         "LM_STATE_SIZE": sum(network.state_sizes.values()),
         "LM_MOST_INPUTS": _padded_size(max([*inputs, *between, network.embeddings.shape[1]])),
-        "LM_MOST_OUTPUTS": max([*(4 * layer.units for layer in layers), *between]),
+        "LM_MOST_OUTPUTS": max(matrix["num_outputs"] for matrix in tables.matrices[:-1]),
         "LM_MOST_MATRICES": len(layers) + len(network.dense),
         "LM_NUM_SYMBOLS": tables.fields["num_symbols"],
         "LM_MOST_LETTERS": int(np.diff(tables.fields["pieces_ends"], prepend=0).max()),
@@ -74,6 +76,7 @@ def tables_of(network: PortableNetwork, text_format: TextFormat, lexicon: Lexico
     matrices = list(_matrices(network, embeddings, scales, is_float))
     fields = {
         "kind": _KINDS.index(tokenizer.kind),
+        "cell": CELLS_IN_C.index(network.cell.name),
         "first": int(tokenizer.first == " "),
         "eos": _id(tokenizer.eos_id),
         "unk": _id(tokenizer.unk_id),
@@ -125,16 +128,29 @@ def _stored(matrix, is_float):
 def _matrices(network, embeddings, scales, is_float):
     """Yields the matrices: a row is an output, so that each is a product of two rows."""
     for layer in network.recurrent:
-        kernels = [_stored(weight.numpy(), is_float) for weight in layer.weights[:-1]]
+        *kernels, bias = (weight.numpy() for weight in layer.weights)
+        kernels = [_stored(kernel, is_float) for kernel in kernels]
         of_inputs = None if is_float else np.concatenate([of_kernel for _, of_kernel in kernels])
-        rows = np.concatenate([matrix for matrix, _ in kernels]).T
-        yield _matrix(rows, of_inputs, None, layer.weights[-1])
+        rows, bias = _joined(network.cell, *(matrix for matrix, _ in kernels), bias)
+        yield _matrix(rows, of_inputs, None, bias)
     for layer in network.dense:
         if network.tied and layer is network.dense[-1]:
-            yield _matrix(embeddings, None, scales, layer.bias) | {"num_inputs": layer.kernel.shape[0]}
+            yield _matrix(embeddings, None, scales, layer.bias.numpy()) | {"num_inputs": layer.kernel.shape[0]}
         else:
             matrix, of_inputs = _stored(layer.kernel.numpy(), is_float)
-            yield _matrix(matrix.T, of_inputs, None, layer.bias)
+            yield _matrix(matrix.T, of_inputs, None, layer.bias.numpy())
+
+
+def _joined(cell, kernel, recurrent_kernel, bias):
+    """Returns the rows of the sums of a cell, over x and h together, and their biases."""
+    if cell.name != "gru":
+        return np.concatenate([kernel, recurrent_kernel]).T, bias
+    # The candidate's two sums are apart, since the reset gate multiplies one of them.
+    of_x, of_h = (np.split(matrix, 3, axis=1) for matrix in (kernel, recurrent_kernel))
+    blocks = [[of_x[0], of_x[1], of_x[2], 0 * of_x[2]], [of_h[0], of_h[1], 0 * of_h[2], of_h[2]]]
+    biases_x, biases_h = (np.split(of_product, 3) for of_product in bias)
+    biases = [biases_x[0] + biases_h[0], biases_x[1] + biases_h[1], biases_x[2], biases_h[2]]
+    return np.block(blocks).T, np.concatenate(biases)
 
 
 def _matrix(rows, input_scales, output_scales, bias):
@@ -143,7 +159,7 @@ def _matrix(rows, input_scales, output_scales, bias):
         "weights": _padded(rows),
         "input_scales": input_scales,
         "output_scales": output_scales,
-        "bias": bias.numpy(),
+        "bias": bias,
         "num_inputs": rows.shape[1],
         "num_outputs": rows.shape[0],
     }

@@ -18,12 +18,12 @@ import kerasptb
 from kerasptb.data import Tokenizer
 from kerasptb.data.scripts import UNSPACED
 from kerasptb.data.text_format import USUAL, TextFormat
-from kerasptb.export.c.tables import Tables, sizes_of, tables_of
+from kerasptb.export.c.tables import CELLS_IN_C, Tables, sizes_of, tables_of
 from kerasptb.export.c.taps import LAYOUTS
 from kerasptb.export.destination import atomic_file
 from kerasptb.export.source import opened, resolve, words_of
 from kerasptb.models import LanguageModel
-from kerasptb.models.portable import ExportError, PortableNetwork, check_backend
+from kerasptb.models.portable import ExportError, PortableNetwork, check_backend, check_cell
 from kerasptb.reading.writer import Writer
 from kerasptb.runs import Run
 
@@ -68,6 +68,7 @@ def export_page(run_or_model: Run | str | os.PathLike[str] | LanguageModel, path
     run = opened(run_or_model)
     model, tokenizer = resolve(run)
     network, text_format = PortableNetwork(model), model.text_format or USUAL
+    check_cell(network, "A page", network.cell.name in CELLS_IN_C)
     tables = tables_of(network, text_format, words_of(run), is_float=False)
     _check_sizes(sizes_of(network, tables))
     about = _about(tokenizer, text_format, run.folder.name if isinstance(run, Run) else "")
