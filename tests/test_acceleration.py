@@ -113,7 +113,7 @@ def predict(model):
     return model.predict(X, batch_size=B, verbose=0)
 
 
-QUICK = ("masked", "of cells", "stateful", "nested")
+QUICK = ("masked", "of cells", "stateful", "gru")
 
 
 @pytest.mark.parametrize(
@@ -146,11 +146,11 @@ def recurrent(model):
     ]
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name not in {"gru", "bidirectional"}])
-def test_all_lstm_layers_run_on_kernels(name):
+@pytest.mark.parametrize("name", MODELS)
+def test_all_layers_run_on_kernels(name):
     model = MODELS[name]()
     before = recurrent(model)
-    assert {kind for kind, *_ in before} <= {"LSTM", "RNN"}
+    assert {kind for kind, *_ in before} <= {"LSTM", "GRU", "RNN"}
     assert all((ran, was) == ("keras", None) for _, ran, was in before)
     kerasptb.accelerate(model)
     after = recurrent(model)
@@ -177,6 +177,9 @@ LEFT = {
     "A subclass of keras.layers.LSTM may compute anything.": lambda: Mine(4),
     "Its cell, StackedRNNCells, has no kernels.": lambda: layers.RNN([layers.LSTMCell(3), layers.GRUCell(4)]),
     "Its cell, SimpleRNNCell, has no kernels.": lambda: layers.RNN(layers.SimpleRNNCell(4)),
+    "A GRU with its reset gate before the product runs as a loop of Keras: no kernels.": lambda: layers.GRU(
+        4, reset_after=False
+    ),
     "A subclass of keras.layers.RNN may compute anything.": lambda: layers.SimpleRNN(4),
     "The native backend takes float32. Received: dtype policy float64.": lambda: layers.LSTM(4, dtype="float64"),
 }
