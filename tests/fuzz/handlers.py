@@ -7,6 +7,7 @@ recorded and changed at random; each must succeed, or be refused. What a sanitiz
 """
 
 import collections
+import itertools
 import os
 import random
 import subprocess
@@ -87,11 +88,13 @@ def sound_calls():
             [numbers(batch, units)] * len(cell.states),
             [numbers(*s) for s in shapes],
         )
-        for mask in (None, numbers(batch, units), numbers(len(cell.gates), batch, units)):
+        masks = (None, numbers(batch, units), numbers(len(cell.gates), batch, units))
+        precisions = [precision for precision in cell.precisions if platforms.why_not_native(precision) is None]
+        for mask, precision in itertools.product(masks, precisions):
 
-            def of_cell(x, state, weights, cell=cell, mask=mask):
+            def of_cell(x, state, weights, cell=cell, mask=mask, precision=precision):
                 masks = {} if mask is None else {"recurrent_mask": mask}
-                return recur(cell, x, state, weights, "native", **masks)[0].sum()
+                return recur(cell, x, state, weights, "native", precision, **masks)[0].sum()
 
             jax.grad(of_cell, argnums=(0, 1, 2))(*arrays)
             of_cell(*arrays)
