@@ -80,6 +80,9 @@ MODELS = {
         layers.RNN(layers.LSTMCell(6), return_sequences=True), layers.RNN(layers.LSTMCell(3))
     ),
     "gru": lambda: sequential(layers.GRU(6, return_sequences=True), layers.RNN(layers.GRUCell(3))),
+    "gru, reset before": lambda: sequential(
+        layers.GRU(6, reset_after=False, return_sequences=True), layers.RNN(layers.GRUCell(3, reset_after=False))
+    ),
     "bidirectional": lambda: sequential(
         layers.Bidirectional(layers.GRU(4, return_sequences=True), merge_mode="sum"), layers.LSTM(3)
     ),
@@ -177,9 +180,6 @@ LEFT = {
     "A subclass of keras.layers.LSTM may compute anything.": lambda: Mine(4),
     "Its cell, StackedRNNCells, has no kernels.": lambda: layers.RNN([layers.LSTMCell(3), layers.GRUCell(4)]),
     "Its cell, SimpleRNNCell, has no kernels.": lambda: layers.RNN(layers.SimpleRNNCell(4)),
-    "A GRU with its reset gate before the product runs as a loop of Keras: no kernels.": lambda: layers.GRU(
-        4, reset_after=False
-    ),
     "A subclass of keras.layers.RNN may compute anything.": lambda: layers.SimpleRNN(4),
     "The native backend takes float32. Received: dtype policy float64.": lambda: layers.LSTM(4, dtype="float64"),
 }

@@ -14,7 +14,7 @@ class Cell:
     """A recurrent cell: its constants, and one step of it. Subclasses say what differs.
 
     Attributes:
-        name: as arguments and layers are named; that of its kernels too, `kerasptb_NAME_PASS_PRECISION`.
+        name: as arguments and layers are named; that of its kernels too, unless `kernels` says another.
         title: the same in a sentence, such as "an LSTM".
         gates: a letter for each block of H columns of its weights.
         states: names of the tensors of its state, [B, H] each, as Keras orders them; the first is its output too.
@@ -81,6 +81,11 @@ class Cell:
     def onnx_weights(self, *weights: np.ndarray) -> dict[str, np.ndarray]:
         """Returns W [1, G H, D], R [1, G H, H] and B [1, 2 G H] of `onnx_operator`."""
         raise NotImplementedError
+
+    @property
+    def kernels(self) -> str:
+        """What its kernels are called."""
+        return self.name
 
     @property
     def num_weights(self) -> int:

@@ -30,8 +30,13 @@ class GRU(Cell):
     def __init__(self, reset_after=True):
         self.reset_after = reset_after
         if not reset_after:
-            self.why_no_kernels = "A GRU with its reset gate before the product runs as a loop of Keras: no kernels."
+            self.precisions = ("float32",)
         self.onnx_attributes = {"linear_before_reset": int(reset_after)}
+
+    @property
+    def kernels(self):
+        """See `Cell.kernels`."""
+        return self.name if self.reset_after else "gru_reset_before"
 
     def weight_shapes(self, features, units):
         """See `Cell.weight_shapes`: with the reset gate after the product each of the two products has a bias."""

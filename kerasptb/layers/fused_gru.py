@@ -17,8 +17,8 @@ class FusedGRU(Fused, keras.layers.GRU):
     """GRU layer with a choice of backend: a drop-in replacement for `keras.layers.GRU`.
 
     Weights, their layout and every other argument are those of `keras.layers.GRU`. What is said of `FusedLSTM` holds
-    here too, but there are no CUDA kernels: on a GPU cuDNN or Keras' loop runs, and so does the loop everywhere with
-    `reset_after=False`, since each step then needs two products, one after the other.
+    here too, but there are no CUDA kernels: on a GPU cuDNN or Keras' loop runs. With `reset_after=False` a step has two
+    products, one after the other, and its kernels are in float32 only.
 
     Args:
         units: number of units H.

@@ -7,6 +7,7 @@ recorded and changed at random; each must succeed, or be refused. What a sanitiz
 """
 
 import collections
+import itertools
 import os
 import random
 import subprocess
@@ -40,6 +41,7 @@ def sound_calls():
 
     from kerasptb import ops
     from kerasptb.cells import CELLS
+    from kerasptb.cells.gru import GRU
     from kerasptb.ops import clipped_adamw, clipped_sgd
     from kerasptb.ops import platform as platforms
     from kerasptb.ops.clipped_step import plan_of
@@ -79,18 +81,20 @@ def sound_calls():
             return ops.linear_cross_entropy(h, kernel, bias, targets, backend="native", precision=precision).sum()
 
         jax.grad(of_words, argnums=(0, 1, 2))(numbers(batch * steps, units), numbers(units, words), numbers(words))
-    for cell in (cell for cell in CELLS.values() if cell.name != "lstm" and cell.precisions):
+    for cell in [CELLS["gru"], GRU(reset_after=False), CELLS["cifg"]]:
         shapes = [shape for _, shape in cell.weight_shapes(features, units).values()]
         arrays = (
             numbers(batch, steps, features),
             [numbers(batch, units)] * len(cell.states),
             [numbers(*s) for s in shapes],
         )
-        for mask in (None, numbers(batch, units), numbers(len(cell.gates), batch, units)):
+        masks = (None, numbers(batch, units), numbers(len(cell.gates), batch, units))
+        precisions = [precision for precision in cell.precisions if platforms.why_not_native(precision) is None]
+        for mask, precision in itertools.product(masks, precisions):
 
-            def of_cell(x, state, weights, cell=cell, mask=mask):
+            def of_cell(x, state, weights, cell=cell, mask=mask, precision=precision):
                 masks = {} if mask is None else {"recurrent_mask": mask}
-                return recur(cell, x, state, weights, "native", **masks)[0].sum()
+                return recur(cell, x, state, weights, "native", precision, **masks)[0].sum()
 
             jax.grad(of_cell, argnums=(0, 1, 2))(*arrays)
             of_cell(*arrays)

@@ -26,7 +26,8 @@ class Choices {
 };
 
 void layer_of(Choices choose, int parts) {
-  const Kernels kernels = all_cells()[choose.up_to(2)];
+  const std::vector<Kernels> cells = all_cells(parts);
+  const Kernels& kernels = cells[choose.up_to(cells.size() - 1)];
   const int64_t B = choose.from_one_to(40), T = choose.from_one_to(6), D = choose.from_one_to(70),
                 H = choose.from_one_to(70);
   std::vector<int32_t> kinds(B * T);
@@ -75,7 +76,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       if (bfloat16) layer_of(choose, static_cast<int>(choose.from_one_to(2)));
       break;
     case 2:
-      recurrence(all_cells()[choose.up_to(2)], choose.from_one_to(40), choose.from_one_to(6), choose.from_one_to(70));
+      recurrence(all_cells(0)[choose.up_to(3)], choose.from_one_to(40), choose.from_one_to(6), choose.from_one_to(70));
       break;
     case 3: cross_entropies(bfloat16, choose.from_one_to(70), choose.from_one_to(70), choose.from_one_to(700)); break;
     default: step_of(choose);

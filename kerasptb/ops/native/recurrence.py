@@ -21,8 +21,12 @@ from kerasptb.ops.tensors import differentiable, matmul, matmul_bfloat16
 _BLOCKS = 4
 
 
+# Of the first gates' sums, and then of the others'.
+_OF_TWO_PRODUCTS = ("gru_reset_before",)
+
+
 class Inputs(NamedTuple):
-    """What a cell's kernels take: its name, tensors, and the arrays of `_special`."""
+    """What a cell's kernels take: their name, tensors, and the arrays of `_special`."""
 
     cell: str
     x: Any
@@ -55,7 +59,9 @@ def run(plan, cell, x, state, weights, **masks):
     of_state, of_weights = slice(1, 1 + len(state)), slice(1 + len(state), 4 + len(state))
 
     def inputs(arguments):
-        return Inputs(cell.name, arguments[0], arguments[of_state], arguments[of_weights], arguments[of_weights.stop :])
+        return Inputs(
+            cell.kernels, arguments[0], arguments[of_state], arguments[of_weights], arguments[of_weights.stop :]
+        )
 
     def forward(*arguments):
         outputs = passes.forward(inputs(arguments))
@@ -180,9 +186,18 @@ class _Recurrence:
             h_previous = ops.where(is_reset[..., None], ops.zeros_like(h_previous), h_previous)
         dx, dkernel = self._product_gradients(x, kernel, dz, *special[2:])
         masks = [m for m in special[1:2] if len(m.shape) > 1]
-        _, drecurrent_kernel = self._product_gradients(h_previous, None, dz_recurrent, *masks)
+        drecurrent_kernel = self._recurrent_kernel_gradient(inputs.cell, h_previous, saved[1], dz_recurrent, *masks)
         dh0 = rest.pop() if tells_dh0 else self.product(dz[:, 0], recurrent_kernel, transpose_b=True)
         return dx, dh0, *rest, dkernel, drecurrent_kernel, dbias
+
+    def _recurrent_kernel_gradient(self, cell, h_previous, kept, dz, mask=None):
+        """The gradient of U; a second product has what the cell keeps as its operand, masked as it is."""
+        if cell not in _OF_TWO_PRODUCTS:
+            return self._product_gradients(h_previous, None, dz, mask)[1]
+        dz_first, dz_second = dz[:, :, : -kept.shape[2]], dz[:, :, -kept.shape[2] :]
+        mask = mask[:-1] if mask is not None and len(mask.shape) == 3 else mask
+        of_first = self._product_gradients(h_previous, None, dz_first, mask)[1]
+        return ops.concatenate([of_first, self._product_gradients(kept, None, dz_second)[1]], axis=1)
 
     def _input_product(self, x, kernel, mask=None):
         """Returns x W; with a mask [G, B, D], (m x) W of each gate with its columns of W."""

@@ -34,16 +34,17 @@ struct Kernels {
   void (*forward_bfloat16)(int parts, const kerasptb::LayerForward&);
   void (*backward_bfloat16)(int parts, const kerasptb::LayerBackward&);
 };
-#define KERNELS(cell, Name)                       \
-  {kerasptb::k##Name,                             \
-   KERASPTB_DISPATCH(cell##_forward),             \
-   KERASPTB_DISPATCH(cell##_backward),            \
-   KERASPTB_DISPATCH(cell##_recurrence_forward),  \
-   KERASPTB_DISPATCH(cell##_recurrence_backward), \
-   KERASPTB_DISPATCH_BFLOAT16(cell##_forward),    \
-   KERASPTB_DISPATCH_BFLOAT16(cell##_backward)},
-std::vector<Kernels> all_cells() { return {KERASPTB_FOR_EACH_CELL(KERNELS)}; }
-#undef KERNELS
+#define FLOAT32(cell)                                                                                                  \
+  KERASPTB_DISPATCH(cell##_forward), KERASPTB_DISPATCH(cell##_backward), KERASPTB_DISPATCH(cell##_recurrence_forward), \
+      KERASPTB_DISPATCH(cell##_recurrence_backward)
+#define BFLOAT16(cell) KERASPTB_DISPATCH_BFLOAT16(cell##_forward), KERASPTB_DISPATCH_BFLOAT16(cell##_backward)
+#define IN_FLOAT32(cell, Name) {kerasptb::k##Name, FLOAT32(cell), nullptr, nullptr},
+#define IN_BFLOAT16(cell, Name) {kerasptb::k##Name, FLOAT32(cell), BFLOAT16(cell)},
+// Those that have kernels for `parts`.
+std::vector<Kernels> all_cells(int parts) {
+  if (parts > 0) return {KERASPTB_FOR_EACH_CELL_IN_BFLOAT16(IN_BFLOAT16)};
+  return {KERASPTB_FOR_EACH_CELL(IN_FLOAT32)};
+}
 
 // A layer, for `parts` as recurrence/layer.h has it, 0 for float32, with room for whatever any precision saves.
 struct Layer {

@@ -11,7 +11,7 @@ using namespace kernel_calls;
 
 void all() {
   const bool bfloat16 = kerasptb::cpu_level() >= kerasptb::CpuLevel::kAvx512Bf16;
-  for (const Kernels& cell : all_cells()) {
+  for (const Kernels& cell : all_cells(0)) {
     for (const int64_t B : {1, 6, 70}) layer(cell, 0, B, 3, 20, 37);
     layer(cell, 0, 2, 3, 20, 200);  // too few rows for the threads: they share the units
     layer(cell, 0, 70, 20, 8, 40);  // enough of them that the weights are packed
@@ -19,8 +19,8 @@ void all() {
   }
   // Of a batch that is no multiple of 16 a product in bfloat16 also reads rows of the next step, which may be in the
   // making, and drops what it makes of them: harmless, but not to the sanitizer.
-  for (const Kernels& cell : all_cells())
-    for (const int parts : {1, 2}) {
+  for (const int parts : {1, 2})
+    for (const Kernels& cell : all_cells(parts)) {
       if (!bfloat16) break;
       for (const int64_t B : {16, 96}) layer(cell, parts, B, 3, 20, 70);
       layer(cell, parts, 256, 9, 20, 20);   // more rows than are transposed at once

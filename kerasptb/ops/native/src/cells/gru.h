@@ -18,6 +18,9 @@ namespace KERASPTB_LEVEL {
 
 struct GruCell {
   static constexpr Cell kCell = kGru;
+  static constexpr int kFirst = 0, kCount = 3;  // the gates of its product
+  static constexpr bool kTwoProducts = false;
+  typedef GruCell First;
   static constexpr int kOfInput[] = {0, 1, 2, -1}, kOfRecurrent[] = {0, 1, -1, 2};  // see layout_bfloat16.h
 
   // From the sums of x W + bias[0] and those of h U + bias[1]. `kept` is q.

@@ -5,7 +5,6 @@
 #include <deque>
 #include <string>
 #include <string_view>
-#include <type_traits>
 
 #include "common/cpu.h"
 #include "ffi/handlers.h"
@@ -14,32 +13,25 @@
 namespace kerasptb {
 namespace {
 
-// The kernels of a cell, as types: a handler is made of a function that has one as its argument. kParts as `parts` of
-// recurrence/layer.h, 0 for float32.
-#define KERASPTB_KERNELS(cell, Name)                            \
-  struct Name {                                                 \
-    static constexpr const Cell& kCell = k##Name;               \
-    template <int kParts, class Pass>                           \
-    static void forward(const Pass& a) {                        \
-      if constexpr (kParts > 0)                                 \
-        KERASPTB_DISPATCH_BFLOAT16(cell##_forward)(kParts, a);  \
-      else if constexpr (std::is_same_v<Pass, LayerForward>)    \
-        KERASPTB_DISPATCH(cell##_forward)(a);                   \
-      else                                                      \
-        KERASPTB_DISPATCH(cell##_recurrence_forward)(a);        \
-    }                                                           \
-    template <int kParts, class Pass>                           \
-    static void backward(const Pass& a) {                       \
-      if constexpr (kParts > 0)                                 \
-        KERASPTB_DISPATCH_BFLOAT16(cell##_backward)(kParts, a); \
-      else if constexpr (std::is_same_v<Pass, LayerBackward>)   \
-        KERASPTB_DISPATCH(cell##_backward)(a);                  \
-      else                                                      \
-        KERASPTB_DISPATCH(cell##_recurrence_backward)(a);       \
-    }                                                           \
+// The kernels of a cell, as types: a handler is made of a function that has one as its argument.
+#define KERASPTB_KERNELS(cell, Name)                                                                        \
+  struct Name {                                                                                             \
+    static constexpr const Cell& kCell = k##Name;                                                           \
+    static void forward(const LayerForward& a) { KERASPTB_DISPATCH(cell##_forward)(a); }                    \
+    static void backward(const LayerBackward& a) { KERASPTB_DISPATCH(cell##_backward)(a); }                 \
+    static void forward(const RecurrenceForward& a) { KERASPTB_DISPATCH(cell##_recurrence_forward)(a); }    \
+    static void backward(const RecurrenceBackward& a) { KERASPTB_DISPATCH(cell##_recurrence_backward)(a); } \
+  };
+#define KERASPTB_KERNELS_IN_BFLOAT16(cell, Name)                                                                       \
+  struct Name##InBfloat16 {                                                                                            \
+    static constexpr const Cell& kCell = k##Name;                                                                      \
+    static void forward(int parts, const LayerForward& a) { KERASPTB_DISPATCH_BFLOAT16(cell##_forward)(parts, a); }    \
+    static void backward(int parts, const LayerBackward& a) { KERASPTB_DISPATCH_BFLOAT16(cell##_backward)(parts, a); } \
   };
 KERASPTB_FOR_EACH_CELL(KERASPTB_KERNELS)
+KERASPTB_FOR_EACH_CELL_IN_BFLOAT16(KERASPTB_KERNELS_IN_BFLOAT16)
 #undef KERASPTB_KERNELS
+#undef KERASPTB_KERNELS_IN_BFLOAT16
 
 // The recurrence alone is for GPUs. On the CPU it serves programs that were made for a GPU and placed here, and masks
 // of each gate.
@@ -48,7 +40,7 @@ ffi::Error recurrence_forward(Call& call) {
   RecurrenceForward a{};
   if (ffi::Error error = read(call, Kernels::kCell, kSaves, &a); error.failure()) return error;
   if (a.batch == 0) return ffi::Error::Success();
-  return run([&] { Kernels::template forward<0>(a); });
+  return run([&] { Kernels::forward(a); });
 }
 
 template <class Kernels>
@@ -60,7 +52,7 @@ ffi::Error recurrence_backward(Call& call) {
     std::fill_n(a.dbias, cell.biases * cell.gates * a.units, 0.0f);
     return ffi::Error::Success();
   }
-  return run([&] { Kernels::template backward<0>(a); });
+  return run([&] { Kernels::backward(a); });
 }
 
 ffi::DataType type_of(std::string_view dtype) {
@@ -106,7 +98,12 @@ ffi::Error forward(Call& call) {
     return error;
   if (B == 0) return ffi::Error::Success();
   call.use_huge_pages();
-  return run([&] { Kernels::template forward<kParts>(a); });
+  return run([&] {
+    if constexpr (kParts == 0)
+      Kernels::forward(a);
+    else
+      Kernels::forward(kParts, a);
+  });
 }
 
 template <class Kernels, int kParts>
@@ -143,7 +140,12 @@ ffi::Error backward(Call& call) {
     return ffi::Error::Success();
   }
   call.use_huge_pages();
-  return run([&] { Kernels::template backward<kParts>(a); });
+  return run([&] {
+    if constexpr (kParts == 0)
+      Kernels::backward(a);
+    else
+      Kernels::backward(kParts, a);
+  });
 }
 
 // The names of targets, which the library keeps.
@@ -152,27 +154,33 @@ const char* name_of(const Cell& cell, const char* pass) {
   return names.emplace_back(target_of(cell, pass)).c_str();
 }
 
+void add(std::vector<Handler>* handlers, const Cell& cell, const char* pass, XLA_FFI_Handler* handler) {
+  handlers->push_back({name_of(cell, pass), "Host", handler});
+}
+
 template <class Kernels>
 void add_handlers(std::vector<Handler>* handlers) {
-  const auto add = [&](const char* pass, XLA_FFI_Handler* handler) {
-    handlers->push_back({name_of(Kernels::kCell, pass), "Host", handler});
-  };
-  add("recurrence_forward_float32", on_cpu<recurrence_forward<Kernels, true>>);
-  add("recurrence_inference_float32", on_cpu<recurrence_forward<Kernels, false>>);
-  add("recurrence_backward_float32", on_cpu<recurrence_backward<Kernels>>);
-  add("forward_float32", on_cpu<forward<Kernels, 0, true>>);
-  add("inference_float32", on_cpu<forward<Kernels, 0, false>>);
-  add("backward_float32", on_cpu<backward<Kernels, 0>>);
-#if KERASPTB_BFLOAT16
-  if (cpu_level() < CpuLevel::kAvx512Bf16) return;
-  add("forward_bfloat16", on_cpu<forward<Kernels, 1, true>>);
-  add("inference_bfloat16", on_cpu<forward<Kernels, 1, false>>);
-  add("backward_bfloat16", on_cpu<backward<Kernels, 1>>);
-  add("forward_bfloat16x3", on_cpu<forward<Kernels, 2, true>>);
-  add("inference_bfloat16x3", on_cpu<forward<Kernels, 2, false>>);
-  add("backward_bfloat16x3", on_cpu<backward<Kernels, 2>>);
-#endif
+  constexpr Cell cell = Kernels::kCell;
+  add(handlers, cell, "recurrence_forward_float32", on_cpu<recurrence_forward<Kernels, true>>);
+  add(handlers, cell, "recurrence_inference_float32", on_cpu<recurrence_forward<Kernels, false>>);
+  add(handlers, cell, "recurrence_backward_float32", on_cpu<recurrence_backward<Kernels>>);
+  add(handlers, cell, "forward_float32", on_cpu<forward<Kernels, 0, true>>);
+  add(handlers, cell, "inference_float32", on_cpu<forward<Kernels, 0, false>>);
+  add(handlers, cell, "backward_float32", on_cpu<backward<Kernels, 0>>);
 }
+
+#if KERASPTB_BFLOAT16
+template <class Kernels>
+void add_bfloat16_handlers(std::vector<Handler>* handlers) {
+  constexpr Cell cell = Kernels::kCell;
+  add(handlers, cell, "forward_bfloat16", on_cpu<forward<Kernels, 1, true>>);
+  add(handlers, cell, "inference_bfloat16", on_cpu<forward<Kernels, 1, false>>);
+  add(handlers, cell, "backward_bfloat16", on_cpu<backward<Kernels, 1>>);
+  add(handlers, cell, "forward_bfloat16x3", on_cpu<forward<Kernels, 2, true>>);
+  add(handlers, cell, "inference_bfloat16x3", on_cpu<forward<Kernels, 2, false>>);
+  add(handlers, cell, "backward_bfloat16x3", on_cpu<backward<Kernels, 2>>);
+}
+#endif
 
 }  // namespace
 
@@ -181,6 +189,13 @@ std::vector<Handler> cell_handlers() {
 #define KERASPTB_ADD(cell, Name) add_handlers<Name>(&handlers);
   KERASPTB_FOR_EACH_CELL(KERASPTB_ADD)
 #undef KERASPTB_ADD
+#if KERASPTB_BFLOAT16
+#define KERASPTB_ADD(cell, Name) add_bfloat16_handlers<Name##InBfloat16>(&handlers);
+  if (cpu_level() >= CpuLevel::kAvx512Bf16) {
+    KERASPTB_FOR_EACH_CELL_IN_BFLOAT16(KERASPTB_ADD)
+  }
+#undef KERASPTB_ADD
+#endif
   return handlers;
 }
 

@@ -9,6 +9,8 @@
 // product of a row of dz and a row of U in place (dot_tile).
 #pragma once
 
+#include <type_traits>
+
 #include "common/product_float32.h"
 #include "recurrence/layout_float32.h"
 
@@ -48,6 +50,20 @@ struct BackwardStep {
     const int64_t column = order.at(gate, unit);
     return order.steps_first ? Panels{rows, order.columns, of}.at(column / kPanel, first_row + b) + column % kPanel
                              : of + b * order.gates_row + column;
+  }
+
+  // Stores the gradient of a gate's sums, the same of x W and of h U, and adds it to dbias.
+  template <bool kTail>
+  KERASPTB_INLINE_METHOD void put_gradient(int64_t b, int64_t gate, int64_t u, Float d, float* dbias) const {
+    const int64_t lanes = units - u;
+    const auto put = [&](float* p, Float x) { kTail ? store(p, x, lanes) : store(p, x); };
+    if (order.steps_first)
+      store(gate_at(dz, b, gate, u), d);  // whole vectors in panels: past the last unit dz is zero
+    else
+      put(gate_at(dz, b, gate, u), d);
+    put(dz_local + b * local_stride + gate * units + u, d);
+    float* total = dbias + gate * units + u;
+    put(total, (kTail ? load(total, lanes) : load(total)) + d);
   }
 };
 
@@ -110,16 +126,65 @@ KERASPTB_NOINLINE void gate_gradients(const BackwardStep<C::kCell.gates>& s, Ran
   }
 }
 
+// Of a cell of two products: dz of the second, and of the gates of the first that need no gradient of its operand.
+template <class C, bool kTail>
+KERASPTB_INLINE void second_gradients(const BackwardStep<C::kCell.gates>& s, int64_t b, int64_t u, float* dbias) {
+  constexpr int kLast = C::kCell.gates - 1;
+  const int64_t lanes = s.units - u;
+  const auto get = [&](const float* p) { return kTail ? load(p, lanes) : load(p); };
+  const auto put = [&](float* p, Float x) { kTail ? store(p, x, lanes) : store(p, x); };
+  const float* gates_row = s.gates + b * s.order.gates_row;
+  float* carried = s.carried + b * s.h_stride + u;
+  const bool reset = s.kinds.reset(b), skipped = s.kinds.skipped(b);
+  const Float z = get(gates_row + s.order.at(0, u)), g = get(gates_row + s.order.at(kLast, u));
+  const Float h_previous = reset ? Float{} : get(s.previous + b * s.previous_stride + u);
+  const Float dh = get(s.dh_seq + b * s.seq_stride + u) + get(s.dh + b * s.h_stride + u) + get(carried);
+  Float d_z = Float{}, d_g = Float{};
+  if (skipped)
+    put(s.dh_skipped + b * s.h_stride + u, dh);
+  else
+    C::Second::backward(z, g, h_previous, dh, d_z, d_g);
+  put(carried, reset || skipped ? Float{} : dh * z);
+  s.template put_gradient<kTail>(b, 0, u, d_z, dbias);
+  s.template put_gradient<kTail>(b, kLast, u, d_g, dbias);
+}
+
+// And then, dh being the gradient of the second product's operand, dz of the gate that makes it.
+template <class C, bool kTail>
+KERASPTB_INLINE void first_gradients(const BackwardStep<C::kCell.gates>& s, int64_t b, int64_t u, float* dbias) {
+  const int64_t lanes = s.units - u;
+  const auto get = [&](const float* p) { return kTail ? load(p, lanes) : load(p); };
+  const auto put = [&](float* p, Float x) { kTail ? store(p, x, lanes) : store(p, x); };
+  const auto masked = [&](Float x) { return s.kinds.masked(x, b, u, smaller(lanes, kLanes), C::kCell.gates - 1); };
+  float* carried = s.carried + b * s.h_stride + u;
+  const Float r = get(s.gates + b * s.order.gates_row + s.order.at(1, u)), dq = get(s.dh + b * s.h_stride + u);
+  const bool reset = s.kinds.reset(b);
+  const Float operand = reset ? Float{} : masked(get(s.previous + b * s.previous_stride + u));
+  if (!reset) put(carried, get(carried) + masked(dq * r));
+  s.template put_gradient<kTail>(b, 1, u, C::First::backward(r, operand, dq), dbias);
+}
+
+// Calls function(row, unit, whether fewer than kLanes units are left) for each vector of a part.
+template <class Function>
+KERASPTB_INLINE void for_each_vector(Range rows, Range units, const Function& function) {
+  for (int64_t b = rows.begin; b < rows.end; ++b) {
+    int64_t u = units.begin;
+    for (; u + kLanes <= units.end; u += kLanes) function(b, u, std::false_type());
+    if (u < units.end) function(b, u, std::true_type());
+  }
+}
+
 // dh[t-1] in the place of the gradient of the operand of U. Those of the gates, if each has its own, lie one after the
 // other, mask_stride apart.
 template <int kGates>
-KERASPTB_NOINLINE void state_gradients(const BackwardStep<kGates>& s, Range rows, Range units, int64_t mask_stride) {
+KERASPTB_NOINLINE void state_gradients(const BackwardStep<kGates>& s, Range rows, Range units, int64_t masks,
+                                       int64_t mask_stride) {
   for (int64_t b = rows.begin; b < rows.end; ++b)
     for (int64_t u = units.begin; u < units.end; u += kLanes) {
       const int64_t lanes = lanes_before(u, units.end);
       float* dh = s.dh + b * s.h_stride + u;
       Float by_operands = Float{};
-      for (int64_t g = 0; g < s.kinds.special.masks(kGates); ++g)
+      for (int64_t g = 0; g < masks; ++g)
         by_operands += s.kinds.masked(load(dh + g * mask_stride, lanes), b, u, lanes, g);
       store(dh, s.kinds.gradient(by_operands, load(s.dh_skipped + b * s.h_stride + u, lanes), b), lanes);
     }
@@ -260,7 +325,7 @@ KERASPTB_NOINLINE void recurrence_backward(const RecurrenceBackward& a, Workers&
   const ThreadGrid grid = choose_thread_grid(workers.count(), B, H, kGates, kLanes, tile_rows(kGates));
   const int threads = grid.row_parts * grid.unit_parts;
 
-  const int64_t masks = a.special.masks(kGates), mask_stride = B * h_stride;
+  const int64_t masks = a.special.masks(C::First::kCount), mask_stride = B * h_stride;
   float* dh = workers.scratch<float>(masks * mask_stride);
   float* carried = workers.scratch<float>(B * h_stride);
   float* local[2] = {workers.scratch<float>(B * local_stride), workers.scratch<float>(B * local_stride)};
@@ -319,7 +384,28 @@ KERASPTB_NOINLINE void recurrence_backward(const RecurrenceBackward& a, Workers&
       step.h_stride = h_stride;
       step.kinds = {a.special, T, H, t};
       step.dh_skipped = dh_skipped;
-      gate_gradients<C>(step, part.rows, part.units, recent_dbias);
+      ProductStep product;
+      product.dz = local[t & 1];
+      product.dz_stride = local_stride;
+      product.kernel = a.recurrent_kernel;
+      product.packed = packed;
+      product.units = H;
+      product.size = columns;
+      product.dh_stride = h_stride;
+      if constexpr (C::kTwoProducts) {
+        for_each_vector(part.rows, part.units, [&](int64_t b, int64_t u, auto tail) {
+          second_gradients<C, decltype(tail)::value>(step, b, u, recent_dbias);
+        });
+        if (grid.unit_parts > 1) step_barriers[part.row_part].wait();
+        product.dh = dh;
+        product.columns = {C::Second::kFirst * H, columns};
+        recurrent_gradient(product, part.rows, part.panels);
+        for_each_vector(part.rows, part.units, [&](int64_t b, int64_t u, auto tail) {
+          first_gradients<C, decltype(tail)::value>(step, b, u, recent_dbias);
+        });
+      } else {
+        gate_gradients<C>(step, part.rows, part.units, recent_dbias);
+      }
       num_recent += part.rows.size();
       if (t == 0 || num_recent >= kSumRows) {
         for (int g = 0; g < kBiasRows; ++g) {
@@ -330,20 +416,12 @@ KERASPTB_NOINLINE void recurrence_backward(const RecurrenceBackward& a, Workers&
       }
       if (t == 0 && a.dh0 == nullptr) break;
       if (grid.unit_parts > 1) step_barriers[part.row_part].wait();
-      ProductStep product;
-      product.dz = local[t & 1];
-      product.dz_stride = local_stride;
-      product.kernel = a.recurrent_kernel;
-      product.packed = packed;
-      product.units = H;
-      product.size = columns;
-      product.dh_stride = h_stride;
       for (int64_t i = 0; i < masks; ++i) {
         product.dh = dh + i * mask_stride;
-        product.columns = split(columns, masks, i);
+        product.columns = split(C::First::kCount * H, masks, i);
         recurrent_gradient(product, part.rows, part.panels);
       }
-      if (dh_skipped != nullptr) state_gradients(step, part.rows, part.units, mask_stride);
+      if (dh_skipped != nullptr) state_gradients(step, part.rows, part.units, masks, mask_stride);
     }
     if (C::kCell.has_c)
       copy_rows(a.dc0, H, carried, h_stride, part.rows, part.units);

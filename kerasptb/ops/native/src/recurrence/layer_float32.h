@@ -147,7 +147,8 @@ KERASPTB_NOINLINE void layer_backward(const LayerBackward& a) {
           threads);
     });
     // out [m, GH] = A^T dz from the rows k of dz, of which A's are at a_row(row)
-    const auto multiply_by = [&](const Panels& dz, int64_t m, const auto& a_row, Range k, bool first, float* out) {
+    const auto multiply_by = [&](const Panels& dz, int64_t m, const auto& a_row, Range k, bool first, float* out,
+                                 const auto& gates) {
       const auto pack = [&](Range some, float* to) { pack_tiles_of_columns(a_row, m, some, k, to); };
       multiply<TileForm::kColumns>(
           m, pack, dz, k.begin, k.size(), first, [&](int64_t i) { return out + i * kGates * H; }, gates, my_tiles,
@@ -158,16 +159,24 @@ KERASPTB_NOINLINE void layer_backward(const LayerBackward& a) {
       if (operands != nullptr) return static_cast<const float*>(operands) + row * H;
       return row < B ? a.h0 + row * H : a.h_seq + in_batch(row - B) * H;
     };
+    const auto q_row = [&](int64_t row) { return a.cells + row * H; };  // the operand of a second product
     // dU = h[t-1]^T dz, dW = x^T dz
     for_each_block(rows, [&](Range k, bool first) {
-      if (!distinct.any_repeats()) multiply_by(dz, D, x_row, k, first, a.d_kernel);
-      multiply_by(dz_recurrent, H, h_row, k, first, a.d_recurrent_kernel);
+      if (!distinct.any_repeats()) multiply_by(dz, D, x_row, k, first, a.d_kernel, gates);
+      if constexpr (C::kTwoProducts) {
+        const SomeGates<kGates> of_first{gates, 0, C::First::kCount}, of_second{gates, C::First::kCount, kGates};
+        multiply_by(dz, H, h_row, k, first, a.d_recurrent_kernel, of_first);
+        multiply_by(dz, H, q_row, k, first, a.d_recurrent_kernel, of_second);
+      } else {
+        multiply_by(dz_recurrent, H, h_row, k, first, a.d_recurrent_kernel, gates);
+      }
     });
     if (!distinct.any_repeats()) return;
     all.wait();
     add_up_equal_rows(dz, split(dz.count(), threads, thread), distinct);
     all.wait();
-    for_each_block(distinct.count(), [&](Range k, bool first) { multiply_by(dz, D, x_row, k, first, a.d_kernel); });
+    for_each_block(distinct.count(),
+                   [&](Range k, bool first) { multiply_by(dz, D, x_row, k, first, a.d_kernel, gates); });
   });
 }
 

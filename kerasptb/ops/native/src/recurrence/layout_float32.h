@@ -13,7 +13,7 @@ namespace KERASPTB_LEVEL {
 // Rows of the batch in a register tile that is `vectors` wide, at most: sums, an element of each row in all lanes, and
 // a vector of U. A tile of the forward product is R rows by N vectors of units, with all their gates, so that these can
 // be computed from the sums; a tile of the backward product is R rows by N <= 4 vectors of units, or by N units.
-constexpr int tile_rows(int vectors) { return (kRegisters - 1) / (vectors + 1); }
+constexpr int tile_rows(int vectors) { return (kRegisters - 1) / ((vectors < 3 ? 3 : vectors) + 1); }
 
 // A row stride of at least `size` floats: an odd number of cache lines, so that rows are spread over all sets of the L1
 // cache.
@@ -44,7 +44,6 @@ struct PackedColumns {
   // As of PlainColumns. A panel is two vectors: with an odd number of gates its gates are the same again after as many.
   KERASPTB_INLINE_METHOD int64_t apart() const { return !together() ? 1 : kGates % 2 == 0 ? kGates / 2 : kGates; }
 
- private:
   KERASPTB_INLINE_METHOD int64_t gate_of(int64_t vector) const {
     if (together()) return vector % kGates;
     int64_t gate = 0;
@@ -54,6 +53,20 @@ struct PackedColumns {
   KERASPTB_INLINE_METHOD int64_t unit_of(int64_t vector) const {
     return together() ? vector / kGates * kLanes : vector * kLanes - gate_of(vector) * rounded;
   }
+};
+
+// The same order of some of the gates, from `begin` to `end`: the others' vectors have no columns.
+template <int kGates>
+struct SomeGates {
+  PackedColumns<kGates> all;
+  int64_t begin, end;
+
+  KERASPTB_INLINE_METHOD int64_t of_vector(int64_t vector) const { return all.of_vector(vector); }
+  KERASPTB_INLINE_METHOD int64_t lanes(int64_t vector) const {
+    const int64_t gate = all.gate_of(vector);
+    return begin <= gate && gate < end ? all.lanes(vector) : 0;
+  }
+  KERASPTB_INLINE_METHOD int64_t apart() const { return all.apart(); }
 };
 
 // The order of `xz`, `gates` and `c_seq` (recurrence.h); strides in floats.

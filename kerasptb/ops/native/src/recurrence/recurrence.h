@@ -22,6 +22,7 @@
 //   kerasptb_gru_recurrence_inference_float32(the same arguments) -> (h_seq, h_T)
 //   kerasptb_gru_recurrence_backward_float32(recurrent_kernel, gates, q_seq, h0, h_seq, dh_seq, dh_T)
 //       -> (dz [B, T, 3H], dbias, dh0 [B, H], dz of h U [B, T, 3H])
+// That with the reset gate before the product, gru_reset_before, has bias [3H], and its dz is that of both sums.
 // On the CPU two more arguments may follow in each, the arrays of `SpecialSteps`: kinds int32 [B, T], and
 // recurrent_mask float32 [B, H], or one for each gate, such as [4, B, H]; an array of no element stands for none. The
 // gradient of a cell with c has one more result then, dh0 [B, H], since dz does not tell it.
