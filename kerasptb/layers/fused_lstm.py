@@ -25,9 +25,8 @@ class FusedLSTM(Fused, keras.layers.LSTM):
     For second derivatives and forward-mode gradients use `backend="keras"`.
 
     `set_weights(other.get_weights())`, on a layer or on a whole model, copies weights from or to a `keras.layers.LSTM`.
-    A weights file (`.weights.h5`) cannot do so, because Keras names layers in it by their class. To replace the LSTMs
-    of a built model use `keras.models.clone_model`, with a `clone_function` that returns
-    `FusedLSTM.from_config(layer.get_config())` for them.
+    A weights file (`.weights.h5`) cannot do so, because Keras names layers in it by their class. The LSTMs of a model
+    that is built are replaced by `kerasptb.accelerate`, files and all.
 
     If the saved backend or precision is not available where the layer is loaded, the layer uses another and warns.
 
