@@ -14,7 +14,7 @@ import contextlib
 import contextvars
 import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import keras
@@ -171,7 +171,7 @@ def factors_for(loss: keras.losses.Loss, logits: Tensor) -> LogitFactors | None:
 
 
 @contextlib.contextmanager
-def unread(is_unread=True):
+def unread(is_unread: bool = True) -> Iterator[None]:
     """Says that nobody reads the logits of the body but by their factors, if that is so: none are computed then."""
     token = _UNREAD.set(is_unread)
     try:
@@ -180,7 +180,7 @@ def unread(is_unread=True):
         _UNREAD.reset(token)
 
 
-def logits_or_none_read(compute, shape, dtype):
+def logits_or_none_read(compute: Callable[[], Tensor], shape: Sequence[int], dtype: str) -> Tensor:
     """Returns the logits that `compute` returns; where they are unread, NaN that take no memory."""
     return ops.broadcast_to(ops.cast(float("nan"), dtype), shape) if _UNREAD.get() else compute()
 

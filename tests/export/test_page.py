@@ -54,8 +54,8 @@ def test_what_is_in_it(page, subword_model, subwords):
     assert found["runtime"] == (wasm.FOLDER / "runtime.wasm").read_bytes()
     image = np.frombuffer(found["model"], "<i4")
     pointers, struct = image[1 : 1 + image[0]] // 4, image[1 + image[0] :]
-    assert struct[:2].tolist() == [1, 1]  # subwords, a paragraph begins with a space
-    assert struct[5] == len(subwords)
+    assert struct[:3].tolist() == [1, 0, 1]  # subwords, an LSTM, a paragraph begins with a space
+    assert struct[6] == len(subwords)
     # The embeddings, which the first pointer leads to, in rows of 32.
     begin = 4 * (1 + image[0]) + struct[pointers[0]]
     rows = np.frombuffer(found["model"], "int8", 32 * len(subwords), begin).reshape(-1, 32)

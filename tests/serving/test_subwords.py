@@ -188,6 +188,7 @@ def test_a_saved_model_is_served_as_its_run(subworded, tmp_path):
     module = tf.Module()
     subworded.tokenizer.save(tmp_path / Subwords.FILE)
     module.weights = [weight.value for weight in subworded.network.weights]
+    module.cell = tf.Variable("lstm")
     module.tokenizer = tf.saved_model.Asset(str(tmp_path / Subwords.FILE))
     tf.saved_model.save(module, str(tmp_path / "model"))
     loaded = load_saved_model(tmp_path / "model")
