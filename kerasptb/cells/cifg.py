@@ -10,7 +10,6 @@ Learning for Mobile Keyboard Prediction, 2018.
 
 import numpy as np
 
-from kerasptb.cells.cell import as_onnx, reorder_gates
 from kerasptb.cells.lstm import LSTM
 
 
@@ -32,9 +31,5 @@ class CIFG(LSTM):
 
     def onnx_weights(self, kernel, recurrent_kernel, bias):
         """Returns the weights of ONNX's LSTM: i = 1 - sigmoid(z) is sigmoid(-z)."""
-        weights = []
-        for part in (kernel, recurrent_kernel, bias):
-            coupled = np.concatenate([-np.split(part, 3, axis=-1)[0], part], axis=-1)
-            weights.append(reorder_gates(coupled, "ifco", "iofc"))
-        kernel, recurrent_kernel, bias = weights
-        return as_onnx(kernel, recurrent_kernel, np.stack([bias, np.zeros_like(bias)]))
+        parts = (kernel, recurrent_kernel, bias)
+        return super().onnx_weights(*(np.concatenate([-np.split(x, 3, axis=-1)[0], x], axis=-1) for x in parts))

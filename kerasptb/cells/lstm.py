@@ -63,7 +63,7 @@ class LSTM(Cell):
     def onnx_weights(self, kernel, recurrent_kernel, bias):
         """See `Cell.onnx_weights`."""
         kernel, recurrent_kernel, bias = (
-            reorder_gates(weights, self.gates, _ONNX_GATES) for weights in (kernel, recurrent_kernel, bias)
+            reorder_gates(weights, LSTM.gates, _ONNX_GATES) for weights in (kernel, recurrent_kernel, bias)
         )
         # ONNX has a bias for each of the two products; Keras has one bias, their sum.
         return as_onnx(kernel, recurrent_kernel, np.stack([bias, np.zeros_like(bias)]))
