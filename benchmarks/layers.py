@@ -138,13 +138,12 @@ def summarize(rows):
     lines = []
     peers = [column for column in rows[0] if column.startswith("of ")]
     for kind, peer in itertools.product(KINDS, peers):
-        of_kind = sorted((row[peer], row) for row in rows if row["kind"] == kind)
-        worst = of_kind[0][1]
-        below = sum(ratio < 1 for ratio, _ in of_kind)
+        of_kind = sorted((row for row in rows if row["kind"] == kind), key=lambda row: row[peer])
+        ratios, worst = [row[peer] for row in of_kind], of_kind[0]
         lines.append(
-            f"{kind:8} {peer:12} geometric mean {statistics.geometric_mean(ratio for ratio, _ in of_kind):.2f}, "
-            f"least {of_kind[0][0]:.2f} ({worst['layer']} of {worst['units']}, {worst['steps']} steps, batches of "
-            f"{worst['batch']}), {below} of {len(of_kind)} below 1"
+            f"{kind:8} {peer:12} geometric mean {statistics.geometric_mean(ratios):.2f}, "
+            f"least {ratios[0]:.2f} ({worst['layer']} of {worst['units']}, {worst['steps']} steps, batches of "
+            f"{worst['batch']}), {sum(ratio < 1 for ratio in ratios)} of {len(ratios)} below 1"
         )
     return lines
 

@@ -4,6 +4,7 @@ What runs a cell over a sequence is `kerasptb.ops.recurrence`, as a layer `keras
 line in `CELLS`. Shapes: B batch, D features in, H units, G gates.
 """
 
+from kerasptb.cells.capped_lstm import CappedLSTM
 from kerasptb.cells.cell import Cell
 from kerasptb.cells.cifg import CIFG
 from kerasptb.cells.gru import GRU
@@ -11,6 +12,8 @@ from kerasptb.cells.layer_norm_lstm import LayerNormLSTM
 from kerasptb.cells.lstm import LSTM
 from kerasptb.cells.mogrifier import Mogrifier
 
-CELLS: dict[str, Cell] = {cell.name: cell for cell in (LSTM(), GRU(), CIFG(), LayerNormLSTM(), Mogrifier())}
+CELLS: dict[str, Cell] = {
+    cell.name: cell for cell in (LSTM(), GRU(), CIFG(), CappedLSTM(), LayerNormLSTM(), Mogrifier())
+}
 
 __all__ = ["CELLS", "Cell"]

@@ -129,7 +129,7 @@ class NumPy:
     """The functions of `keras.ops` that a step needs, in NumPy."""
 
     matmul, tanh, split, concatenate = multiply_rows, np.tanh, np.split, np.concatenate
-    mean, square, sqrt = np.mean, np.square, np.sqrt
+    mean, square, sqrt, minimum = np.mean, np.square, np.sqrt, np.minimum
 
     @staticmethod
     def sigmoid(x: np.ndarray) -> np.ndarray:

@@ -43,7 +43,7 @@ _GRU_RESET_BEFORE = GRU(reset_after=False)
 
 @keras.saving.register_keras_serializable(package="kerasptb")
 class RecurrentCell(keras.layers.LSTMCell):
-    """A cell of `kerasptb.cells` for `keras.layers.RNN`: "cifg", "layer_norm_lstm" or "mogrifier".
+    """A cell of `kerasptb.cells` that Keras lacks, for `keras.layers.RNN`: "cifg", "capped_lstm" and so on.
 
     Args:
         cell: its name.

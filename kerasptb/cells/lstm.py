@@ -35,7 +35,7 @@ class LSTM(Cell):
     keras_loop: Any = staticmethod(lstm_loop)
     precisions: tuple[str, ...] = ("float32", "bfloat16x3", "bfloat16")
     on_gpu = True
-    onnx_operator = "LSTM"
+    onnx_operator: str | None = "LSTM"
 
     def step(self, x, state, weights, input_mask=None, recurrent_mask=None, ops=ops):
         """See `Cell.step`."""

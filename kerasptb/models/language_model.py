@@ -84,9 +84,9 @@ class LanguageModel(Trainer):
         projection: whether a dense layer takes the last output to the embedding's size D before the logits, and
             `output_dropout` is applied before and after it, as in Melis et al., 2017, "On the State of the Art of
             Evaluation in Neural Language Models". The LSTM may then be wide where V is large.
-        cell: what the recurrent layers are: "lstm", "gru", "cifg" (an LSTM whose input gate is 1 - f),
-            "layer_norm_lstm" or "mogrifier", see `kerasptb.cells`. Those without kernels run in Keras' loop
-            (`kerasptb.explain`).
+        cell: what the recurrent layers are: "lstm", "gru", "cifg" (an LSTM whose input gate is 1 - f), "capped_lstm"
+            (at most 1 - f), "layer_norm_lstm" or "mogrifier", see `kerasptb.cells`. Those without kernels run in Keras'
+            loop (`kerasptb.explain`).
         tokenizer: the `Tokenizer` whose ids it reads, of V tokens, for what asks the model for words; or a `TextFormat`
             with one, such as that of a corpus, which says how lines are read too. `None` for none.
 

@@ -7,5 +7,5 @@ Tensor: TypeAlias = Any
 
 Backend: TypeAlias = Literal["auto", "reference", "keras", "native"]
 Tokens: TypeAlias = Literal["words", "subwords", "characters"]
-CellName: TypeAlias = Literal["lstm", "gru", "cifg", "layer_norm_lstm", "mogrifier"]
+CellName: TypeAlias = Literal["lstm", "gru", "cifg", "capped_lstm", "layer_norm_lstm", "mogrifier"]
 Precision: TypeAlias = Literal["float32", "bfloat16x3", "bfloat16"]

@@ -48,6 +48,10 @@ def by_formula(name, x, state, weights):
         f, g, o = np.split(x @ kernel + state[0] @ recurrent_kernel + bias, 3, axis=1)
         c = sigmoid(f) * state[1] + (1 - sigmoid(f)) * np.tanh(g)
         return sigmoid(o) * np.tanh(c), c
+    if name == "capped_lstm":
+        i, f, g, o = np.split(x @ kernel + state[0] @ recurrent_kernel + bias, 4, axis=1)
+        c = sigmoid(f) * state[1] + np.minimum(sigmoid(i), 1 - sigmoid(f)) * np.tanh(g)
+        return sigmoid(o) * np.tanh(c), c
     if name == "layer_norm_lstm":
         kernel_gain, recurrent_gain, state_gain, state_bias = more
         z = normalized(x @ kernel) * kernel_gain + normalized(state[0] @ recurrent_kernel) * recurrent_gain + bias

@@ -81,7 +81,7 @@ def sound_calls():
             return ops.linear_cross_entropy(h, kernel, bias, targets, backend="native", precision=precision).sum()
 
         jax.grad(of_words, argnums=(0, 1, 2))(numbers(batch * steps, units), numbers(units, words), numbers(words))
-    for cell in [CELLS["gru"], GRU(reset_after=False), CELLS["cifg"]]:
+    for cell in [CELLS["gru"], GRU(reset_after=False), CELLS["cifg"], CELLS["capped_lstm"]]:
         shapes = [shape for _, shape in cell.weight_shapes(features, units).values()]
         arrays = (
             numbers(batch, steps, features),

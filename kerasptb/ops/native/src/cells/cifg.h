@@ -18,7 +18,6 @@ namespace KERASPTB_LEVEL {
 struct CifgCell {
   static constexpr Cell kCell = kCifg;
   static constexpr int kFirst = 0, kCount = 3;  // the gates of its product
-  static constexpr bool kTwoProducts = false;
   typedef CifgCell First;
   static constexpr int kOfInput[] = {0, 1, 2, -1}, kOfRecurrent[] = {0, 1, 2, -1};  // see layout_bfloat16.h
 

@@ -19,7 +19,6 @@ namespace KERASPTB_LEVEL {
 struct GruCell {
   static constexpr Cell kCell = kGru;
   static constexpr int kFirst = 0, kCount = 3;  // the gates of its product
-  static constexpr bool kTwoProducts = false;
   typedef GruCell First;
   static constexpr int kOfInput[] = {0, 1, 2, -1}, kOfRecurrent[] = {0, 1, -1, 2};  // see layout_bfloat16.h
 

@@ -1,4 +1,4 @@
 #include "cells/gru.h"
-#include "recurrence/layer_float32.h"
+#include "recurrence/cell_float32.h"
 
 KERASPTB_DEFINE_CELL(gru, GruCell)

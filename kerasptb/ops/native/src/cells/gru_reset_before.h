@@ -17,7 +17,6 @@ namespace KERASPTB_LEVEL {
 
 struct GruResetBeforeCell {
   static constexpr Cell kCell = kGruResetBefore;
-  static constexpr bool kTwoProducts = true;
 
   // z and r; `kept` is q. `operand` is h[t-1] with the mask of g.
   struct First {

@@ -19,7 +19,6 @@ namespace KERASPTB_LEVEL {
 struct LstmCell {
   static constexpr Cell kCell = kLstm;
   static constexpr int kFirst = 0, kCount = 4;  // the gates of its product
-  static constexpr bool kTwoProducts = false;
   typedef LstmCell First;
   static constexpr int kOfInput[] = {0, 1, 2, 3}, kOfRecurrent[] = {0, 1, 2, 3};  // see layout_bfloat16.h
 

@@ -31,12 +31,18 @@ KERASPTB_INLINE void for_each_block(int64_t size, const Function& function) {
   for (int64_t k = 0; k < size; k += depth) function(Range{k, smaller(k + depth, size)}, k == 0);
 }
 
+// Up to kLanes neighbouring columns: where they begin, and how many they are.
+struct Columns {
+  int64_t begin, lanes;
+};
+
 // The columns of a dense matrix, a vector at a time, in the order in which they lie in memory. PackedColumns of
 // recurrence/layout_float32.h is another such order.
 struct PlainColumns {
   int64_t size;
-  KERASPTB_INLINE_METHOD int64_t of_vector(int64_t vector) const { return vector * kLanes; }
-  KERASPTB_INLINE_METHOD int64_t lanes(int64_t vector) const { return lanes_before(vector * kLanes, size); }
+  KERASPTB_INLINE_METHOD Columns of_vector(int64_t vector) const {
+    return {vector * kLanes, lanes_before(vector * kLanes, size)};
+  }
   // How many panels apart those are whose columns are neighbours.
   KERASPTB_INLINE_METHOD int64_t apart() const { return 1; }
 };
@@ -66,9 +72,9 @@ struct Panels {
     for (int64_t i = mine.begin; i < mine.end; ++i)
       for_each_panel(order, {0, count()}, [&](int64_t panel) {
         for (int64_t j = 0; j < 2; ++j) {
-          const float* p = from + i * stride + order.of_vector(2 * panel + j);
-          const int64_t lanes = order.lanes(2 * panel + j);
-          store(at(panel, i) + j * kLanes, lanes == kLanes ? load(p) : load(p, lanes));
+          const Columns columns = order.of_vector(2 * panel + j);
+          const float* p = from + i * stride + columns.begin;
+          store(at(panel, i) + j * kLanes, columns.lanes == kLanes ? load(p) : load(p, columns.lanes));
         }
       });
   }
@@ -81,10 +87,9 @@ struct Panels {
     const Range mine = split(count(), threads, thread);
     for (int64_t panel = mine.begin; panel < mine.end; ++panel)
       for (int64_t vector = k.begin / kLanes; vector < k.end / kLanes; ++vector) {
-        const int64_t lanes = order.lanes(vector);
+        const auto [begin, lanes] = order.of_vector(vector);
         float* to = at(panel, vector * kLanes - k.begin);
-        pack_transposed<kPanel>(from + panel * kPanel * stride + order.of_vector(vector), stride,
-                                columns - panel * kPanel, lanes, to);
+        pack_transposed<kPanel>(from + panel * kPanel * stride + begin, stride, columns - panel * kPanel, lanes, to);
         if (lanes < kLanes) memset(to + lanes * kPanel, 0, (kLanes - lanes) * kPanel * sizeof(float));
       }
   }
@@ -144,11 +149,12 @@ KERASPTB_INLINE void pack_tiles_of_panels(const Panels& a, Range tiles, Range k,
 template <int R, class Order>
 KERASPTB_INLINE void store_tile(const Float (&total)[R][2], bool first, float* const (&c)[R], const Order& order,
                                 int64_t panel) {
+  const Columns columns[] = {order.of_vector(2 * panel), order.of_vector(2 * panel + 1)};
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
     for (int j = 0; j < 2; ++j) {
-      float* to = c[r] + order.of_vector(2 * panel + j);
-      const int64_t lanes = order.lanes(2 * panel + j);
+      const auto [begin, lanes] = columns[j];
+      float* to = c[r] + begin;
       if (lanes == kLanes)
         store(to, first ? total[r][j] : load(to) + total[r][j]);
       else if (lanes > 0)
@@ -157,8 +163,10 @@ KERASPTB_INLINE void store_tile(const Float (&total)[R][2], bool first, float* c
 }
 template <int R, class Order>
 KERASPTB_INLINE void prefetch_tile(float* const (&c)[R], const Order& order, int64_t panel) {
-  for (int r = 0; r < R; ++r)
-    for (int j = 0; j < 2; ++j) prefetch_to_write(c[r] + order.of_vector(2 * panel + j));
+  for (int j = 0; j < 2; ++j) {
+    const int64_t begin = order.of_vector(2 * panel + j).begin;
+    for (int r = 0; r < R; ++r) prefetch_to_write(c[r] + begin);
+  }
 }
 
 // A tile of C, as above, from a packed tile `a` and panel `b` of `depth` products. With each k, kLanes floats of

@@ -35,7 +35,8 @@ namespace {
 constexpr int kMaxThreads = 1024;
 constexpr std::chrono::microseconds kSpinTime{500};  // a thread that waits spins so long before it sleeps
 constexpr int kSpinsPerClockRead = 128;
-constexpr size_t kHugePage = size_t{2} << 20;  // bytes
+constexpr int64_t kOperationsOfCaller = 1 << 20;  // multiply-adds of a kernel from which helpers are woken
+constexpr size_t kHugePage = size_t{2} << 20;     // bytes
 // Scratch memory of more than kKept bytes is freed after kCallsBeforeRelease calls in a row that used less than a
 // quarter of it.
 constexpr size_t kKept = size_t{64} << 20;
@@ -348,7 +349,7 @@ void Barrier::wait() {
   generation_.add_one();
 }
 
-Workers::Workers() : count_(thread_count()) {
+Workers::Workers(int64_t operations) : count_(operations < kOperationsOfCaller ? 1 : thread_count()) {
   acquired_pool = pool();
   acquired_pool->turn.lock();
   denormal_mode_ = flush_denormals();
@@ -383,6 +384,7 @@ Workers::~Workers() {
 }
 
 void Workers::run_erased(void (*call)(const void*, int), const void* function, bool rest) {
+  if (count_ == 1) return call(function, 0);
   acquired_pool->run(call, function, rest);
 }
 

@@ -328,7 +328,7 @@ struct Backward {
 
 template <class C, int kParts>
 void backward(const LayerBackward& io) {
-  Workers workers;
+  Workers workers(2 * io.sizes.operations(LayerSizes::kBlocks));
   const int count = workers.count();
   const Backward<C, kParts> task(io, workers);
   Barrier& all = *workers.barriers(1, count);

@@ -25,11 +25,10 @@ constexpr int64_t kUsesThatPayTransposing = 16;
 constexpr int64_t kSumRows = 24;
 
 // One step's arrays. Row b of the batch is at b times the stride; it has H elements, or GH.
-template <int kGates>
 struct BackwardStep {
-  KERASPTB_INLINE_METHOD explicit BackwardStep(const SavedOrder<kGates>& order) : order(order) {}
+  KERASPTB_INLINE_METHOD explicit BackwardStep(const SavedOrder& order) : order(order) {}
 
-  SavedOrder<kGates> order;  // the order of gates and of what the cell keeps
+  SavedOrder order;          // the order of gates and of what the cell keeps
   int64_t units;             // H
   const float* gates;        // columns, order.gates_row
   const float* kept;         // H, order.c_row
@@ -70,7 +69,7 @@ struct BackwardStep {
 // dz and what is carried on, of one vector of units of row b; adds dz to dbias. kTail: fewer than kLanes units are
 // left.
 template <class C, bool kTail>
-KERASPTB_INLINE void gate_gradients(const BackwardStep<C::kCell.gates>& s, int64_t b, int64_t u, float* dbias) {
+KERASPTB_INLINE void gate_gradients(const BackwardStep& s, int64_t b, int64_t u, float* dbias) {
   constexpr int kGates = C::kCell.gates;
   const int64_t H = s.units, lanes = H - u;
   const auto get = [&](const float* p) { return kTail ? load(p, lanes) : load(p); };
@@ -118,7 +117,7 @@ KERASPTB_INLINE void gate_gradients(const BackwardStep<C::kCell.gates>& s, int64
 }
 
 template <class C>
-KERASPTB_NOINLINE void gate_gradients(const BackwardStep<C::kCell.gates>& s, Range rows, Range units, float* dbias) {
+KERASPTB_NOINLINE void gate_gradients(const BackwardStep& s, Range rows, Range units, float* dbias) {
   for (int64_t b = rows.begin; b < rows.end; ++b) {
     int64_t u = units.begin;
     for (; u + kLanes <= units.end; u += kLanes) gate_gradients<C, false>(s, b, u, dbias);
@@ -128,7 +127,7 @@ KERASPTB_NOINLINE void gate_gradients(const BackwardStep<C::kCell.gates>& s, Ran
 
 // Of a cell of two products: dz of the second, and of the gates of the first that need no gradient of its operand.
 template <class C, bool kTail>
-KERASPTB_INLINE void second_gradients(const BackwardStep<C::kCell.gates>& s, int64_t b, int64_t u, float* dbias) {
+KERASPTB_INLINE void second_gradients(const BackwardStep& s, int64_t b, int64_t u, float* dbias) {
   constexpr int kLast = C::kCell.gates - 1;
   const int64_t lanes = s.units - u;
   const auto get = [&](const float* p) { return kTail ? load(p, lanes) : load(p); };
@@ -145,13 +144,13 @@ KERASPTB_INLINE void second_gradients(const BackwardStep<C::kCell.gates>& s, int
   else
     C::Second::backward(z, g, h_previous, dh, d_z, d_g);
   put(carried, reset || skipped ? Float{} : dh * z);
-  s.template put_gradient<kTail>(b, 0, u, d_z, dbias);
-  s.template put_gradient<kTail>(b, kLast, u, d_g, dbias);
+  s.put_gradient<kTail>(b, 0, u, d_z, dbias);
+  s.put_gradient<kTail>(b, kLast, u, d_g, dbias);
 }
 
 // And then, dh being the gradient of the second product's operand, dz of the gate that makes it.
 template <class C, bool kTail>
-KERASPTB_INLINE void first_gradients(const BackwardStep<C::kCell.gates>& s, int64_t b, int64_t u, float* dbias) {
+KERASPTB_INLINE void first_gradients(const BackwardStep& s, int64_t b, int64_t u, float* dbias) {
   const int64_t lanes = s.units - u;
   const auto get = [&](const float* p) { return kTail ? load(p, lanes) : load(p); };
   const auto put = [&](float* p, Float x) { kTail ? store(p, x, lanes) : store(p, x); };
@@ -161,7 +160,7 @@ KERASPTB_INLINE void first_gradients(const BackwardStep<C::kCell.gates>& s, int6
   const bool reset = s.kinds.reset(b);
   const Float operand = reset ? Float{} : masked(get(s.previous + b * s.previous_stride + u));
   if (!reset) put(carried, get(carried) + masked(dq * r));
-  s.template put_gradient<kTail>(b, 1, u, C::First::backward(r, operand, dq), dbias);
+  s.put_gradient<kTail>(b, 1, u, C::First::backward(r, operand, dq), dbias);
 }
 
 // Calls function(row, unit, whether fewer than kLanes units are left) for each vector of a part.
@@ -176,8 +175,7 @@ KERASPTB_INLINE void for_each_vector(Range rows, Range units, const Function& fu
 
 // dh[t-1] in the place of the gradient of the operand of U. Those of the gates, if each has its own, lie one after the
 // other, mask_stride apart.
-template <int kGates>
-KERASPTB_NOINLINE void state_gradients(const BackwardStep<kGates>& s, Range rows, Range units, int64_t masks,
+KERASPTB_NOINLINE void state_gradients(const BackwardStep& s, Range rows, Range units, int64_t masks,
                                        int64_t mask_stride) {
   for (int64_t b = rows.begin; b < rows.end; ++b)
     for (int64_t u = units.begin; u < units.end; u += kLanes) {
@@ -196,7 +194,7 @@ KERASPTB_NOINLINE void recurrence_backward(const RecurrenceBackward& a, Workers&
   constexpr int kGates = C::kCell.gates, kBiasRows = C::kCell.biases * kGates;
   const int64_t B = a.batch, T = a.steps, H = a.units, columns = kGates * H;
   const int64_t h_stride = padded(H), local_stride = padded(columns);
-  const SavedOrder<kGates> order(a.steps_first, B, T, H);
+  const SavedOrder order(kGates, a.steps_first, B, T, H);
   const ThreadGrid grid = choose_thread_grid(workers.count(), B, H, kGates, kLanes, tile_rows(kGates));
   const int threads = grid.row_parts * grid.unit_parts;
 
@@ -234,7 +232,7 @@ KERASPTB_NOINLINE void recurrence_backward(const RecurrenceBackward& a, Workers&
       for (int64_t b = part.rows.begin; b < part.rows.end; ++b)
         memset(carried + b * h_stride + part.units.begin, 0, part.units.size() * sizeof(float));
     for (int64_t t = T - 1; t >= 0; --t) {
-      BackwardStep<kGates> step(order);
+      BackwardStep step(order);
       step.units = H;
       step.gates = a.gates + t * order.gates_of_step;
       step.kept = a.c_seq + t * order.c_of_step;
@@ -267,7 +265,7 @@ KERASPTB_NOINLINE void recurrence_backward(const RecurrenceBackward& a, Workers&
       product.units = H;
       product.size = columns;
       product.dh_stride = h_stride;
-      if constexpr (C::kTwoProducts) {
+      if constexpr (C::kCell.second_gates > 0) {
         for_each_vector(part.rows, part.units, [&](int64_t b, int64_t u, auto tail) {
           second_gradients<C, decltype(tail)::value>(step, b, u, recent_dbias);
         });

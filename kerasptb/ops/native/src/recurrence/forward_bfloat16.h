@@ -295,7 +295,7 @@ struct Forward {
 
 template <class C, int kParts>
 void forward(const LayerForward& io) {
-  Workers workers;
+  Workers workers(io.sizes.operations(LayerSizes::kBlocks));
   const Forward<C, kParts> task(io, workers);
   const LayerSizes& sizes = io.sizes;
   Barrier& all = *workers.barriers(1, workers.count());

@@ -53,6 +53,8 @@ struct LayerSizes {
   int64_t row_size() const { return (features + 31) / 32 * 32 + padded_units(); }  // K
   // K', as `spread` of common/bfloat16.h: rows at multiples of 1 KB would evict each other from the L1 cache.
   int64_t row_stride() const { return row_size() % 512 == 0 ? row_size() + 32 : row_size(); }
+  // Multiply-adds of the forward pass.
+  int64_t operations(int gates) const { return batch * steps * (features + units) * gates * units; }
   int64_t num_rows() const { return (steps + 1) * batch + 32; }  // products read up to 31 rows past a block
 };
 

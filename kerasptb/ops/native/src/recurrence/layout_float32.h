@@ -2,7 +2,7 @@
 // memory, the shape of the register tiles, and the parts of the threads. G is the number of a cell's gates.
 #pragma once
 
-#include "common/tiles_float32.h"
+#include "common/product_float32.h"
 #include "recurrence/recurrence.h"
 #include "recurrence/steps.h"
 #include "recurrence/thread_grid.h"
@@ -25,63 +25,46 @@ constexpr int64_t kUnitsTogether = 512;
 // "Packed columns" are the GH columns of the gates, with H rounded up to kLanes, in the order unit / kLanes, gate, unit
 // % kLanes: so the gates of a vector of units follow one another, and a step reads and writes them in one go. With many
 // units they keep the order of W, gate by gate: then it matters more that rows of dW are written in long runs.
-template <int kGates>
 struct PackedColumns {
-  int64_t units;                                        // H
+  int64_t gates, units;                                 // G, H
   int64_t rounded = round_up(units, kLanes);            // H'
   int64_t gate_stride = together() ? kLanes : rounded;  // from a gate to the next
-  int64_t unit_stride = together() ? kGates : 1;        // from a unit to the next, of those that begin a vector
+  int64_t unit_stride = together() ? gates : 1;         // from a unit to the next, of those that begin a vector
+  int64_t first = 0, last = gates;                      // the gates that are meant; the others' vectors have no columns
 
   KERASPTB_INLINE_METHOD bool together() const { return units <= kUnitsTogether; }
-  KERASPTB_INLINE_METHOD int64_t count() const { return kGates * rounded; }
+  KERASPTB_INLINE_METHOD int64_t count() const { return gates * rounded; }
   // Where the vector of a gate is that begins at `unit`, a multiple of kLanes.
   KERASPTB_INLINE_METHOD int64_t at(int64_t gate, int64_t unit) const {
     return gate * gate_stride + unit * unit_stride;
   }
-  // The column of W that the first of a vector of packed columns is, and how many of the vector's lanes are units.
-  KERASPTB_INLINE_METHOD int64_t of_vector(int64_t vector) const { return gate_of(vector) * units + unit_of(vector); }
-  KERASPTB_INLINE_METHOD int64_t lanes(int64_t vector) const { return lanes_before(unit_of(vector), units); }
-  // As of PlainColumns. A panel is two vectors: with an odd number of gates its gates are the same again after as many.
-  KERASPTB_INLINE_METHOD int64_t apart() const { return !together() ? 1 : kGates % 2 == 0 ? kGates / 2 : kGates; }
-
-  KERASPTB_INLINE_METHOD int64_t gate_of(int64_t vector) const {
-    if (together()) return vector % kGates;
+  // The columns of W that a vector of packed columns are.
+  KERASPTB_INLINE_METHOD Columns of_vector(int64_t vector) const {
+    const uint32_t G = static_cast<uint32_t>(gates), v = static_cast<uint32_t>(vector);  // divided much faster
     int64_t gate = 0;
-    for (int g = 1; g < kGates; ++g) gate += vector * kLanes >= g * rounded;
-    return gate;
+    if (together())
+      gate = v % G;
+    else
+      for (int64_t g = 1; g < gates; ++g) gate += vector * kLanes >= g * rounded;
+    const int64_t unit = together() ? v / G * kLanes : vector * kLanes - gate * rounded;
+    return {gate * units + unit, first <= gate && gate < last ? lanes_before(unit, units) : 0};
   }
-  KERASPTB_INLINE_METHOD int64_t unit_of(int64_t vector) const {
-    return together() ? vector / kGates * kLanes : vector * kLanes - gate_of(vector) * rounded;
-  }
-};
-
-// The same order of some of the gates, from `begin` to `end`: the others' vectors have no columns.
-template <int kGates>
-struct SomeGates {
-  PackedColumns<kGates> all;
-  int64_t begin, end;
-
-  KERASPTB_INLINE_METHOD int64_t of_vector(int64_t vector) const { return all.of_vector(vector); }
-  KERASPTB_INLINE_METHOD int64_t lanes(int64_t vector) const {
-    const int64_t gate = all.gate_of(vector);
-    return begin <= gate && gate < end ? all.lanes(vector) : 0;
-  }
-  KERASPTB_INLINE_METHOD int64_t apart() const { return all.apart(); }
+  // As of PlainColumns. A panel is two vectors: with an odd number of gates its gates are the same again after as many.
+  KERASPTB_INLINE_METHOD int64_t apart() const { return !together() ? 1 : gates % 2 == 0 ? gates / 2 : gates; }
 };
 
 // The order of `xz`, `gates` and `c_seq` (recurrence.h); strides in floats.
-template <int kGates>
 struct SavedOrder {
   bool steps_first;
-  PackedColumns<kGates> packed;
+  PackedColumns packed;
   int64_t columns;                   // of xz and gates
   int64_t gates_of_step, gates_row;  // from a step to the next, and from a row of the batch to the next
   int64_t c_of_step, c_row;
 
-  KERASPTB_INLINE_METHOD SavedOrder(bool steps_first, int64_t batch, int64_t steps, int64_t units)
+  KERASPTB_INLINE_METHOD SavedOrder(int gates, bool steps_first, int64_t batch, int64_t steps, int64_t units)
       : steps_first(steps_first),
-        packed{units},
-        columns(steps_first ? packed.count() : kGates * units),
+        packed{gates, units},
+        columns(steps_first ? packed.count() : gates * units),
         gates_of_step(steps_first ? batch * columns : columns),
         gates_row(steps_first ? columns : steps * columns),
         c_of_step(steps_first ? batch * units : units),

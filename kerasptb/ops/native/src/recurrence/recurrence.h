@@ -40,6 +40,7 @@ struct Cell {
   int gates;   // G: blocks of H columns of the weights
   int biases;  // rows of the bias: 2 if the sums of x W and of h U are apart, each with its own; their gradients differ
   bool has_c;  // whether there is a second state
+  int second_gates = 0;  // those of a second product, of what the first gates make of h
 
   constexpr bool apart() const { return biases == 2; }
 };

@@ -1,0 +1,5 @@
+#include "cells/capped_lstm.h"
+#include "recurrence/backward_bfloat16.h"
+#include "recurrence/forward_bfloat16.h"
+
+KERASPTB_DEFINE_CELL_BFLOAT16(capped_lstm, CappedLstmCell)
