@@ -28,7 +28,11 @@ VARIANTS = {
         "model_arguments": {"input_dropout": 0.0, "hidden_dropout": 0.0, "output_dropout": 0.0}
     },
     "no weight decay": {"training_arguments": {"weight_decay": 0.0}},
+    "no momentum": {"training_arguments": {"beta_1": 0.0}},
     "gradient descent": {"optimizer": "sgd", "learning_rate": 1.0},
+    "an input gate of at most 1 - f": {"cell": "capped_lstm"},
+    "an input gate of 1 - f": {"cell": "cifg"},
+    "a GRU": {"cell": "gru"},
 }
 
 

@@ -40,9 +40,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+_NATIVE = Path(__file__).parent / "ops" / "native"
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m reads the marks
 def pytest_collection_modifyitems(items):
-    """Marks as slow the cases after the first of `fast_cases`; then the slow tests first, to end with short ones."""
+    """Marks as slow the cases after the first of `fast_cases`; then the slow tests first, to end with short ones.
+
+    Of these the first are those of kernels, which take minutes.
+    """
     seen = collections.Counter()
     for item in items:
         if fast_cases := item.get_closest_marker("fast_cases"):
@@ -50,7 +56,7 @@ def pytest_collection_modifyitems(items):
             seen[function] += 1
             if seen[function] > fast_cases.args[0]:
                 item.add_marker("slow")
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is None, item.path.parent != _NATIVE))
 
 
 def pytest_collection_finish(session):

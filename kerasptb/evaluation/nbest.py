@@ -16,6 +16,7 @@ from kerasptb.data import DataError
 
 _MOSES = "|||"
 _DIRECTIONS = 61  # 31 found as few errors on 22 random lists
+_LEAST_REST = 1e-6  # of the spread of log10 P, what the numbers of words do not tell of it: less is rounding
 _NARROWEST = 1e-9  # radians between two places where errors change: less is rounding
 
 
@@ -165,7 +166,10 @@ class _Lists:
         score, log, words = map(_centred, (scores, log10_probabilities, num_words))
         # What one more word takes from log10 P, which a bonus makes good: the model's own say is in the rest.
         per_word = float(log @ words / (words @ words or 1.0))
-        units = [float(each.std()) or 1.0 for each in (score, log - per_word * words, words)]
+        rest = log - per_word * words
+        if rest.std() <= _LEAST_REST * log.std():
+            rest = log
+        units = [float(each.std()) or 1.0 for each in (score, rest, words)]
         angles = (np.arange(0.5, _DIRECTIONS) / _DIRECTIONS - 0.5) * np.pi
         weights = np.cos(angles) * units[0] / units[1]
         bonuses = np.sin(angles) * units[0] / units[2] * words.any() - per_word * weights

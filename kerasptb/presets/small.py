@@ -10,10 +10,12 @@ from kerasptb.optimizers import ClippedAdamW, OneCycle
 from kerasptb.presets.recipe import Recipe
 
 
-def training(total_steps, learning_rate=0.005, weight_decay=0.1, warmup_fraction=0.25, global_clipnorm=10.0):
+def training(
+    total_steps, learning_rate=0.005, weight_decay=0.1, warmup_fraction=0.25, global_clipnorm=10.0, beta_1=0.9
+):
     """Returns the optimizer and the callbacks."""
     rate = OneCycle(learning_rate, total_steps, warmup_fraction)
-    return ClippedAdamW(rate, weight_decay, global_clipnorm=global_clipnorm), []
+    return ClippedAdamW(rate, weight_decay, beta_1=beta_1, global_clipnorm=global_clipnorm), []
 
 
 RECIPE = Recipe(

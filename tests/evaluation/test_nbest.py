@@ -122,6 +122,18 @@ def test_a_fine_grid_has_no_fewer_errors(seed):
     assert tuning.errors <= min(map(errors_of, grid)) < tuning.errors_before
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_of_two_hypotheses_the_better_one_is_found(seed):
+    """Their log10 P is a function of their numbers of words, but for rounding."""
+    random = np.random.default_rng(seed)
+    logs = [[-2.5565731972208465 + 1e-9 * random.standard_normal(), -5.340361413280763]]
+    utterances = [[Hypothesis("u1", "one two", -3.0), Hypothesis("u1", "one two three four one", -1.0)]]
+    found = tune_weights(utterances, logs, {"u1": "one two"})
+    assert (found.errors, found.errors_before) == (0, 3)
+    assert 0 < found.weights.weight < 100
+    assert abs(found.weights.bonus) < 100
+
+
 def test_on_a_line_errors_are_known_everywhere():
     utterances, logs, references = random_lists(5)
     lists = _Lists(utterances, logs, [references[hypotheses[0].utterance].split() for hypotheses in utterances])
