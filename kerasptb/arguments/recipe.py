@@ -39,6 +39,11 @@ class RecipeArguments(Arguments):
         optional=True,
         sampling=Sampling(log=True, around=3),
     )
+    beta_1: float = argument(
+        Number(0, 1, without_high=True),
+        "decay of the mean of the gradients, momentum; 0 for none",
+        sampling=Sampling(0.05),
+    )
 
 
 RECIPE_ARGUMENTS = RecipeArguments.fields()

@@ -121,3 +121,8 @@ def test_names_and_summaries_need_no_keras():
     program = "import sys; from kerasptb.presets import PRESETS, summary_of; [summary_of(n) for n in PRESETS]"
     program += "; sys.exit('keras' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_settings_of_every_training_are_known_arguments(name):
+    assert set(get_preset(name).training_arguments()) <= set(RECIPE_ARGUMENTS)
