@@ -349,7 +349,9 @@ void Barrier::wait() {
   generation_.add_one();
 }
 
-Workers::Workers(int64_t operations) : count_(operations < kOperationsOfCaller ? 1 : thread_count()) {
+Workers::Workers(int64_t operations) : count_(thread_count()) {
+  static const bool named = std::getenv("KERASPTB_THREADS") != nullptr;
+  if (operations < kOperationsOfCaller && !named) count_ = 1;
   acquired_pool = pool();
   acquired_pool->turn.lock();
   denormal_mode_ = flush_denormals();

@@ -69,7 +69,8 @@ class Barrier {
 // the destructor restores the calling thread's own setting.
 class Workers {
  public:
-  // Of a kernel of so few multiply-adds the caller is the only thread: waking another takes longer.
+  // Of a kernel of few multiply-adds the caller is the only thread, since waking another takes longer; unless
+  // KERASPTB_THREADS is set.
   explicit Workers(int64_t operations = INT64_MAX);
   ~Workers();
   Workers(const Workers&) = delete;
