@@ -19,7 +19,6 @@ class CIFG(LSTM):
     name, title = "cifg", "a CIFG"
     gates = "fco"
     keras_class = keras_loop = None
-    precisions = ("float32", "bfloat16x3", "bfloat16")
     on_gpu = False
 
     def apply_gates(self, z, c, ops):
