@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -279,3 +280,27 @@ def room_for():
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     return limited
+
+
+@pytest.fixture
+def said_by_a_fork():
+    """Calls a function, which returns bytes, in a process that is forked from this one; returns them."""
+
+    def call(function):
+        reading, writing = os.pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python's, of threads that a fork leaves behind
+            child = os.fork()
+        if child == 0:
+            try:
+                signal.alarm(20)  # else it might wait for ever
+                os.write(writing, function())
+            finally:
+                os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading, "rb") as said:
+            result = said.read()
+        os.waitpid(child, 0)
+        return result
+
+    return call

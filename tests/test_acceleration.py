@@ -1,9 +1,5 @@
 """`kerasptb.accelerate` on models of Keras: what it computes, what stays, and what files hold."""
 
-import os
-import signal
-import warnings
-
 import keras
 import numpy as np
 import pytest
@@ -279,24 +275,12 @@ def test_no_rows_and_numbers_that_are_none_come_out_as_from_keras():
     np.testing.assert_allclose(model(x), expected, atol=2e-6)
 
 
-def test_a_process_that_is_forked_after_a_use_can_ask_it():
+def test_a_process_that_is_forked_after_a_use_can_ask_it(said_by_a_fork):
     """Keras' own layer may wait there for ever, for threads of TensorFlow that the fork left behind."""
     model = kerasptb.accelerate(sequential(layers.GRU(48)))
     expected = np.asarray(model(X))
-    reading, writing = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Python's, of threads that a fork leaves behind
-        child = os.fork()
-    if child == 0:
-        try:
-            signal.alarm(20)  # else it might wait for ever
-            os.write(writing, np.asarray(model(X)).tobytes())
-        finally:
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as said:
-        np.testing.assert_array_equal(np.frombuffer(said.read(), "float32").reshape(expected.shape), expected)
-    os.waitpid(child, 0)
+    found = said_by_a_fork(lambda: np.asarray(model(X)).tobytes())
+    np.testing.assert_array_equal(np.frombuffer(found, "float32").reshape(expected.shape), expected)
 
 
 def test_gradients_are_those_of_keras():

@@ -1,7 +1,3 @@
-import os
-import signal
-import warnings
-
 import keras
 import numpy as np
 import pytest
@@ -69,23 +65,14 @@ def test_what_is_no_model_of_ours_is_told_what_it_must_be(ask):
             ask(other, "the")
 
 
-def test_a_process_that_was_forked_after_a_use_is_told(model):
-    reading, writing = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Python's, of threads that a fork leaves behind
-        child = os.fork()
-    if child == 0:
-        try:
-            signal.alarm(20)  # else it might wait for ever
+def test_a_process_that_was_forked_after_a_use_is_told(model, said_by_a_fork):
+    def ask():
+        with pytest.raises(RuntimeError) as told:
             suggest(model, "the")
-        except RuntimeError as error:
-            os.write(writing, str(error).encode())
-        finally:
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as said:
-        assert said.read().startswith(b"Expected a process that was begun anew, as by multiprocessing.get_context")
-    os.waitpid(child, 0)
+        return str(told.value).encode()
+
+    told = said_by_a_fork(ask)
+    assert told.startswith(b"Expected a process that was begun anew, as by multiprocessing.get_context")
     assert suggest(model, "the", k=1)  # the first process goes on
 
 
