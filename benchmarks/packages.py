@@ -107,6 +107,19 @@ def entries(pattern):
     return read
 
 
+def books_by_line(pattern, *numbers):
+    """Reads books of a file that has each in a line, by the numbers of their lines, without stage directions."""
+
+    def read(package):
+        for _, content in files_in(package, pattern):
+            lines = content.decode("utf-8", "replace").split("\n")
+            for number in numbers:
+                book = re.sub(r"^.*?\*\*\* ?START[^*]*|\*\*\* ?END.*|\[[^]]*\]", "", lines[number])
+                yield from re.split(r"\s{2,}", book)
+
+    return read
+
+
 def novels_of_austen(*beginnings):
     """Reads novels from the package of R, by the words that they begin with."""
 
@@ -120,12 +133,12 @@ def novels_of_austen(*beginnings):
     return read
 
 
-def speeches(first_year):
-    """Reads the addresses from a year on, without who speaks and what the audience did."""
+def speeches(years):
+    """Reads the addresses of a range of years, without who speaks and what the audience did."""
 
     def read(package):
         for name, content in files_in(package, r"speeches/\d{4}-.*\.txt$"):
-            if int(Path(name).name[:4]) >= first_year:
+            if int(Path(name).name[:4]) in years:
                 text = re.sub(r"\[[^]]*\]|(?m:^The President\. )", "", content.decode())
                 yield from text.split("\n")
 
@@ -183,3 +196,58 @@ def jargon(package):
     for paragraph in wrapped(r"jargon\.txt\.gz$")(package):
         if not paragraph.lstrip().startswith(":"):
             yield re.sub(r"[{}]", "", paragraph)
+
+
+# What no keyboard should learn of strangers: their addresses and numbers, and words that hurt.
+_UNFIT = re.compile(r"(?i)\S@\S|https?:|www\.|\d{3}[-. ]?\d{4}|n[i1]gg|\bfag|fuck|shit|bitch|\brap(e|ed|ist)\b|porn")
+
+
+def chats(pattern):
+    """Reads conversations of people, a turn a paragraph, its messages with the capitals and full stops they may lack."""
+
+    def read(package):
+        for _, content in files_in(package, pattern):
+            for chat in json.loads(content).values():
+                turns = list(filter(_fit, map(_turn, chat["messages"])))
+                yield from turns if len(turns) > 3 else ()
+
+    return read
+
+
+def _turn(messages):
+    texts = [message["text"].strip() for message in messages]
+    return " ".join(_sentence(text) for text in texts if text)
+
+
+def _fit(text):
+    words = text.lower().split()
+    letters = sum(len(word) == 1 and word not in "ai" for word in words)
+    return 4 * letters <= len(words) <= 3 * len(set(words)) and not _UNFIT.search(text)
+
+
+def _sentence(text):
+    return text[0].upper() + text[1:] + ("" if text[-1] in ".!?" else ".")
+
+
+def radio(pattern):
+    """Reads a transcript of which each paragraph begins with the time and who speaks."""
+
+    def read(package):
+        for paragraph in wrapped(pattern)(package):
+            if said := re.match(r"(?s)\s*[\d ]{11} [A-Z]+\s+(.*)", paragraph):
+                yield said[1]
+
+    return read
+
+
+def examples(pattern):
+    """Reads the sentences among the examples of WordNet, but for quotations with an author."""
+
+    def read(package):
+        for _, content in files_in(package, pattern):
+            for example in re.findall(r'"([^"\n]+)"(?!\s*-+\s*[A-Z])', content.decode("latin-1")):
+                text = example.strip()
+                if re.match(r"(?:[A-Z]|(?:the|an?|he|she|it|we|you|they|his|her|our|your|their|my|this|that)\b)", text):
+                    yield _sentence(text)
+
+    return read
