@@ -42,7 +42,8 @@ _SMALL_TEXTS = {
     "100,000 words of a novel": (lambda folder: folder / "novel-emma.txt", 100_000),
     "800,000 words of a FAQ": (lambda folder: texts.text_of("book"), 800_000),
 }
-_TYPED, _TYPED_WORDS = ("novel-holmes", "test-manuals", "test-speeches", "changelog-pytest"), 5_000
+_TYPED = "novel-holmes", "test-talk", "test-manuals", "test-speeches", "changelog-pytest"
+_TYPED_WORDS = 5_000
 _PRESAGE_ENGLISH = "/usr/share/presage/database_en.db"  # of Debian's package libpresage-data
 _SAMPLES, _WORDS, _SHORTEST = 1000, 60, 5
 

@@ -213,9 +213,7 @@ SOURCES = [
         "Chit-Chat: conversations of students",
         "talk",
         "MIT",
-        Package(
-            "pypi", "chitchat-dataset==0.9.0", "7bf89f36645e2d5ec87d53370c8e851b5a688479c7beb7079cb4c87fc5acea3e"
-        ),
+        Package("pypi", "chitchat-dataset==0.9.0", "7bf89f36645e2d5ec87d53370c8e851b5a688479c7beb7079cb4c87fc5acea3e"),
         chats(r"dataset\.json$"),
         least=3,
     ),
@@ -250,9 +248,7 @@ SOURCES = [
         "WordNet 3.0: its examples",
         "reference",
         "WordNet",
-        Package(
-            "debian", "wordnet-base=1:3.0-39", "f4f96d4d5d19061916c66cbb889a0119e6a46f9655051f5fd42b7317e46ce4db"
-        ),
+        Package("debian", "wordnet-base=1:3.0-39", "f4f96d4d5d19061916c66cbb889a0119e6a46f9655051f5fd42b7317e46ce4db"),
         examples(r"wordnet/data\.(noun|verb|adj|adv)$"),
         least=5,
         held_out=False,

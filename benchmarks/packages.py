@@ -199,30 +199,74 @@ def jargon(package):
 
 
 # What no keyboard should learn of strangers: their addresses and numbers, and words that hurt.
-_UNFIT = re.compile(r"(?i)\S@\S|https?:|www\.|\d{3}[-. ]?\d{4}|n[i1]gg|\bfag|fuck|shit|bitch|\brap(e|ed|ist)\b|porn")
+_UNFIT = re.compile(
+    r"(?i)\S@\S|https?:|www\.|\d{3}[-. ]?\d{4}|n[i1]gg|\bfag|fuck|shit|bitch|\brap(e|ed|ist)\b|porn|slut|whore|cunt"
+)
+# What people leave out while they type, and what stands there when they do not.
+_SHORT = [
+    (r"\bi\b", "I"),
+    (r"\b(?i:i)'?(?=(?:m|ve)\b)", "I'"),
+    (r"\b((?i:ca|wo|do|did|does|is|was|are|were|has|have|had|could|would|should))nt\b", r"\1n't"),
+    (r"\b((?i:that|what|there|where|who|how|he|she))s\b", r"\1's"),
+    (r"\b((?i:you|they))(re|ve|ll)\b", r"\1'\2"),
+]
+_SPOKEN = {
+    "haha",
+    "hahaha",
+    "hehe",
+    "lol",
+    "ok",
+    "tv",
+    "yay",
+    "btw",
+    "tbh",
+    "idk",
+    "wifi",
+    "woah",
+}  # beside a dictionary
 
 
 def chats(pattern):
-    """Reads conversations of people, a turn a paragraph, its messages with the capitals and full stops they may lack."""
+    """Reads conversations, a turn a paragraph: its messages, with the capitals and signs that they lack.
+
+    Turns with a word that hunspell (Debian's packages `hunspell` and `hunspell-en-us`) does not know are left out, but
+    for names with a capital.
+    """
 
     def read(package):
         for _, content in files_in(package, pattern):
-            for chat in json.loads(content).values():
-                turns = list(filter(_fit, map(_turn, chat["messages"])))
-                yield from turns if len(turns) > 3 else ()
+            conversations = json.loads(content).values()
+            chats = [list(filter(_fit, map(_turn, each["messages"]))) for each in conversations]
+            unknown = _unknown({word for turns in chats for turn in turns for word in _words(turn)})
+            for turns in chats:
+                known = [turn for turn in turns if unknown.isdisjoint(_words(turn))]
+                yield from known if len(known) > 3 else ()
 
     return read
 
 
 def _turn(messages):
-    texts = [message["text"].strip() for message in messages]
-    return " ".join(_sentence(text) for text in texts if text)
+    text = " ".join(_sentence(text) for message in messages if (text := message["text"].strip()))
+    for pattern, instead in _SHORT:
+        text = re.sub(pattern, instead, text.replace("’", "'"))
+    return text
 
 
 def _fit(text):
     words = text.lower().split()
     letters = sum(len(word) == 1 and word not in "ai" for word in words)
     return 4 * letters <= len(words) <= 3 * len(set(words)) and not _UNFIT.search(text)
+
+
+def _words(text):
+    return re.findall(r"[A-Za-z][A-Za-z']*", text)
+
+
+def _unknown(words):
+    """Returns the words without a capital that are in no dictionary."""
+    lower = "\n".join(sorted(word for word in words if word.islower() and word not in _SPOKEN))
+    found = subprocess.run(["hunspell", "-d", "en_US", "-l"], input=lower, text=True, capture_output=True, check=True)
+    return set(found.stdout.split())
 
 
 def _sentence(text):
