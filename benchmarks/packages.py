@@ -200,7 +200,8 @@ def jargon(package):
 
 # What no keyboard should learn of strangers: their addresses and numbers, and words that hurt.
 _UNFIT = re.compile(
-    r"(?i)\S@\S|https?:|www\.|\d{3}[-. ]?\d{4}|n[i1]gg|\bfag|fuck|shit|bitch|\brap(e|ed|ist)\b|porn|slut|whore|cunt"
+    r"(?i)\S@\S|https?:|www\.|\d{3}[-. ]?\d{4}"
+    r"|n[i1]gg|\bfag|fuck|shit|bitch|\brap(e|ed|ist)\b|porn|slut|whore|cunt"
 )
 # What people leave out while they type, and what stands there when they do not.
 _SHORT = [
@@ -210,20 +211,8 @@ _SHORT = [
     (r"\b((?i:that|what|there|where|who|how|he|she))s\b", r"\1's"),
     (r"\b((?i:you|they))(re|ve|ll)\b", r"\1'\2"),
 ]
-_SPOKEN = {
-    "haha",
-    "hahaha",
-    "hehe",
-    "lol",
-    "ok",
-    "tv",
-    "yay",
-    "btw",
-    "tbh",
-    "idk",
-    "wifi",
-    "woah",
-}  # beside a dictionary
+# Known beside a dictionary.
+_SPOKEN = {"haha", "hahaha", "hehe", "lol", "ok", "tv", "yay", "btw", "tbh", "idk", "wifi", "woah"}
 
 
 def chats(pattern):
