@@ -274,7 +274,7 @@ def radio(pattern):
 
 
 def examples(pattern):
-    """Reads the sentences among the examples of WordNet, but for quotations with an author."""
+    """Reads the sentences among the examples of WordNet, but for quotations with an author and what follows them."""
 
     def read(package):
         for _, content in files_in(package, pattern):
