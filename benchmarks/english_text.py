@@ -295,7 +295,8 @@ KEPT_OUT = {
 
 _AS_TYPED = str.maketrans(
     {"“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "‘": "'", "’": "'", "\u00a0": " ", "\u00ad": None}
-    | {"…": "...", "\u2009": " ", "\u202f": " ", "\u200b": None, "¶": None, "ﬁ": "fi", "ﬂ": "fl", "\ufeff": None}
+    | {"…": "...", "\u2009": " ", "\u202f": " ", "\u200b": None, "¶": None, "\ufeff": None}
+    | {"\u2010": "-", "\u2011": "-", "ﬁ": "fi", "ﬂ": "fl"}
 )
 _LETTERS, _PROSE = re.compile("[A-Za-z ]"), re.compile(r"[A-Za-z0-9 ,.'\"?!;:()%$\u2014-]")
 _SENTENCE = re.compile(r"[.!?][\"')]*$|:$")

@@ -37,10 +37,11 @@ _FIGURES = {
     "test_unknown_share": "share of unknown words",
 }
 _ENGLISH = (
-    "5.4 million words of books, speeches, scripture, reference works and manuals. They are in the public domain, but "
-    "for manuals: of PostgreSQL (PostgreSQL Licence), Django (BSD-3-Clause), Python (PSF-2.0), Rust (MIT or "
-    "Apache-2.0), the Apache HTTP Server and Erlang/OTP (Apache-2.0) and Ganeti (BSD-2-Clause). kerasptb's "
-    "docs/english.md lists them."
+    "11 million words of books, speeches, talk, scripture, reference works and manuals. They are in the public domain, "
+    "but for conversations of students (Chit-Chat, of the Perception, Control and Cognition Lab, MIT), examples of "
+    "WordNet 3.0 (WordNet's licence) and manuals: of PostgreSQL (PostgreSQL Licence), Django, NumPy and CMake "
+    "(BSD-3-Clause), Python (PSF-2.0), SQLAlchemy and Twisted (MIT), Rust (MIT or Apache-2.0), the Apache HTTP Server "
+    "and Erlang/OTP (Apache-2.0) and Ganeti (BSD-2-Clause). kerasptb's docs/english.md lists them."
 )
 
 

@@ -71,9 +71,9 @@ def test_names_of_programs_and_capitals_are_left(english):
 
 
 def test_words_that_a_text_has_often_are_known(english):
-    line = '"It is a mystery," said Mr. Jabez Wilson.\n'
+    line = '"It is a mystery," said the wemt.\n'
     (once,) = english.correct(line, margin=0)
-    assert once.text == "Jabez"
+    assert once.text == "wemt"
     assert all(each.log_odds < once.log_odds - 2 for each in english.correct(line * 3, margin=0))
 
 

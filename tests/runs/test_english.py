@@ -27,7 +27,7 @@ def english():
 
 def test_it_is_small(english):
     assert len(english.vocabulary) == 8000
-    assert english.model.count_params() <= 4_000_000
+    assert english.model.count_params() <= 6_000_000
     assert sum(path.stat().st_size for path in english.folder.iterdir()) < 6_000_000
     assert (english.folder / "weights.int8.npz").stat().st_size < 5_000_000
     assert english.settings.data.location is None
@@ -40,7 +40,7 @@ def test_it_knows_english(english):
     log10 = english.score(HELD_OUT)[0].log10_probability
     bits_per_byte = -log10 / np.log10(2) / (len(HELD_OUT.encode()) + 1)
     assert len(ids) / len(HELD_OUT.split()) < 1.7
-    assert bits_per_byte == pytest.approx(1.710, abs=0.005)  # of this text, in float32
+    assert bits_per_byte == pytest.approx(1.644, abs=0.005)  # of this text, in float32
     right, wrong = english.score(["She has never been there.", "She have never been there."])
     assert right.log10_probability > wrong.log10_probability + 0.5
 
