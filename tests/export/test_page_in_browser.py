@@ -262,7 +262,7 @@ def test_what_was_kept_may_be_damaged(open_page):
 
 def test_the_words_of_english(open_page, exported):
     page, (client, path) = open_page("english"), exported["english"]
-    assert path.stat().st_size < 4_500_000
+    assert path.stat().st_size < 7_500_000
     assert page.browser.title == "english – kerasptb keyboard"
     for end in range(0, len(ENGLISH), 4):
         text = ENGLISH[:end]
