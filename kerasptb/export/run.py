@@ -49,7 +49,8 @@ def export_run(run: Run | str | os.PathLike[str], folder: str | os.PathLike[str]
         run.vocabulary.save(temporary / run.vocabulary.FILE)
         if (run.folder / WORDS).exists():
             shutil.copyfile(run.folder / WORDS, temporary / WORDS)
-        if run.metrics:
-            write_json(temporary / METRICS, run.metrics)
+        if run.metrics:  # without those of the counts, which stay behind
+            metrics = {name: value for name, value in run.metrics.items() if "with_counts" not in name}
+            write_json(temporary / METRICS, metrics)
         write_json(temporary / CONFIG, settings.to_config())
     return Path(folder)

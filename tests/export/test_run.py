@@ -72,6 +72,15 @@ def test_nothing_tells_where_the_text_lay(run, exported):
     assert str(run.folder) not in (exported / "config.json").read_text()
 
 
+def test_figures_of_counts_stay_behind_with_them(run, tmp_path):
+    figures = {"test_bits_per_byte": 2.0, "test_bits_per_byte_with_counts": 1.5}
+    path = run.folder / "metrics.json"
+    path.write_text(json.dumps({**figures, "test_bits_per_byte_with_counts_going_on": 1.25}))
+    exported = export_run(kerasptb.load_run(run.folder), tmp_path / "exported")
+    path.unlink()
+    assert json.loads((exported / "metrics.json").read_text()) == {"test_bits_per_byte": 2.0}
+
+
 def test_another_text_is_read_as_it_is_written(exported, tmp_path):
     line = "A line of a wrapped text ends where the margin is, in the\n"
     (tmp_path / "letters.txt").write_text(f"{line}middle of what it says, and the next one goes on there.\n\n" * 100)
