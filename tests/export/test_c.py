@@ -284,4 +284,4 @@ def test_the_english_model_s_words_in_hundreds_of_contexts(float32, tmp_path):
         if found is not None:
             furthest = max(furthest, np.abs(found - reader.read_typed(whole).log_probabilities).max())
     assert same >= 299
-    assert furthest < (1e-5 if float32 else 1e-3)
+    assert furthest < (1e-5 if float32 else 2e-3)
