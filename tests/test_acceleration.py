@@ -116,7 +116,7 @@ def predict(model):
     return model.predict(X, batch_size=B, verbose=0)
 
 
-QUICK = ("masked", "of cells", "stateful", "gru")
+QUICK = ("stateful", "gru")
 
 
 @pytest.mark.parametrize(

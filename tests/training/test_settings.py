@@ -263,6 +263,7 @@ def subword_corpus(tmp_path):
 SIZE = {"units": 8, "embedding_size": 8, "verbose": 0, "seed": 1}
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize(
     ("reading", "kind"), [({}, "characters"), ({"tokens": "words"}, "words"), ({"vocabulary_size": 280}, "subwords")]
 )
