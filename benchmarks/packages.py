@@ -235,9 +235,9 @@ def chats(pattern):
 
 
 def _turn(messages):
-    text = " ".join(_sentence(text) for message in messages if (text := message["text"].strip()))
+    text = " ".join(_sentence(text) for message in messages if (text := message["text"].strip())).replace("’", "'")
     for pattern, instead in _SHORT:
-        text = re.sub(pattern, instead, text.replace("’", "'"))
+        text = re.sub(pattern, instead, text)
     return text
 
 
