@@ -273,7 +273,7 @@ def test_the_english_model_s_words_in_hundreds_of_contexts(float32, tmp_path):
     c = CModel(compile_model(export_c(run, tmp_path / "model", float32), "-O3"))
     page = Path(__file__).parents[2] / "README.md"
     text, draw = reader.text_format.signs.read(page.read_text(encoding="utf-8")), random.Random(1)
-    same, furthest = 0, 0.0
+    same, differences = 0, []
     for _ in range(300):
         end = draw.randrange(1, len(text))
         before = text[max(end - 150, 0) : end]
@@ -282,6 +282,7 @@ def test_the_english_model_s_words_in_hundreds_of_contexts(float32, tmp_path):
         whole = Writer(reader.tokenizer).split(before).whole
         found = c.read(c.begin(), c.encode(whole)) if len(c.encode(whole)) else None
         if found is not None:
-            furthest = max(furthest, np.abs(found - reader.read_typed(whole).log_probabilities).max())
+            differences.append(np.abs(found - reader.read_typed(whole).log_probabilities).max())
     assert same >= 299
-    assert furthest < (1e-5 if float32 else 2e-3)
+    assert np.quantile(differences, 0.99) < (1e-5 if float32 else 1e-3)
+    assert max(differences) < (1e-5 if float32 else 2e-3)  # one token of one context has 1.7e-3
