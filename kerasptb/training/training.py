@@ -220,7 +220,9 @@ def _train(request, begin, out, resume, checkpoint_minutes, callbacks, verbose):
         finally:
             recorder.close()
             there = peers.is_first() and held[0].place() == run.folder
-            if there and not resume and not (run.folder / files.RESUME).exists():
+            # A checkpoint whose writing fails may have moved the one before it already.
+            checkpoints = [run.folder / name for name in (files.RESUME, files.RESUME_BEFORE)]
+            if there and not resume and not any(path.exists() for path in checkpoints):
                 # It has nothing that a new start would not make again.
                 files.remove(run.folder, itself=run.made)
         _finish(run, plan, recorder, interrupted, report)

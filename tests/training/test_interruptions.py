@@ -16,6 +16,7 @@ from kerasptb.data import make_dataset
 from kerasptb.runs import RunError
 from kerasptb.runs.weights import save_weights
 from kerasptb.training.recorder import Recorder
+from kerasptb.utils import files
 
 
 def test_a_failure_in_the_first_epoch_keeps_its_checkpoint(no_steps, tmp_path):
@@ -122,6 +123,23 @@ def test_a_full_disk_is_told_and_leaves_what_was_whole(no_steps, tmp_path, monke
     names = {"config.json", "vocabulary.txt", "resume.npz", "history.csv", "curves.png", "explain.txt", "logs"}
     weights = {"best.weights.h5", "best.copy.weights.h5", "last.weights.h5"}
     assert {path.name for path in (tmp_path / "run").iterdir()} == names | weights
+    monkeypatch.undo()
+    assert len(train(tmp_path / "run", resume=True).history) == 3
+
+
+def test_a_disk_that_is_full_at_a_later_checkpoint_leaves_the_one_before(no_steps, tmp_path, monkeypatch):
+    sync, written = files._sync, []
+
+    def refuse(path):
+        written.extend([path] * (path.name == "resume.npz"))
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        sync(path)
+
+    monkeypatch.setattr(files, "_sync", refuse)
+    with pytest.raises(OSError, match=r"No space left on device: .*resume\.npz"):
+        train(tmp_path / "run", checkpoint_minutes=0)
+    assert {"resume.before.npz", "config.json"} <= {path.name for path in (tmp_path / "run").iterdir()}
     monkeypatch.undo()
     assert len(train(tmp_path / "run", resume=True).history) == 3
 
