@@ -12,7 +12,7 @@ from kerasptb.runs import files
 from kerasptb.runs.damage import RunError, damage
 from kerasptb.runs.run import Run
 from kerasptb.runs.settings import CONFIG, RunSettings
-from kerasptb.utils.files import make_folder, write_json
+from kerasptb.utils.files import atomic_write, make_folder
 
 _REMEDY = "Restore it from a copy; without it the run cannot be used."
 
@@ -72,6 +72,21 @@ def _check_vocabulary(vocabulary, data):
         raise ValueError(f"its {vocabulary.kind} or their order are not those of the training")
 
 
+def check_free(folder: str | os.PathLike[str]) -> None:
+    """Raises a `RunError` if a folder holds anything but what a training that was killed in `create_run` has left."""
+    folder = Path(folder)
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    unfinished = {name for name in names if name.startswith(tuple(f".{file}." for file in (CONFIG, *files.VOCABULARIES)))}
+    if names - unfinished - set(files.VOCABULARIES if unfinished else ()):
+        raise _not_empty(folder)
+
+
+def _not_empty(folder):
+    return RunError(
+        f"{folder} is not empty. Name another folder with --out, or go on with the run in it with --resume."
+    )
+
+
 def create_run(
     folder: str | os.PathLike[str], settings: RunSettings, vocabulary: Tokenizer, made: bool | None = None
 ) -> Run:
@@ -79,20 +94,22 @@ def create_run(
 
     `made` is whether it was made for the run, and goes if that fails; `None` for what its absence says.
     """
-    config = settings.to_config()
-    json.dumps(config)  # raises for values that JSON cannot hold before the folder is created
+    # Raises for values that JSON cannot hold before the folder is created.
+    config = json.dumps(settings.to_config(), indent=2, allow_nan=False)
     folder = Path(folder)
     made = not folder.exists() if made is None else made
     make_folder(folder)
-    with files.lock_run(folder):  # or two processes might both find it empty
-        # One that was killed here has left its vocabulary, or the beginning of it.
-        if any(not path.name.lstrip(".").startswith(files.VOCABULARIES) for path in folder.iterdir()):
-            raise RunError(
-                f"{folder} is not empty. Name another folder with --out, or go on with the run in it with --resume."
-            )
+    check_free(folder)
+    with files.lock_run(folder):
+        if (folder / CONFIG).exists():  # of another process, which found it free too
+            raise _not_empty(folder)
+        for name in files.VOCABULARIES:
+            (folder / name).unlink(missing_ok=True)
         try:
-            vocabulary.save(folder / vocabulary.FILE)
-            write_json(folder / CONFIG, config)
+            # The vocabulary meanwhile: one beside an unfinished config.json is ours, and one alone is not.
+            with atomic_write(folder / CONFIG) as temporary:
+                temporary.write_text(f"{config}\n")
+                vocabulary.save(folder / vocabulary.FILE)
         except BaseException:
             files.remove(folder, itself=made)
             raise

@@ -24,7 +24,7 @@ from kerasptb.optimizers import decay_of, rate_of
 from kerasptb.presets import Facts, Recipe, get_preset
 from kerasptb.runs.damage import RunError
 from kerasptb.runs.files import METRICS
-from kerasptb.runs.folder import create_run, load_resumed
+from kerasptb.runs.folder import check_free, create_run, load_resumed
 from kerasptb.runs.request import Request
 from kerasptb.runs.run import Run
 from kerasptb.runs.settings import CONFIG, RunSettings, check_divides
@@ -65,6 +65,8 @@ def open_run(request, out, resume, begin, callbacks):
 
 def _begun(request, out, workers, begin, callbacks):
     """Makes the run folder of a new training."""
+    if out is not None:
+        check_free(out)  # before a text is read
     plan, made = plan_training(request, workers, begin, callbacks), None
     if out is None:
         name = f"{plan.settings.training.preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}"

@@ -158,10 +158,22 @@ def test_damaged_results_are_named(tmp_path, create):
         run.metrics  # noqa: B018
 
 
-def test_a_folder_whose_making_was_killed_is_made_again(tmp_path, create):
-    (tmp_path / ".vocabulary.txt.x7").mkdir()
-    (tmp_path / "vocabulary.txt").write_text("the\n")
+@pytest.mark.parametrize("name", ["vocabulary.txt", "tokenizer.json"])
+def test_a_folder_whose_making_was_killed_is_made_again(tmp_path, create, name):
+    (tmp_path / ".config.json.x7").mkdir()
+    (tmp_path / f".{name}.x7").mkdir()
+    (tmp_path / name).write_text("the\n")
     assert create(tmp_path).vocabulary == VOCABULARY
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "vocabulary.txt"}
+
+
+@pytest.mark.parametrize("name", ["vocabulary.txt", "tokenizer.json", "tokenizer.json.bak", "config.json"])
+def test_a_folder_with_a_file_of_ones_own_is_left_alone(tmp_path, create, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(RunError, match="is not empty"):
+        create(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine"
 
 
 def test_the_sample_of_another_python_is_told(tmp_path, create):

@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 import signal
+import tempfile
 from pathlib import Path
 
 import keras
@@ -42,7 +43,17 @@ def test_a_training_killed_at_every_write_goes_on_to_the_bit(tmp_path, monkeypat
             raise _Killed
         return replace(path, target)
 
-    monkeypatch.setattr("kerasptb.runs.files.remove", lambda folder, itself=True: None)  # who is killed removes nothing
+    tidy = tempfile.TemporaryDirectory.__exit__
+
+    def leave(folder, kind, *error):
+        if kind is _Killed:
+            folder._finalizer.detach()
+        else:
+            tidy(folder, kind, *error)
+
+    # Who is killed removes nothing.
+    monkeypatch.setattr("kerasptb.runs.files.remove", lambda folder, itself=True: None)
+    monkeypatch.setattr(tempfile.TemporaryDirectory, "__exit__", leave)
     monkeypatch.setattr(Path, "replace", kill)
     for _ in range(20):
         resume = (tmp_path / "run" / "config.json").exists()  # else it has not begun
