@@ -27,7 +27,7 @@ import numpy as np
 import kerasptb
 from benchmarks import machine, texts
 from benchmarks.keyboard import Presage, type_units, units_of_text
-from kerasptb.evaluation import evaluate_keyboard_on_text
+from kerasptb.evaluation import evaluate_keyboard
 from kerasptb.export import export_run
 from kerasptb.presets import get_preset
 
@@ -104,7 +104,7 @@ def typed(options):
         with tempfile.TemporaryDirectory() as folder:
             results = {"Presage": type_units(units_of_text(text), Presage(_PRESAGE_ENGLISH, folder).suggest)[0]}
         for learn in (False, True):
-            result = evaluate_keyboard_on_text(model, text, learn=learn)
+            result = evaluate_keyboard(model, text, learn=learn)
             results["learning" if learn else "as trained"] = result
         for keyboard, result in results.items():
             row = {name: round(value, 4) for name, value in dataclasses.asdict(result).items()}

@@ -14,7 +14,6 @@ from kerasptb.evaluation.keyboard import (
     Typist,
     check_cached,
     evaluate_keyboard,
-    evaluate_keyboard_on_text,
 )
 from kerasptb.evaluation.nbest import (
     Hypothesis,
@@ -60,7 +59,6 @@ __all__ = [
     "evaluate_counts",
     "evaluate_dynamic",
     "evaluate_keyboard",
-    "evaluate_keyboard_on_text",
     "evaluate_perplexity",
     "evaluate_split",
     "evaluate_typos",

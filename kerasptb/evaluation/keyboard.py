@@ -30,7 +30,6 @@ import numpy as np
 
 from kerasptb.data import EOS, UNK, DataError, Tokenizer, Vocabulary
 from kerasptb.data.batching import check_sizes
-from kerasptb.data.errors import check_text
 from kerasptb.data.scripts import is_unspaced
 from kerasptb.data.tokenizers.tokenizer import Parts, TypedWord
 from kerasptb.data.tokenizers.written_text import is_of_word
@@ -169,21 +168,25 @@ class Typist:
 
 def evaluate_keyboard(
     model: LanguageModel | Reader,
-    ids: Sequence[int] | np.ndarray,
+    text: str | Sequence[int] | np.ndarray,
     keys: int = 3,
     cache: CacheSettings | None = None,
     learn: bool = False,
 ) -> KeyboardEvaluation:
-    """Types a text of ids with a model's suggestions.
+    """Types a text with a model's suggestions.
 
     Each word but the first is typed after all the words before it, read from a zero state.
 
     Args:
         model: a `LanguageModel` that knows its tokenizer; it need not be compiled. Or what `load_saved_model` returns.
-        ids: int32 [N], the text, of at least two words.
+        text: a text as a person wrote it, or the ids of its tokens, int32 [N], at least two. For a `Vocabulary` a text
+            has a sentence a line, read as its `encode_typed` says; words that it lacks, and numbers, are typed with
+            their own letters.
         keys: number of words shown at a time.
-        cache: `CacheSettings` of a continuous cache of the words typed before, for a `Vocabulary`; `None` for none.
-        learn: whether the suggestions learn from the words typed before, as the server's with `learn` do.
+        cache: `CacheSettings` of a continuous cache of the words typed before, for ids of a `Vocabulary`; `None` for
+            none.
+        learn: whether the suggestions learn from the words typed before, as the server's with `learn` do. Words that
+            the vocabulary lacks are then shown once they were typed.
 
     Returns:
         A `KeyboardEvaluation`.
@@ -191,28 +194,25 @@ def evaluate_keyboard(
     Raises:
         DataError: if the text is too short, or has no word to type.
         ValueError: for ids out of range, more keys than words are looked for (1,000 of pieces), a model that does not
-            know its tokenizer, or a `cache` with `learn` or with subwords.
+            know its tokenizer, or a `cache` with `learn`, with subwords or with a text that is no ids.
     """
     reader = open_reader(model)
+    check_sizes(keys=keys)
     if cache is not None:
         check_cached(reader.tokenizer)
-    return _type(reader, *parts_of(reader, ids), keys, cache, learn)
-
-
-def evaluate_keyboard_on_text(
-    model: LanguageModel | Reader, text: str, keys: int = 3, learn: bool = False
-) -> KeyboardEvaluation:
-    """Types a text as a person wrote it with a model's suggestions.
-
-    Args:
-        model: as in `evaluate_keyboard`, like the other arguments, the result and what is raised.
-        text: the text. For a `Vocabulary` a sentence a line, read as its `encode_typed` says; words that it lacks, and
-            numbers, are typed with their own letters.
-        keys: number of words shown at a time.
-        learn: as in `evaluate_keyboard`. Words that the vocabulary lacks are shown once they were typed before.
-    """
-    reader = open_reader(model)
-    return _type(reader, *parts_of(reader, check_text(text)), keys, None, learn)
+        if learn or isinstance(text, str):
+            received = "learn=True" if learn else "a text to encode"
+            raise ValueError(f"Expected a continuous cache alone, over the ids of a text. Received: {received}")
+    ids, parts = parts_of(reader, text)
+    # What no token comes before is read only.
+    typed = [part for part in parts if None not in part and part[0].context > 0]
+    if not typed:
+        raise DataError("Expected a text with at least one word to type. Received: none")
+    shown = _find_all(reader, ids, parts, keys, cache, learn)
+    counts = TypedCounts(keys)
+    for part in typed:
+        counts.add(part, [shown.get(id(word), Shown()) for word in part])
+    return counts.result()
 
 
 def parts_of(reader: Reader, text: str | Sequence[int] | np.ndarray) -> tuple[np.ndarray, Parts]:
@@ -228,21 +228,6 @@ def check_cached(tokenizer: Tokenizer) -> None:
     """Raises a ValueError unless a continuous cache can make words more probable: each is a token."""
     if not pieces_of(tokenizer).are_words:
         raise ValueError(f"Expected a continuous cache for a model of words. Received: one of {tokenizer.kind}.")
-
-
-def _type(reader, ids, parts, keys, cache, learn):
-    """Types the parts of a text of ids; what no token comes before is read only."""
-    check_sizes(keys=keys)
-    if learn and cache is not None:
-        raise ValueError("Expected a continuous cache or learning from what was typed. Received: both.")
-    typed = [part for part in parts if None not in part and part[0].context > 0]
-    if not typed:
-        raise DataError("Expected a text with at least one word to type. Received: none")
-    shown = _find_all(reader, ids, parts, keys, cache, learn)
-    counts = TypedCounts(keys)
-    for part in typed:
-        counts.add(part, [shown.get(id(word), Shown()) for word in part])
-    return counts.result()
 
 
 def _find_all(reader, ids, parts, keys, cache, learn):

@@ -25,7 +25,7 @@ def check_cell(network, what, serves):
     """Raises an `ExportError` unless a `PortableNetwork` has a cell that `what` has too."""
     if not serves:
         raise ExportError(
-            f"{what} has no form of such a cell; --format saved_model and litert take any. "
+            f"{what} has no form of such a cell; --format saved-model and litert take any. "
             f"Received: a model of {network.cell.title}"
         )
 

@@ -297,9 +297,14 @@ class Run:
 
         Returns:
             A `TextEvaluation`.
+
+        Raises:
+            ValueError: for another way to adapt, or for several streams with one.
         """
         if adapt not in (None, *_WAYS):
             raise ValueError(f"Expected a way to adapt among {_WAYS}, or None. Received: adapt={adapt!r}")
+        if adapt is not None and batch_size != 1:
+            raise ValueError(f"A model adapts to one stream: expected a batch size of 1. Received: {batch_size}")
         corpus, evaluation = self.load_corpus(data), kerasptb.evaluation
         ids, counts = corpus.split(split), corpus.count(split)
         if adapt is None:
@@ -331,11 +336,16 @@ class Run:
 
         Returns:
             A `KeyboardEvaluation`.
+
+        Raises:
+            ValueError: for a continuous cache with `text` or `learn`, or for a model that is not of words.
         """
-        evaluation = kerasptb.evaluation
+        evaluation, cache = kerasptb.evaluation, None
         if text is not None:
-            return evaluation.evaluate_keyboard_on_text(self.reader, text, keys, learn)
-        corpus, cache = self.load_corpus(data), None
+            if continuous_cache:
+                raise ValueError("Expected `text`, or `continuous_cache`, which is for the run's own. Received: both.")
+            return evaluation.evaluate_keyboard(self.reader, text, keys, learn=learn)
+        corpus = self.load_corpus(data)
         if continuous_cache:
             evaluation.check_cached(self.vocabulary)
             cache = self._adaptation(corpus, report).cache_settings()

@@ -7,7 +7,7 @@ import pytest
 
 import kerasptb
 from kerasptb.cli import main
-from kerasptb.evaluation import CacheSettings, evaluate_keyboard, evaluate_keyboard_on_text, evaluate_typos
+from kerasptb.evaluation import CacheSettings, evaluate_keyboard, evaluate_typos
 from kerasptb.reading import Keyboard
 from kerasptb.runs.weights import save_weights
 
@@ -189,7 +189,7 @@ def test_evaluate_types_a_text_of_ones_own(run, tmp_path, capsys, error_of):
         results[option] = answer["keyboard"]
     loaded = kerasptb.load_run(run)
     for learn in (False, True):
-        expected = evaluate_keyboard_on_text(loaded.load_model(), text, learn=learn)
+        expected = evaluate_keyboard(loaded.load_model(), text, learn=learn)
         assert results[("--learn",) if learn else ()] == dataclasses.asdict(expected)
     assert results["--learn",]["savings_ceiling"] > results[()]["savings_ceiling"]
     assert main(["evaluate", run, "--keyboard", "--text", str(path)]) == 0

@@ -4,7 +4,7 @@ import pytest
 import kerasptb
 from kerasptb.data import DataError, Vocabulary
 from kerasptb.data.tokenizers.typed_text import read_words
-from kerasptb.evaluation import CacheSettings, Typist, evaluate_keyboard, evaluate_keyboard_on_text
+from kerasptb.evaluation import CacheSettings, Typist, evaluate_keyboard
 from kerasptb.reading import Context, Memory, Writer, run_search
 
 WORDS = ("the", "<eos>", "<unk>", "N", "then", "they", "a", "an", "and", "U.S.", "us")
@@ -134,7 +134,7 @@ def test_a_text_of_ones_own(native_library, learn):
         best += of_sign + (1 if shown else in_full)
         characters += of_sign + in_full
         first += shown and order[0] in forms
-    result = evaluate_keyboard_on_text(model, TEXT, learn=learn)
+    result = evaluate_keyboard(model, TEXT, learn=learn)
     assert (result.num_keystrokes, result.num_characters) == (keystrokes, characters)
     assert result.savings_ceiling == pytest.approx(1 - best / characters)
     assert result.top1 * result.num_words == pytest.approx(first)
@@ -144,7 +144,7 @@ def test_a_text_of_ones_own(native_library, learn):
 def test_a_clitic_is_typed_where_it_stands(native_library):
     vocabulary = Vocabulary(["<eos>", "<unk>", "do", "n't", "go"])
     model = kerasptb.LanguageModel(5, 8, 8, batch_size=2, num_steps=3, seed=1, tokenizer=vocabulary)
-    result = evaluate_keyboard_on_text(model, '"don\u2019t go"', keys=4)
+    result = evaluate_keyboard(model, '"don\u2019t go"', keys=4)
     # Every word of the vocabulary is on a key: `"`, do, n't, go, `"`, the space. The keys look for n't after n'.
     assert (result.num_words, result.num_characters, result.num_keystrokes) == (2, 11, 1 + 1 + 3 + 1 + 2)
     assert result.savings_ceiling == pytest.approx(1 - 7 / 11)
@@ -175,8 +175,11 @@ def test_what_cannot_be_typed():
         evaluate_keyboard(model, [0])
     for text in ("  ", "\n\n"):
         with pytest.raises(DataError, match="at least one word to type"):
-            evaluate_keyboard_on_text(model, text)
-    with pytest.raises(ValueError, match=r"Received: both"):
-        evaluate_keyboard(model, [0, 1], cache=CacheSettings(0.1, 0.1), learn=True)
+            evaluate_keyboard(model, text)
+    cache = CacheSettings(0.1, 0.1)
+    with pytest.raises(ValueError, match=r"Received: learn=True"):
+        evaluate_keyboard(model, [0, 1], cache=cache, learn=True)
+    with pytest.raises(ValueError, match=r"Received: a text to encode"):
+        evaluate_keyboard(model, "a few words", cache=cache)
     with pytest.raises(ValueError, match="keys"):
         Typist(VOCABULARY, keys=0)

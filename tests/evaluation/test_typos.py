@@ -5,7 +5,7 @@ import pytest
 
 from kerasptb.data import DataError, Subwords, Vocabulary
 from kerasptb.data.text_format import TextFormat
-from kerasptb.evaluation import Share, Simulator, evaluate_keyboard_on_text, evaluate_typos, simulator
+from kerasptb.evaluation import Share, Simulator, evaluate_keyboard, evaluate_typos, simulator
 from kerasptb.models import LanguageModel
 from kerasptb.reading import Keyboard, Reader, Taps, load_layout
 
@@ -130,7 +130,7 @@ def test_two_words_at_once_counted_by_hand(monkeypatch):
 @pytest.mark.parametrize("learn", [False, True])
 def test_without_errors_the_same_keystrokes_as_exact_typing(learn):
     text = "the the hose house thr\nhose the house the house hose the thr thr"
-    exact = evaluate_keyboard_on_text(Constant(), text, keys=1, learn=learn)
+    exact = evaluate_keyboard(Constant(), text, keys=1, learn=learn)
     result = evaluate_typos(Constant(), text, 0.0, keys=1, learn=learn)
     assert result.savings_without_errors == pytest.approx(exact.keystroke_savings)
     assert result.num_characters == exact.num_characters

@@ -11,7 +11,6 @@ from kerasptb.evaluation import (
     evaluate_continuous_cache,
     evaluate_dynamic,
     evaluate_keyboard,
-    evaluate_keyboard_on_text,
     keyboard,
     reading,
 )
@@ -75,7 +74,7 @@ def test_against_a_phone(model, subwords):
             phone.letter(" ")
         phone.text, phone.space_is_there = phone.text[:-1] + "\n", False
     assert phone.text == "".join(f"{line}\n" for line in LINES if line)
-    result = evaluate_keyboard_on_text(model, TEXT, keys=2)
+    result = evaluate_keyboard(model, TEXT, keys=2)
     assert result.num_keystrokes == phone.pressed
     assert result.num_characters == sum(len(part) + 1 for part in TEXT.split())
     assert result.num_words == len(TEXT.split())
@@ -107,8 +106,8 @@ def test_words_and_subwords_type_the_same(model, subwords):
         results = [
             evaluate_keyboard(of_words, ids, learn=learn),
             evaluate_keyboard(model, subwords.encode(text), learn=learn),
-            evaluate_keyboard_on_text(model, TEXT, learn=learn),
-            evaluate_keyboard_on_text(of_words, TEXT, learn=learn),
+            evaluate_keyboard(model, TEXT, learn=learn),
+            evaluate_keyboard(of_words, TEXT, learn=learn),
         ]
         sizes = [(each.num_words, each.num_characters) for each in results]
         assert sizes[0] == sizes[1] == (10, len(text) - len("it "))  # the first word is read only
@@ -121,11 +120,11 @@ def test_words_and_subwords_type_the_same(model, subwords):
 @pytest.mark.slow
 def test_words_typed_before_are_shown_even_if_the_model_would_not(model, subwords):
     text = "Quagga sat.\nThe quagga sat.\nThe quagga sat."
-    as_trained, learned = (evaluate_keyboard_on_text(model, text, learn=learn) for learn in (False, True))
+    as_trained, learned = (evaluate_keyboard(model, text, learn=learn) for learn in (False, True))
     assert learned.num_keystrokes < as_trained.num_keystrokes
     assert learned.top1 > as_trained.top1
     # The last line is known word by word: three keys, the full stop and the space after it.
-    before = evaluate_keyboard_on_text(model, text[: text.rindex("\n")], learn=True)
+    before = evaluate_keyboard(model, text[: text.rindex("\n")], learn=True)
     assert learned.num_keystrokes - before.num_keystrokes == 5
 
 
@@ -174,10 +173,10 @@ def test_no_less_probable_words_are_looked_for_and_the_others_are_the_same(model
 def test_characters_are_typed_too(native_library):
     characters = Subwords.characters()
     model = LanguageModel(256, 4, (4,), batch_size=1, num_steps=5, init_scale=2.0, seed=0, tokenizer=characters)
-    result = evaluate_keyboard_on_text(model, "a cat's hat", learn=True)
+    result = evaluate_keyboard(model, "a cat's hat", learn=True)
     assert (result.num_words, result.num_characters) == (3, 12)
     # A long word that was typed before is completed, however many characters are typed of it.
-    assert evaluate_keyboard_on_text(model, "incomprehensible\n" * 3, learn=True).num_keystrokes < 51
+    assert evaluate_keyboard(model, "incomprehensible\n" * 3, learn=True).num_keystrokes < 51
 
 
 @pytest.mark.parametrize("learn", [False, True])
@@ -186,7 +185,7 @@ def test_keys_show_the_first_word_of_a_paragraph_in_characters(native_library, l
     model = LanguageModel(256, 4, (4,), batch_size=1, num_steps=5, init_scale=0.0, tokenizer=characters)
     # "t" is the likeliest word, everywhere.
     model.get_layer("logits").bias.assign([3.0 if piece in b"t \n" else -9.0 for piece in characters.pieces])
-    result = evaluate_keyboard_on_text(model, "t t\nt t\nt", learn=learn)
+    result = evaluate_keyboard(model, "t t\nt t\nt", learn=learn)
     assert (result.num_words, result.top1, result.num_keystrokes) == (5, 1.0, 5)
 
 
@@ -207,7 +206,7 @@ def test_what_cannot_be_typed(model, subwords):
     with pytest.raises(ValueError, match=r"for a model of words\. Received: one of subwords"):
         evaluate_keyboard(model, [1, 2, 3], cache=CacheSettings(0.1, 0.1))
     with pytest.raises(DataError, match="at least one word to type"):
-        evaluate_keyboard_on_text(model, " \n\n")
+        evaluate_keyboard(model, " \n\n")
     with pytest.raises(ValueError, match="keys"):
         evaluate_keyboard(model, [1, 2, 3], keys=0)
 

@@ -5,7 +5,7 @@ import pytest
 
 from kerasptb.data import DataError, Subwords, Vocabulary
 from kerasptb.data.text_format import TextFormat
-from kerasptb.evaluation import evaluate_keyboard_on_text, score_sentences
+from kerasptb.evaluation import evaluate_keyboard, score_sentences
 from kerasptb.models import LanguageModel
 from kerasptb.reading import Reader, generate, generate_text, sample, suggest
 
@@ -75,7 +75,7 @@ def test_arguments_out_of_range_are_named(model, arguments):
 )
 def test_what_is_no_text_is_told(model, text, message):
     score = lambda model, text: list(score_sentences(model, [text]))  # noqa: E731
-    for ask in (suggest, generate, generate_text, score, evaluate_keyboard_on_text):
+    for ask in (suggest, generate, generate_text, score, evaluate_keyboard):
         with pytest.raises(DataError, match=message):
             ask(model, text)
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from kerasptb.data import DataError, Subwords, Vocabulary
-from kerasptb.evaluation import evaluate_keyboard_on_text
+from kerasptb.evaluation import evaluate_keyboard
 from kerasptb.models import LanguageModel
 from kerasptb.reading import generate, suggest
 
@@ -82,7 +82,7 @@ def test_no_more_words_of_pieces_are_looked_for_than_memory_holds():
         with pytest.raises(ValueError, match=f"from 1 to 1000. Received: k={k}"):
             suggest(model, "the", k=k)
     with pytest.raises(ValueError, match=r"`keys` must be at most 1000\. Received: keys=1001"):
-        evaluate_keyboard_on_text(model, "a few words", keys=1001)
+        evaluate_keyboard(model, "a few words", keys=1001)
 
 
 def test_characters_begin_a_paragraph_without_a_space_and_a_space_at_the_end_says_nothing():

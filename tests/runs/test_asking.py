@@ -51,6 +51,10 @@ def test_a_run_is_measured_on_a_text(run):
     assert found.bits_per_byte == pytest.approx(counts.bits_per_byte(found.perplexity))
     with pytest.raises(ValueError, match=r"among \['continuous cache', 'dynamic'\], or None\. Received: adapt='more'"):
         run.evaluate(corpus, adapt="more")
+    with pytest.raises(ValueError, match=r"a batch size of 1\. Received: 8"):
+        run.evaluate(corpus, adapt="dynamic", batch_size=8)
+    with pytest.raises(ValueError, match=r"Received: both"):
+        run.evaluate_keyboard(text="a few words", continuous_cache=True)
     with pytest.raises(RunError, match="Name the text with --data"):
         run.evaluate()
 

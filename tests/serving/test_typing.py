@@ -7,7 +7,7 @@ import pytest
 
 from kerasptb.data.signs import absent_signs
 from kerasptb.data.text_format import TextFormat
-from kerasptb.evaluation import evaluate_keyboard_on_text, keyboard
+from kerasptb.evaluation import evaluate_keyboard, keyboard
 from kerasptb.reading import Writer
 from kerasptb.serving.engine import SuggestionEngine
 
@@ -37,7 +37,7 @@ def keys_of_evaluation(reader, text, learn, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Writer, "keys", keys)
         patch.setattr(keyboard, "find_shown", find)
-        result = evaluate_keyboard_on_text(reader, text, KEYS, learn)
+        result = evaluate_keyboard(reader, text, KEYS, learn)
     return looks, result
 
 
