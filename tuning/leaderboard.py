@@ -100,7 +100,7 @@ def save_best(folder, trials, text, report):
         return kerasptb.load_run(best.folder / RUN)
     run = kerasptb.load_run(folder / BEST)
     with atomic_write(folder / SCRIPT) as temporary:
-        temporary.write_text(_write_script(run, best, text))
+        temporary.write_text(_write_script(run, best, text), encoding="utf-8")
     return run
 
 

@@ -117,7 +117,7 @@ class SearchOracle:
         for path in sorted(Path(self._project_dir).glob("trial_*/trial.json")):
             trial = kt.engine.trial.Trial.load(str(path))
             self.trials[trial.trial_id] = trial
-        state = json.loads(Path(self._get_oracle_fname()).read_text())
+        state = json.loads(Path(self._get_oracle_fname()).read_text(encoding="utf-8"))
         self.set_state(state)
         ongoing = state["ongoing_trials"] if self.keep_running else {}
         self.ongoing_trials = {tuner_id: self.trials[trial_id] for tuner_id, trial_id in ongoing.items()}

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import keras_tuner as kt
 
 import kerasptb
+from kerasptb.data.sources.raw_corpus import TextSource
 from kerasptb.runs.settings import NO_START
 from kerasptb.training.budget import describe_length
 from kerasptb.training.plan import draft_training
@@ -61,7 +62,7 @@ class SearchResult:
 
 
 def tune(
-    data: kerasptb.Corpus | str | os.PathLike[str] | None = None,
+    data: kerasptb.Corpus | TextSource | None = None,
     space: str | kt.HyperModel | Callable[[kt.HyperParameters], Any] | None = None,
     *,
     tuner: Literal["random", "bayesian", "hyperband"] | None = None,

@@ -29,7 +29,7 @@ class AveragedWeights(Resumable, keras.callbacks.Callback):
         ValueError: for a patience below 1; when training begins, if the optimizer keeps no averages.
     """
 
-    def __init__(self, patience: int | None = None, monitor: str = "val_perplexity") -> None:
+    def __init__(self, *, patience: int | None = None, monitor: str = "val_perplexity") -> None:
         super().__init__()
         check_sizes(patience=1 if patience is None else patience)
         self.patience = patience

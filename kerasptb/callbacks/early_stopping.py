@@ -26,7 +26,7 @@ class EarlyStopping(Resumable, keras.callbacks.Callback):
         ValueError: for a patience below 1; after the first epoch, if the metric is not among its logs.
     """
 
-    def __init__(self, patience: int, monitor: str = "val_perplexity") -> None:
+    def __init__(self, *, patience: int, monitor: str = "val_perplexity") -> None:
         super().__init__()
         check_sizes(patience=patience)
         self.patience = patience

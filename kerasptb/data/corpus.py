@@ -16,7 +16,7 @@ from kerasptb.data.signs import absent_signs
 from kerasptb.data.sources.files import SPLITS
 from kerasptb.data.sources.raw_corpus import RawCorpus, TextSource, default_cache, find_corpus
 from kerasptb.data.stored import StoredTexts, digest_of
-from kerasptb.data.text_format import USUAL, TextFormat
+from kerasptb.data.text_format import USUAL, TextFormat, open_tokenizer
 from kerasptb.data.tokenizers.tokenizer import Tokenizer
 from kerasptb.utils.types import Tokens
 
@@ -96,7 +96,7 @@ def load_corpus(
     data: Corpus | TextSource = "auto",
     *,
     tokens: Tokens | None = None,
-    vocabulary: Tokenizer | None = None,
+    tokenizer: Tokenizer | str | os.PathLike[str] | None = None,
     vocabulary_size: int | None = None,
     keep_lines: bool | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
@@ -124,8 +124,9 @@ def load_corpus(
             `None` for "words" if `<unk>` stands in the training text once in 10,000 bytes or more, as in PTB and the
             sample, else "subwords". If it does, a line is a paragraph in any case, its words with one space between
             them.
-        vocabulary: the tokenizer to read the text with, as when a trained model is evaluated. By default that of
-            the training text: of words, ids by falling count, then by word.
+        tokenizer: the tokenizer to read the text with, as when a trained model is evaluated, or the file of one: a
+            tokenizer.json or a SentencePiece .model. By default that of the training text: of words, ids by falling
+            count, then by word.
         vocabulary_size: the most tokens. Of words, at least 3: the most frequent ones, `<unk>` and `<eos>` among them;
             the rest of all three texts becomes `<unk>`; by default every word is kept. Of subwords, at least 257; by
             default as `num_subwords` says for the text's size.
@@ -146,7 +147,7 @@ def load_corpus(
             no `<unk>`; "ptb" is nowhere and cannot be downloaded; or the arguments contradict each other.
         FileNotFoundError: a file is missing.
     """
-    format = TextFormat(tokens, vocabulary, vocabulary_size, keep_lines)
+    format = TextFormat(tokens, open_tokenizer(tokenizer), vocabulary_size, keep_lines)
     cache_dir = None if cache_dir is None else Path(cache_dir)
     return read_corpus(open_text(data, format, cache_dir), format, cache_dir)
 
@@ -164,10 +165,10 @@ def open_text(
 def read_corpus(text: Corpus | RawCorpus, format: TextFormat, cache_dir: Path | None = None) -> Corpus:
     """Reads a text that is open, as `load_corpus` does."""
     if isinstance(text, Corpus):
-        has = {"tokens": text.vocabulary.kind, "tokenizer": text.vocabulary, "keep_lines": format.keep_lines}
+        has = {"tokens": text.vocabulary.kind, "tokenizer": text.vocabulary, "keep_lines": text.format.keeps_lines}
         if any(value != has.get(name) for name, value in format.named.items()):
             kept = f"{len(text.vocabulary)} {text.vocabulary.kind}"
-            raise DataError(f"A Corpus keeps its {kept}. Received: {format.named}")
+            raise DataError(f"A Corpus keeps its {kept} and its lines. Received: {format.named}")
         return text
     format = format.of_text(text)
     if format.absent_signs is None:

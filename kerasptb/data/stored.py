@@ -46,7 +46,7 @@ class StoredTexts:
         wanted |= {"made_with": made_with} if vocabulary is None else {"words": vocabulary.digest}
         for folder in self.folder.glob("*"):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # being removed, or damaged
-                description = json.loads((folder / _DESCRIPTION).read_text())
+                description = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
                 if wanted == {name: description[name] for name in wanted}:
                     found = vocabulary or load_tokenizer(folder)
                     return description, _checked(folder, found, description), found
@@ -65,7 +65,7 @@ class StoredTexts:
         folder = Path(folder)
         description = {**description, "words": vocabulary.digest}
         vocabulary.save(folder / vocabulary.FILE)
-        (folder / _DESCRIPTION).write_text(json.dumps(description))
+        (folder / _DESCRIPTION).write_text(json.dumps(description), encoding="utf-8")
         self._remove_older(description["text"])
         content = json.dumps([description[name] for name in ("text", "absent_signs", "made_with", "words")])
         entry = self.folder / hashlib.sha256(content.encode()).hexdigest()[:32]
@@ -81,7 +81,7 @@ class StoredTexts:
     def _remove_older(self, text):
         for folder in self.folder.glob("*"):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                other = json.loads((folder / _DESCRIPTION).read_text())["text"]
+                other = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))["text"]
                 if other["location"] == text["location"] and other != text:
                     shutil.rmtree(folder, ignore_errors=True)
 

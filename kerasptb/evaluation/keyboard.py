@@ -203,8 +203,11 @@ def evaluate_keyboard(
         if learn or isinstance(text, str):
             received = "learn=True" if learn else "a text to encode"
             raise ValueError(f"Expected a continuous cache alone, over the ids of a text. Received: {received}")
-    ids, parts = parts_of(reader, text)
-    # What no token comes before is read only.
+    return _type(reader, *parts_of(reader, text), keys, cache, learn)
+
+
+def _type(reader, ids, parts, keys, cache, learn):
+    """Types the parts of a text of ids; what no token comes before is read only."""
     typed = [part for part in parts if None not in part and part[0].context > 0]
     if not typed:
         raise DataError("Expected a text with at least one word to type. Received: none")

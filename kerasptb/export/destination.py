@@ -40,7 +40,12 @@ def atomic_folder(path):
             # may be relative.
             others = [child for child in path.iterdir() if child.name != Path(hidden).name]
             left = [child for child in others if child.name.startswith(prefix)]  # by exports that were killed
-            moved = {name for child in left for file in child.glob(_MOVING) for name in file.read_text().splitlines()}
+            moved = {
+                name
+                for child in left
+                for file in child.glob(_MOVING)
+                for name in file.read_text(encoding="utf-8").splitlines()
+            }
             if not all(child in left or child.name in moved for child in others):
                 raise taken
             for child in sorted(others, key=left.__contains__):  # what tells of the others last
@@ -52,7 +57,7 @@ def atomic_folder(path):
         if there:
             # saved_model.pb, which identifies an export, is moved last.
             children = sorted(temporary.iterdir(), key=lambda child: (child.name == "saved_model.pb", child.name))
-            Path(hidden, _MOVING).write_text("\n".join(child.name for child in children))
+            Path(hidden, _MOVING).write_text("\n".join(child.name for child in children), encoding="utf-8")
             for child in children:
                 child.rename(path / child.name)
         else:

@@ -5,7 +5,6 @@ import os
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 
 from kerasptb.export.destination import atomic_file
@@ -13,6 +12,7 @@ from kerasptb.export.source import resolve
 from kerasptb.models import LanguageModel
 from kerasptb.models.portable import PortableNetwork, check_backend
 from kerasptb.runs import Run
+from kerasptb.runs.quantized import quantize_rows
 
 
 def export_litert(
@@ -91,10 +91,8 @@ class _Rows:
     """
 
     def __init__(self, network):
-        matrix = network.embeddings.numpy()
-        scales = np.abs(matrix).max(axis=1) / 127
-        self._scales = np.where(scales > 0, scales, 1).astype("float32")
-        self._integers = np.round(matrix / self._scales[:, np.newaxis]).astype("int8")
+        self._integers, scales = quantize_rows(network.embeddings.numpy())
+        self._scales = scales[:, 0]
         self._bias = network.dense[-1].bias
 
     def vectors(self, tokens):

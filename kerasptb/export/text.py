@@ -13,10 +13,10 @@ _LINE_END = r"\r\n|[\r\n]"
 SPACE_CODES = r"\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"
 # The characters that Python's str.split treats as white space.
 _SPACE = rf"[\s\x{{b}}\x{{1c}}-\x{{1f}}{SPACE_CODES}]+"
-# The regular expressions of `data.ptb_words.split_tokens` in RE2's language, which has no lookbehind, and \b for ASCII
-# only. Instead of \b, a mark is put after each clitic (n't, 's and the like) that no letter follows. A match of
-# _UNMARKED includes the next character, so a second pass marks clitics that the first one could not match. A match of
-# _CLITIC includes the previous letter, so it misses a clitic directly after another. Such a clitic begins with an
+# The regular expressions of `data.tokenizers.ptb_words.split_tokens` in RE2's language, which has no lookbehind, and \b
+# for ASCII only. Instead of \b, a mark is put after each clitic (n't, 's and the like) that no letter follows. A match
+# of _UNMARKED includes the next character, so a second pass marks clitics that the first one could not match. A match
+# of _CLITIC includes the previous letter, so it misses a clitic directly after another. Such a clitic begins with an
 # apostrophe, where _TOKEN splits anyway.
 _LETTERS = r"\pL\pN\pM\x{200c}\x{200d}_"
 _MARK = "\x02"

@@ -38,8 +38,8 @@ class ClippedSGD(OnePassStep, keras.optimizers.SGD):
     Args:
         learning_rate: step size; a float, or a `keras.optimizers.schedules.LearningRateSchedule`.
         global_clipnorm: largest global norm of the gradients; `None`, or 0 as in Keras, does not clip.
-        name: name of the optimizer.
         polyak_averaging: whether to keep the mean of the weights, see `callbacks.AveragedWeights`.
+        name: name of the optimizer.
         **kwargs: further arguments of `keras.optimizers.SGD`, except momentum and the other kinds of clipping.
 
     Raises:
@@ -51,8 +51,8 @@ class ClippedSGD(OnePassStep, keras.optimizers.SGD):
         self,
         learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 1.0,
         global_clipnorm: float | None = 5.0,
-        name: str = "clipped_sgd",
         polyak_averaging: bool = False,
+        name: str = "clipped_sgd",
         **kwargs: Any,
     ) -> None:
         for argument in ("momentum", "nesterov", "clipnorm", "clipvalue"):

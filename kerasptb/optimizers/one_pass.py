@@ -32,7 +32,7 @@ class OnePassStep(keras.optimizers.Optimizer):
     def __init__(self, *, global_clipnorm: float | None, polyak_averaging: bool, **kwargs: Any) -> None:
         if global_clipnorm is not None and not global_clipnorm >= 0:
             raise ValueError(
-                f"Expected global_clipnorm to be above 0, or None. Received: global_clipnorm={global_clipnorm}"
+                f"Expected global_clipnorm of at least 0, or None. Received: global_clipnorm={global_clipnorm}"
             )
         kwargs["use_ema"] = kwargs.get("use_ema", False) or polyak_averaging
         super().__init__(global_clipnorm=global_clipnorm or None, **kwargs)  # as in Keras 0 does not clip

@@ -22,7 +22,7 @@ from kerasptb.presets.recipe import Recipe
 def training(total_steps, learning_rate=30 / 70, weight_decay=1.2e-6 * 70, global_clipnorm=0.25 * 70, patience=5):
     """Returns the optimizer and the callbacks."""
     optimizer = ClippedSGD(learning_rate, global_clipnorm, weight_decay=weight_decay, polyak_averaging=True)
-    return optimizer, [AveragedWeights(patience)]
+    return optimizer, [AveragedWeights(patience=patience)]
 
 
 RECIPE = Recipe(

@@ -65,7 +65,11 @@ class Reader(abc.ABC):
 
     @property
     def fingerprint(self) -> str:
-        """Hexadecimal digest of the model and its tokenizer, the same in every process that has the same model."""
+        """Hexadecimal digest of the model and its tokenizer, the same in every process that has the same model.
+
+        Raises:
+            NotImplementedError: of a model of Keras, whose weights may change at any time.
+        """
         raise NotImplementedError
 
     @abc.abstractmethod

@@ -39,7 +39,7 @@ class NextWords:
     prefix_probability: float
 
 
-class Search:
+class Search(abc.ABC):
     """The words that a search has found, and the beginnings that wait to be read: what all searches have in common."""
 
     least_share: float  # of the probability of all that was found, below which nothing is looked for

@@ -51,7 +51,7 @@ def is_in_the_package(folder: str | os.PathLike[str]) -> bool:
 def _open(folder):
     try:
         with damage(folder / CONFIG, _REMEDY):
-            settings = RunSettings.from_config(json.loads((folder / CONFIG).read_text()))
+            settings = RunSettings.from_config(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
         with damage(folder / files.VOCABULARIES[settings.data.tokens != "words"], _REMEDY):
             vocabulary = load_tokenizer(folder)
             _check_vocabulary(vocabulary, settings.data)
@@ -110,7 +110,7 @@ def create_run(
         try:
             # The vocabulary meanwhile: one beside an unfinished config.json is ours, and one alone is not.
             with atomic_write(folder / CONFIG) as temporary:
-                temporary.write_text(f"{config}\n")
+                temporary.write_text(f"{config}\n", encoding="utf-8")
                 vocabulary.save(folder / vocabulary.FILE)
         except BaseException:
             files.remove(folder, itself=made)

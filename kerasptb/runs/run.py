@@ -67,7 +67,7 @@ class Run:
         if not path.exists():
             return {}
         with damage(path, "--resume writes it anew."):
-            return dict(json.loads(path.read_text()))
+            return dict(json.loads(path.read_text(encoding="utf-8")))
 
     @property
     def history(self) -> list[dict[str, float]]:
@@ -75,7 +75,7 @@ class Run:
         path = self.folder / HISTORY
         if not path.exists():
             return []
-        with damage(path, "--resume writes it anew."), path.open(newline="") as file:
+        with damage(path, "--resume writes it anew."), path.open(newline="", encoding="utf-8") as file:
             return [
                 {key: int(value) if key == "epoch" else float(value) for key, value in row.items() if value}
                 for row in csv.DictReader(file)

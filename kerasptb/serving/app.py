@@ -48,7 +48,7 @@ _PROBLEMS = {
 
 
 def create_app(reader, name="", rate=DEFAULT_RATE, allowed_hosts=None):
-    """Returns the ASGI application that serves a `NetworkReader`: the page at `/`, the API below `/v1/`.
+    """Returns the ASGI application that serves a `Reader` with a fingerprint: the page at `/`, the API below `/v1/`.
 
     The name is that of the run's folder, the rate that of requests a second from one address, and allowed
     hosts are names that the header Host may have beside this machine's own; `None` for any. Its description is at

@@ -24,7 +24,7 @@ def load_reader(folder, counts=True):
     from kerasptb.export.source import resolve  # noqa: PLC0415
     from kerasptb.models.portable import ExportError, check_backend  # noqa: PLC0415
     from kerasptb.reading.network_reader import NetworkReader, load_saved_model  # noqa: PLC0415
-    from kerasptb.runs import load_run  # noqa: PLC0415
+    from kerasptb.runs import RunError, load_run  # noqa: PLC0415
 
     check_backend("A server's model")
     try:
@@ -34,7 +34,7 @@ def load_reader(folder, counts=True):
             run = load_run(folder)
             model, _ = resolve(run)
             reader = run.using(counts).counted(NetworkReader.of(model))
-    except ExportError as error:
+    except (ExportError, RunError) as error:
         raise ServingError(str(error)) from None
     reader.warm_up()  # which should not delay the first request
     return reader

@@ -62,7 +62,7 @@ def _make_trainer(settings, steps_per_epoch):
     if training.optimizer is not None:
         optimizer = with_optimizer(optimizer, training.optimizer, settings.recipe.get("weight_decay"))
     if training.early_stopping is not None:
-        callbacks = [*callbacks, EarlyStopping(training.early_stopping)]
+        callbacks = [*callbacks, EarlyStopping(patience=training.early_stopping)]
     return optimizer, callbacks
 
 

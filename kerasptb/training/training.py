@@ -284,7 +284,7 @@ def _explain(run, plan, report):
 
     def write():
         with atomic_write(run.folder / files.EXPLANATION) as temporary:
-            temporary.write_text(f"{explanation}\n")
+            temporary.write_text(f"{explanation}\n", encoding="utf-8")
 
     peers.by_first(write)
     counts = {name: corpus.count(name) for name in ("train", "valid", "test")}
@@ -341,7 +341,6 @@ def _finish(run, plan, recorder, interrupted, report):
     strict, streams = evaluate_both(model, corpus.test)
     test, counts = None if streams is None else streams.perplexity, corpus.count("test")
     counted = peers.by_first(lambda: _count(run, corpus, run.load_model() if peers.count() > 1 else model, report))
-    shown = f"(too short for {model.batch_size} streams)" if test is None else f"{test:.2f}"
     plans = [layer.plan() for layer in model.layers if isinstance(layer, keras.layers.RNN)]
     metrics = {
         "train_perplexity": best["perplexity"],
@@ -363,6 +362,7 @@ def _finish(run, plan, recorder, interrupted, report):
     for way, perplexity in counted.items():
         metrics |= _figures(counts, perplexity, f"_{way}")
     peers.by_first(lambda: write_json(run.folder / files.METRICS, metrics))
+    shown = f"(too short for {model.batch_size} streams)" if test is None else f"{test:.2f}"
     report(
         f"Best epoch {best['epoch']}: train perplexity {best['perplexity']:.2f}, "
         f"valid {best['val_perplexity']:.2f}, test {shown} (in {model.batch_size} streams; "
@@ -371,6 +371,12 @@ def _finish(run, plan, recorder, interrupted, report):
     report(f"The test text: {describe(counts, strict.perplexity)}")
     for way, perplexity in counted.items():
         report(f"  {way.replace('_', ' ')}: {describe(counts, perplexity)}")
+    _tell_how_to_go_on(run, plan, recorder, interrupted, report)
+
+
+def _tell_how_to_go_on(run, plan, recorder, interrupted, report):
+    """Says how the training went, where its results are, and what may be done with them."""
+    corpus = plan.corpus
     late = 0.0 if plan.deadline is None else (time.monotonic() - plan.deadline) / 60
     if late > _LATE * (run.settings.training.minutes or 0.0):
         least = "so long takes an epoch with what follows it, or " if len(recorder.history) == 1 else ""

@@ -104,7 +104,7 @@ def write_json(path, value):
     """Writes a value as a complete JSON file; raises ValueError for NaN or infinity, which JSON does not know."""
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
     with atomic_write(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def finite(figure):
@@ -116,7 +116,7 @@ def read_json(path):
     """Returns the value in a JSON file; `None` if the file does not exist or is not (yet) valid JSON."""
     try:
         check_regular(Path(path))
-        return json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):  # not UTF-8 either
         return None
 

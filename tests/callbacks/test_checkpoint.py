@@ -70,7 +70,7 @@ def values_of(model):
 def uninterrupted(make, *arguments):
     """The history of a training, and the values that it ends with."""
     model = make(*arguments)
-    return fit(model, EarlyStopping(9)), values_of(model)
+    return fit(model, EarlyStopping(patience=9)), values_of(model)
 
 
 def assert_goes_on_to_the_bit(folder, epoch, batch, make, *arguments, minutes=0.0):

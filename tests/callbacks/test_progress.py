@@ -15,7 +15,7 @@ def fit(*callbacks, **kwargs):
 
 
 def test_callbacks_of_a_training_share_one_that_begins_anew_with_the_next(tmp_path):
-    first, second, kept = EarlyStopping(9, "loss"), ReduceLROnPlateau("loss"), Checkpoint(tmp_path)
+    first, second, kept = EarlyStopping(patience=9, monitor="loss"), ReduceLROnPlateau("loss"), Checkpoint(tmp_path)
     fit(first, second, epochs=2)
     progress = Progress.of(first)
     assert progress is Progress.of(second)
@@ -29,7 +29,7 @@ def test_callbacks_of_a_training_share_one_that_begins_anew_with_the_next(tmp_pa
 
 def test_a_copy_of_a_callback_counts_for_itself():
     """A search copies its callbacks for each training."""
-    callback = EarlyStopping(9, "loss")
+    callback = EarlyStopping(patience=9, monitor="loss")
     fit(callback, epochs=2)
     other = copy.deepcopy(callback)
     fit(other, epochs=1)

@@ -45,20 +45,20 @@ def test_a_digest_tells_texts_apart(tmp_path, monkeypatch):
     assert corpus.digest == "42634875d6307e624c936945c9c07820ecb2c4ac4eb1d2996adf99a292424e21"
     for split, text in texts.items():
         write(tmp_path, **texts | {split: text + "b\n"})
-        assert load_corpus(tmp_path, vocabulary=corpus.vocabulary).digest != corpus.digest
+        assert load_corpus(tmp_path, tokenizer=corpus.vocabulary).digest != corpus.digest
     # The same ids under other words, and words that go from one split to the next.
     renamed = Vocabulary([*corpus.vocabulary.words[:-1], "c"])
     write(tmp_path, **{split: text.replace("a", "c") for split, text in texts.items()})
-    other = load_corpus(tmp_path, vocabulary=renamed)
+    other = load_corpus(tmp_path, tokenizer=renamed)
     assert other.train.tolist() == corpus.train.tolist()
     assert other.digest != corpus.digest
     write(tmp_path, train="b a\n", valid="b <unk>\na b\n", test="b\n")
-    assert load_corpus(tmp_path, vocabulary=corpus.vocabulary).digest != corpus.digest
+    assert load_corpus(tmp_path, tokenizer=corpus.vocabulary).digest != corpus.digest
 
 
 def test_text_read_with_a_trained_models_vocabulary(tmp_path):
     vocabulary = Vocabulary(["<unk>", "<eos>", "a"])
-    corpus = load_corpus(write(tmp_path, train="b a\n", valid="a\n", test="c\n"), vocabulary=vocabulary)
+    corpus = load_corpus(write(tmp_path, train="b a\n", valid="a\n", test="c\n"), tokenizer=vocabulary)
     assert corpus.vocabulary is vocabulary
     assert corpus.train.tolist() == [0, 2, 1]
     assert corpus.test.tolist() == [0, 1]
@@ -67,7 +67,7 @@ def test_text_read_with_a_trained_models_vocabulary(tmp_path):
 def test_unknown_word_is_named_with_its_place(tmp_path):
     write(tmp_path, train="a b\n", valid="a\nb a\nb zebra a\n", test="a\n")
     with pytest.raises(UnknownWordError, match=r"'zebra' \(.*valid\.txt, line 3\) is not in the vocabulary.*'<unk>'"):
-        load_corpus(tmp_path, vocabulary=Vocabulary(["a", "b", "<eos>"]))
+        load_corpus(tmp_path, tokenizer=Vocabulary(["a", "b", "<eos>"]))
 
 
 def test_words_that_occur_once_train_the_unknown_word_that_other_texts_need(tmp_path):
@@ -147,12 +147,12 @@ def test_a_vocabulary_size_makes_rare_words_unknown_in_all_texts(tmp_path):
 def test_a_corpus_and_a_vocabulary_keep_their_size(tmp_path):
     corpus = load_corpus(write(tmp_path, train="a b <unk>\n", valid="a\n", test="a\n"))
     assert load_corpus(corpus) is corpus
-    assert load_corpus(corpus, vocabulary=corpus.vocabulary, tokens="words") is corpus
-    for arguments in ({"vocabulary_size": 3}, {"vocabulary": Vocabulary(["a", "<unk>"])}):
-        with pytest.raises(DataError, match=r"keeps its 4 words\. Received: .*(vocabulary_size|tokenizer)"):
+    assert load_corpus(corpus, tokenizer=corpus.vocabulary, tokens="words") is corpus
+    for arguments in ({"vocabulary_size": 3}, {"tokenizer": Vocabulary(["a", "<unk>"])}, {"keep_lines": True}):
+        with pytest.raises(DataError, match=rf"keeps its 4 words and its lines\. Received: .*{next(iter(arguments))}"):
             load_corpus(corpus, **arguments)
     with pytest.raises(DataError, match="a vocabulary, or what to make one of"):
-        load_corpus(tmp_path, vocabulary=corpus.vocabulary, vocabulary_size=3)
+        load_corpus(tmp_path, tokenizer=corpus.vocabulary, vocabulary_size=3)
 
 
 @pytest.mark.parametrize("split", ["valid", "test"])
@@ -281,7 +281,7 @@ def test_lines_of_a_wrapped_text_that_were_joined_are_counted(tmp_path):
     corpus = load_corpus(tmp_path)
     assert [corpus.count(split).joined for split in ("train", "valid", "test")] == [3, 1, 0]
     assert corpus.vocabulary.decode(corpus.valid) == paragraph.replace("next\nword", "next word").replace("\n\n", "\n")
-    kept = load_corpus(tmp_path, vocabulary=corpus.vocabulary, keep_lines=True)
+    kept = load_corpus(tmp_path, tokenizer=corpus.vocabulary, keep_lines=True)
     assert [kept.count(split).joined for split in ("train", "valid", "test")] == [0, 0, 0]
     assert kept.vocabulary.decode(kept.valid) == paragraph.replace("\n\n", "\n")
     assert kept.digest != corpus.digest

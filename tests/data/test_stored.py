@@ -67,7 +67,7 @@ def test_a_text_that_was_read_with_other_signs_is_encoded_again(text, tmp_path, 
 def test_a_run_s_vocabulary_finds_the_text_that_it_was_made_of(text, tmp_path, encoded):
     folder, cache = text(), tmp_path / "cache"
     corpus = load(folder, cache, vocabulary_size=3)
-    assert load(folder, cache, vocabulary=corpus.vocabulary).train.tolist() == corpus.train.tolist()
+    assert load(folder, cache, tokenizer=corpus.vocabulary).train.tolist() == corpus.train.tolist()
     assert len(encoded) == 1
     assert len(load(folder, cache).vocabulary) == 4
     assert len(load(folder, cache, vocabulary_size=3).vocabulary) == 3

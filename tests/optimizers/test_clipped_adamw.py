@@ -187,6 +187,6 @@ def test_a_name_that_holds_bias_is_none():
 
 @pytest.mark.parametrize("kind", [ClippedAdamW, ClippedSGD])
 def test_a_clip_norm_below_zero_is_refused_and_zero_does_not_clip(kind):
-    with pytest.raises(ValueError, match="Expected global_clipnorm to be above 0, or None"):
+    with pytest.raises(ValueError, match="Expected global_clipnorm of at least 0, or None"):
         kind(global_clipnorm=-1.0)
     assert kind(global_clipnorm=0.0).global_clipnorm is None
