@@ -12,8 +12,9 @@ from kerasptb.utils.types import Backend, CellName, Precision
 
 # Ranges of widths go in multiples of this: the native kernels work in blocks of 32 units.
 WIDTH_STEP = 32
-# The arguments that say which layers there are, and how large.
+# The arguments that say which layers there are, and how large; and with the cell, what the weights of a run fit.
 SHAPE = ("units", "embedding_size", "tie_embeddings", "projection")
+LAYERS = (*SHAPE, "cell")
 # What dropout keeps is divided by it: with less, nothing that float32 holds is left of a model.
 _LEAST_KEEP_PROB = 0.01
 _RATE = Number(0, 1, without_high=True)

@@ -29,7 +29,7 @@ def add_parser(commands):
         "--preset",
         choices=sorted(PRESETS),
         help="recipe of the model and its training (default: auto for a text in subwords or characters, or "
-        "with --minutes, else notebook, or the resumed run's)",
+        "with --minutes, else notebook; with --from that run's, with --resume the resumed run's)",
     )
     command.add_argument(
         "--config", metavar="FILE", help="settings of a run, or of a JSON file in the form of its config.json"

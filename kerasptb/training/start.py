@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from kerasptb.arguments import SHAPE
+from kerasptb.arguments import LAYERS
 from kerasptb.data import Corpus
 from kerasptb.data.sources.raw_corpus import RawCorpus
 from kerasptb.data.text_format import TextFormat
@@ -65,11 +65,15 @@ def choose_start(text: Corpus | RawCorpus, request: Request) -> Start:
     """
     preset, name, teacher = (request.training.get(each) for each in ("preset", "start_from", "teacher"))
     source = None if name in (None, NO_START) else load_run(name)
+    if source is not None and (other := _other_layers(source, request.model)):
+        own = source.settings.model.as_dict()
+        has, received = (", ".join(f"{each}={values[each]!r}" for each in other) for values in (own, request.model))
+        raise ValueError(f"Expected a model of the same layers as {name}, which has {has}. Received: {received}")
     cutting, reasons = source if teacher is None else open_teacher(teacher), {}
     format = format_by_preset(text, request.format, preset)
     if not isinstance(text, Corpus) and not format.says_tokens and text.usual_tokens == "subwords":
-        if cutting is None and name is None and preset in (None, "auto") and not set(SHAPE) & set(request.model):
-            source = cutting = _english_for(text)
+        if cutting is None and name is None and preset in (None, "auto"):
+            source = cutting = _english_for(text, request.model)
             name = None if source is None else ENGLISH
             reasons = {} if source is None else {"start_from": "the text is small, and in English"}
         if cutting is not None and cutting.vocabulary.spells:
@@ -82,11 +86,19 @@ def choose_start(text: Corpus | RawCorpus, request: Request) -> Start:
     return Start(source, None if name == NO_START else name, preset, format, reasons)
 
 
-def _english_for(raw):
+def _other_layers(source, asked):
+    """Returns the arguments that ask for other layers than a run has, whose weights would not fit; a list of names."""
+    own = source.settings.model.as_dict()
+    return [name for name in LAYERS if asked.get(name) is not None and asked[name] != own[name]]
+
+
+def _english_for(raw, asked):
     """Returns the model of English in the package, if a training on a text should begin with it; else `None`."""
     text = raw.files["train"]
     if text.size >= MOST_BYTES or not is_in_the_package(ENGLISH):
         return None
     english, words = load_run(ENGLISH), next(text.text(), "")[:_GLANCE].split()
+    if _other_layers(english, asked):
+        return None
     is_like_it = len(english.vocabulary.encode(" ".join(words))) <= _MOST_TOKENS_A_WORD * len(words)
     return english if is_like_it else None

@@ -30,7 +30,7 @@ def start_of(data, named, **format):
     """The `Start` of a training of a text, read in a format, of which something is named."""
     named = {**named, "start_from": recorded_start(named.get("start_from"))}
     request = Request(
-        model=ModelArguments.asked(units=named.pop("units", None)),
+        model=ModelArguments.asked(units=named.pop("units", None), cell=named.pop("cell", None)),
         training=TrainingArguments.asked(**named),
         format=TextFormat(**format),
     )
@@ -44,6 +44,8 @@ def start_of(data, named, **format):
         ("english.txt", {"preset": "auto", "epochs": 3}, {"keep_lines": True}, True),
         ("english.txt", {"preset": "small"}, {}, False),
         ("english.txt", {"units": [8, 6]}, {}, False),
+        ("english.txt", {"cell": "gru"}, {}, False),
+        ("english.txt", {"cell": "lstm"}, {}, True),
         ("english.txt", {"start_from": "none"}, {}, False),
         ("english.txt", {}, {"tokens": "subwords"}, False),
         ("english.txt", {}, {"vocabulary_size": 290}, False),

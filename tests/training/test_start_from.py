@@ -92,7 +92,11 @@ def test_a_tuned_run_resumes_to_the_bit(trained, tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "text"),
-    [({"freeze": ["lstm_9"]}, "Received: 'lstm_9'"), ({"units": [9, 8]}, "Expected a model of the same layers")],
+    [
+        ({"freeze": ["lstm_9"]}, "Received: 'lstm_9'"),
+        ({"units": [9, 8]}, r"same layers as .*, which has units=\(9, 7\)\. Received: units=\(9, 8\)"),
+        ({"model_arguments": {"cell": "gru"}}, r"which has cell='lstm'\. Received: cell='gru'"),
+    ],
 )
 def test_what_does_not_fit_another_run_is_told_and_leaves_nothing(trained, tmp_path, changes, text):
     source = trained(tmp_path / "source")
