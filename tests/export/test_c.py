@@ -137,7 +137,7 @@ def readings(reader, lexicon, text, points, k=3):
 
 
 # Letters and points; of the words some are known, so that the others are less likely.
-TYPED = ["the cat sat on the mst", "the cst", "teh", "the qyick", "Onve", "a timr", "it's the ca", "the catsat", "(tje"]
+TYPED = ["the cat sat on the mst", "the cst", "teh", "the qyick", "Onve", "a timr", "it's the ca", "the catsat", "(tje", "it \"'tis"]
 
 
 @pytest.mark.parametrize("text", TYPED)
@@ -231,6 +231,13 @@ def test_words_of_any_bytes(tmp_path):
     assert c.encode('a\0b "\\ */ É ??/ z').tolist() == [2, 3, 4, 5, 6, 1]
     c.split("*")
     assert [word for word, _ in c.suggest(c.begin(), 3)[0]] == ["*/"]
+
+
+def test_without_line_ends_all_words_are_alike_before_a_text(tmp_path):
+    model = LanguageModel(3, 4, 5, batch_size=1, num_steps=5, tokenizer=Vocabulary(["a", "b", "<unk>"]))
+    c = CModel(compile_model(export_c(model, tmp_path / "model"), "-O1"))
+    c.split("")
+    assert c.suggest(c.begin(), 3)[0] == [("a", pytest.approx(1 / 3)), ("b", pytest.approx(1 / 3))]
 
 
 COMPILERS = {

@@ -225,6 +225,19 @@ def remember_box(page):
     return page.browser.find_element(By.ID, "remember")
 
 
+def test_a_caret_that_moves_through_the_text_teaches_nothing(open_page):
+    page = open_page("words")
+    remember_box(page).click()
+    page.type("The zebra and Kim. A ze")
+    page.wait(lambda: page.words == ["zebra"])
+    kept = page.browser.execute_script("return Object.values(localStorage)")
+    page.type(Keys.CONTROL + Keys.HOME, Keys.NULL)
+    page.wait(lambda: page.words != ["zebra"])
+    page.type(Keys.CONTROL + Keys.END, Keys.NULL)
+    page.wait(lambda: page.words == ["zebra"])
+    assert page.browser.execute_script("return Object.values(localStorage)") == kept
+
+
 def test_words_are_kept_only_if_that_is_asked(open_page):
     def kept(page):
         return page.browser.execute_script("return Object.keys(localStorage).length")

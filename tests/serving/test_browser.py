@@ -301,6 +301,7 @@ PUT = {
         ("Paris", "par", "in par", "in Paris "),
         ("don’t", "don'", "I don'", "I don’t "),
         ("the", "TH", "on TH", "on THE "),
+        ("l'homme", "L'", "on L'", "on L'homme "),
         ("i\u0307stanbul", "\u0130s", "in \u0130s", "in \u0130stanbul "),  # two characters in lower case, one as typed
         ("n't", "", "I do ", "I don't "),
         ("n't", "n'", "I don'", "I don't "),
@@ -323,6 +324,7 @@ PUT = {
         (".", "", "It is so ", "It is so. "),
         (",", "", "so", "so, "),
         (".", "", "It is so.. ", "It is so... "),
+        ("i", "", "bor ", "bor i "),
         ("(", "", "it ", "it ("),
         ("see", "", "it (", "it (see "),
         (")", "", "it (see ", "it (see) "),

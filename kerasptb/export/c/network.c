@@ -195,7 +195,11 @@ static void read_rows(const int32_t* tokens, int num_rows, float* const* states,
 
 void lm_begin(lm_context* context) {
   memset(context, 0, sizeof *context);
-  if (tables.eos >= 0) lm_read(context, &tables.eos, 1);
+  if (tables.eos >= 0) {
+    lm_read(context, &tables.eos, 1);
+  } else {
+    subtract_log_sum(context->log_probabilities); /* all alike: the model does not know how a text begins */
+  }
 }
 
 void lm_read(lm_context* context, const int32_t* tokens, size_t num_tokens) {

@@ -121,7 +121,7 @@ size_t lm_encode(const char* text, size_t size, int32_t* tokens, size_t room);
 /* Returns what a token writes, with the space before it, and its number of bytes. */
 const char* lm_piece(int32_t token, size_t* size);
 
-/* The context before any text. */
+/* The context before any text. All tokens are alike there if the vocabulary has no end of a line. */
 void lm_begin(lm_context* context);
 
 /* Reads tokens, each from 0 to LM_VOCABULARY_SIZE - 1. Only the log probabilities after the last are computed. */

@@ -423,12 +423,12 @@ static double num_characters(const char* text) {
 /* Returns the probability of what is typed, without that of its taps, and the tokens that had to be read for it. */
 static double read_literal(lm_search* search, size_t* num_read) {
   const lm_typed* typed = search->typed;
-  const char* before = typed->begins ? "(" : "a";
-  char text[LM_WORD_BYTES + 2];
+    char text[LM_WORD_BYTES + 2];
   int32_t tokens[LM_WORD_BYTES + 2];
   size_t size = strlen(typed->letters), num_before = 0, num_tokens, i, bytes;
   const uint32_t class = class_of(character_at(typed->letters, size, 0, &bytes));
   const int is_letter = (class & (LM_LETTER | LM_DIGIT | LM_NUMBER)) && !(class & LM_UNSPACED);
+  const char* before = typed->begins && is_letter ? "(" : "a";
   float *state = search->states[0], *log_probabilities = search->log_probabilities[0];
   double result = 0.0;
   if (tables.kind == LM_OF_WORDS) {

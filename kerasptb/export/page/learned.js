@@ -41,6 +41,10 @@ export class Learned {
   after(text) {
     if (text !== this.#last.text) {
       if (!text) {
+        const { length } = document.getElementById("text").value;
+        if (2 * length > this.#last.text.length) {
+          return new Memory(remembered(this.#words, [])); // the caret is in the first word of the same text
+        }
         this.#words = this.#last.memory.words;
       }
       this.#last = { text, memory: new Memory(remembered(this.#words, this.#wordsOf(text))) };

@@ -3,7 +3,7 @@
 const PAGE_BYTES = 65536; // of WebAssembly's memory
 const SLICE_MS = 12; // a long text is read in slices, between which the page draws
 const encoder = new TextEncoder();
-const decoder = new TextDecoder();
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true }); // which would else leave out a first U+FEFF
 
 export class Model {
   #c; // the functions of wasm.c

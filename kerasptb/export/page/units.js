@@ -21,7 +21,7 @@ export function placesOf(text, signs) {
   const places = [];
   let at = 0;
   for (const part of text.split(new RegExp(`(${pattern})`))) {
-    if (part in signs) {
+    if (Object.hasOwn(signs, part)) {
       places.push(...Array(signs[part]).fill(at)); // so many characters are read
       at += part.length;
     } else {

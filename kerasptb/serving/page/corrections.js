@@ -3,7 +3,7 @@
 // Only what is typed key by key is corrected, once the answer is there that was asked for when the word's last letter
 // was typed. Pasted text and what an input method composed are as their writer wants them.
 
-import { asWriter, corrected, opens } from "./words.js";
+import { asWriter, opens } from "./words.js";
 
 const BY_KEY = new Set(["insertText", "insertLineBreak", "deleteContentBackward"]);
 const DELETES = "deleteContentBackward";
@@ -13,6 +13,7 @@ const ENDS = /[\s.,;:!?…)\]}"”»]/;
 export class Corrections {
   #field;
   #isOn;
+  #corrected;
   #replace;
   #tell;
   #kept = new Set(); // words that stay, in small letters
@@ -23,13 +24,15 @@ export class Corrections {
   /**
    * @param {HTMLTextAreaElement} field
    * @param isOn returns whether words are corrected.
+   * @param corrected returns how a word is written in place of what was typed after a text.
    * @param replace puts a text in place of that between two offsets, for a number of keys pressed.
    * @param tell says what was corrected: where, what was typed, what is written, and whether Backspace puts it back;
    *   with null as what is written, that it was put back.
    */
-  constructor(field, isOn, replace, tell) {
+  constructor(field, isOn, corrected, replace, tell) {
     this.#field = field;
     this.#isOn = isOn;
+    this.#corrected = corrected;
     this.#replace = replace;
     this.#tell = tell;
   }
@@ -113,7 +116,7 @@ export class Corrections {
     if (!correction || !begins || start < this.#run.start || this.#kept.has(prefix.toLowerCase())) {
       return null;
     }
-    const written = asWriter(corrected(correction.word, prefix, lead), before);
+    const written = asWriter(this.#corrected(correction.word, prefix, lead), before);
     return written === prefix ? null : written;
   }
 

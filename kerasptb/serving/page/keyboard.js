@@ -6,7 +6,7 @@
 import { Colours } from "./colours.js";
 import { Corrections } from "./corrections.js";
 import { AT_ONCE, post, version } from "./server.js";
-import { asWriter, corrected } from "./words.js";
+import { asWriter } from "./words.js";
 import * as ofWords from "./words.js";
 import * as asWritten from "./written.js";
 
@@ -31,7 +31,7 @@ let writing = ofWords; // how its suggestions are shown and put
 let limit = Infinity; // the most characters of a text that are read
 let met = false; // whether the two are known
 const colours = new Colours(document.getElementById("surprise"), document.getElementById("summary"), () => kind);
-const corrections = new Corrections(text, () => typos.value !== "", replace, tell);
+const corrections = new Corrections(text, () => typos.value !== "", (...word) => writing.corrected(...word), replace, tell);
 
 let asked = 0; // number of the newest question
 let newest = { before: "", answer: Promise.resolve({}) }; // the text before the caret, and the promise of its answer
@@ -121,7 +121,7 @@ async function refresh() {
 /** How a suggestion is written. */
 function labelOf({ word, corrects }, prefix, before) {
   const lead = before.slice(0, before.length - prefix.length);
-  return asWriter(corrects ? corrected(word, prefix, lead) : writing.label(word, prefix, before), before);
+  return asWriter(corrects ? writing.corrected(word, prefix, lead) : writing.label(word, prefix, before), before);
 }
 
 /**
@@ -274,7 +274,6 @@ function fail(error) {
   for (const key of keys) {
     key.disabled = true;
     key.textContent = "";
-    key.removeAttribute("aria-label");
   }
   announce("");
 }

@@ -66,21 +66,28 @@ export function completed(word, prefix) {
   return prefix + (isShouted(prefix) ? rest.toUpperCase() : rest);
 }
 
-/** The word instead of one that was typed with errors, with the capitals of that; `before` is the text before it. */
-export function corrected(word, typed, before) {
+/**
+ * The word instead of one that was typed with errors, with the capitals of that; `before` is the text before it.
+ * `pronoun` as for `capitalized`.
+ */
+export function corrected(word, typed, before, pronoun = "i") {
   if (isShouted(typed)) {
     return word.toUpperCase();
   }
   const first = typed.charAt(0);
-  return capitalized(word, first === first.toLowerCase() ? sentences(before) : "");
+  return capitalized(word, first === first.toLowerCase() ? sentences(before) : "", pronoun);
 }
 
+/** Whether a word is in capitals: in several, since "I'" and "L'" may begin any word. */
 function isShouted(word) {
-  return word.length > 1 && word === word.toUpperCase() && word !== word.toLowerCase();
+  return word === word.toUpperCase() && (word.match(/\p{Lu}/gu) ?? []).length > 1;
 }
 
-/** The word, with a capital at the beginning of a sentence; `before` has a line's end after each. */
-export function capitalized(word, before) {
+/**
+ * The word, with a capital at the beginning of a sentence; `before` has a line's end after each.
+ * `pronoun` has a capital anywhere: models of words know English in lower case alone.
+ */
+export function capitalized(word, before, pronoun = "i") {
   const begins = !before.trim() || /\n\s*$/.test(before);
-  return begins || word === "i" ? word.charAt(0).toUpperCase() + word.slice(1) : word;
+  return begins || word === pronoun ? word.charAt(0).toUpperCase() + word.slice(1) : word;
 }

@@ -1,7 +1,7 @@
 // How suggestions are shown and put where the model reads a text as it is written, letter by letter. The functions are
 // those of words.js.
 
-import { capitalized, completed, opens, sentences as withSentenceEnds } from "./words.js";
+import { capitalized, completed, corrected as correctedWord, opens, sentences as withSentenceEnds } from "./words.js";
 
 const CLOSING = /^[.,;:!?…)\]}%’”»]+$/;
 const OPENING = /[\p{Ps}“‘«¿¡]$/u;
@@ -17,7 +17,12 @@ export function sentences(text) {
 
 /** The label of a key. */
 export function label(word, prefix, before) {
-  return prefix ? completed(word, prefix) : capitalized(word, withSentenceEnds(before));
+  return prefix ? completed(word, prefix) : capitalized(word, withSentenceEnds(before), "");
+}
+
+/** The word instead of one that was typed with errors. */
+export function corrected(word, typed, before) {
+  return correctedWord(word, typed, before, "");
 }
 
 /** What to insert when a word is accepted, and from where; no space before punctuation, and one after it. */

@@ -350,7 +350,8 @@ void Barrier::wait() {
 }
 
 Workers::Workers(int64_t operations) : count_(thread_count()) {
-  static const bool named = std::getenv("KERASPTB_THREADS") != nullptr;
+  static const char* const wish = std::getenv("KERASPTB_THREADS");
+  static const bool named = wish && *wish;
   if (operations < kOperationsOfCaller && !named) count_ = 1;
   acquired_pool = pool();
   acquired_pool->turn.lock();

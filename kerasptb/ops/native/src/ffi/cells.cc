@@ -119,7 +119,8 @@ ffi::Error backward(Call& call) {
   if (kParts == 0 || !cell.has_c) call.in(a.h0, {B, H});
   if (kParts == 0 && cell.has_c) call.in(a.c0, {B, H});
   if (kParts == 0 || !cell.has_c) call.in(a.h_seq, {B, T, H});
-  if (kParts > 0 && call.next_shape()[0] == LayerSizes::kBlocks * kParts) a.sizes.operands = LayerSizes::kBlocks;
+  const auto next = call.next_shape();
+  if (kParts > 0 && next.size() == 3 && next[0] == LayerSizes::kBlocks * kParts) a.sizes.operands = LayerSizes::kBlocks;
   for_each_saved<kParts>(cell, &a, [&](auto& data, const auto& shape, auto type) { call.in(data, shape, type); });
   call.in(a.dh_seq, {B, T, H});
   call.in(a.dh_T, {B, H});

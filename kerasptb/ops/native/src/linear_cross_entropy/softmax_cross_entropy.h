@@ -7,8 +7,8 @@
 //
 // V may be any size, and logits of any magnitude: the row's maximum is subtracted first. XLA FFI targets:
 //
-//   kerasptb_softmax_cross_entropy(logits f32 [N, V], bias f32 [V], targets s32 [N], scale f32 [N])
-//       -> (loss f32 [N], dlogits f32 [N, V], dbias f32 [V])
+//   kerasptb_softmax_cross_entropy_loss_and_gradients_float32(logits f32 [N, V], bias f32 [V], targets s32 [N],
+//       scale f32 [N]) -> (loss f32 [N], dlogits f32 [N, V], dbias f32 [V])
 //   kerasptb_softmax_cross_entropy_loss_float32(logits f32 [N, V], bias f32 [V], targets s32 [N]) -> (loss f32 [N],)
 //
 // logits are the bare product h W, without the bias; scale is the upstream gradient of each loss (1 for a sum). A
