@@ -137,7 +137,18 @@ def readings(reader, lexicon, text, points, k=3):
 
 
 # Letters and points; of the words some are known, so that the others are less likely.
-TYPED = ["the cat sat on the mst", "the cst", "teh", "the qyick", "Onve", "a timr", "it's the ca", "the catsat", "(tje", "it \"'tis"]
+TYPED = [
+    "the cat sat on the mst",
+    "the cst",
+    "teh",
+    "the qyick",
+    "Onve",
+    "a timr",
+    "it's the ca",
+    "the catsat",
+    "(tje",
+    "it \"'tis",
+]
 
 
 @pytest.mark.parametrize("text", TYPED)
