@@ -27,6 +27,9 @@ VARIANTS = {
     "no dropout between layers": {
         "model_arguments": {"input_dropout": 0.0, "hidden_dropout": 0.0, "output_dropout": 0.0}
     },
+    "0.4 of the dropout between layers": {
+        "model_arguments": {"input_dropout": 0.1, "hidden_dropout": 0.08, "output_dropout": 0.14}
+    },
     "no weight decay": {"training_arguments": {"weight_decay": 0.0}},
     "no momentum": {"training_arguments": {"beta_1": 0.0}},
     "gradient descent": {"optimizer": "sgd", "learning_rate": 1.0},
@@ -59,7 +62,8 @@ def main(arguments=None):
         elif run is None:
             given = {"epochs": options.epochs, "precision": options.precision, "seed": options.seed}
             run = kerasptb.train(options.data, options.preset, out=folder, verbose=2, **given, **VARIANTS[name])
-        rows.append({"variant": name, **describe(run), "machine": machine.processor()})
+        train = round(run.metrics["train_perplexity"], 2)
+        rows.append({"variant": name, "train": train, **describe(run), "machine": machine.processor()})
         print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
     if options.csv:
         write(options.csv, rows)

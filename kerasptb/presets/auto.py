@@ -1,8 +1,9 @@
-"""A recipe for the size of a text and the minutes that there are: `small`, regularised as often as the text is read.
+"""A recipe for the size of a text and the minutes that there are: `small`, with dropout by how often the text is read.
 
 Larger layers, 400 and 400 or 512 and 512, where there is time for them and no other model to begin with. In bfloat16,
 where the processor multiplies it. With `--epochs` the text is read so often; else with `--minutes`, 30 unless said. A
-text that is read once or twice is hardly learned by heart, and much dropout slows its reading down.
+text that is read once or twice is hardly learned by heart: then dropout only slows its reading down, and so does
+momentum.
 
     kerasptb train --preset auto --data novel.txt --minutes 30
 """
@@ -16,11 +17,10 @@ _SMALL = small.RECIPE.model
 _MINUTES = 30.0
 # The rate of `small` undoes in the first readings what the weights of another run know: docs/own-text.md has figures.
 _STARTED_RATE = 0.001
-# As often the text is read with the whole of `small`'s rates and penalties; before that, with a share of them. On An
-# Anarchist FAQ (benchmarks/texts.py), read twice in 5 minutes: bits a byte of valid 1.417 with all, 1.379 with 0.4 of
-# them, 1.408 with none.
-_WHOLE, _LEAST = 20, 0.3
-_RATES = [name for name in _SMALL if name.endswith(("_dropout", "_regularization")) and name != "variational_dropout"]
+# A text that is read so often has none of `small`'s dropout, or all of it; between them a share. The penalties (AR and
+# TAR) are whole: docs/own-text.md has figures.
+_NONE, _WHOLE = 2, 40
+_RATES = [name for name in _SMALL if name.endswith("_dropout") and name != "variational_dropout"]
 # docs/own-text.md has figures, of `benchmarks.english starts`: from English 6 passes are best for 100,000 and 157,000
 # words; alone the best epoch was the 26th of 40. Longer texts have not been compared: `small` gains for 60 on PTB.
 _SHORT = 300_000  # tokens
@@ -35,19 +35,19 @@ def recipe(facts):
     """Returns the recipe for a text and the minutes that there are."""
     sized, layers, rates = suited(small.RECIPE, facts), _layers(facts), _rates(facts.passes)
     of_short, of_longer = _MOST_STARTED if facts.started else _MOST_PASSES
-    settings = {"learning_rate": _STARTED_RATE} if facts.started else {}
+    rate = {"learning_rate": _STARTED_RATE} if facts.started else {}
     return dataclasses.replace(
         sized,
         model={**_SMALL, **layers},
         fitted={**sized.fitted, **rates},
-        settings=settings,
+        settings={"beta_1": 0.0, **rate},
         minutes=_MINUTES,
         most_passes=of_short if facts.num_tokens < _SHORT else of_longer,
         reasons={
             **sized.reasons,
             **dict.fromkeys(layers, f"smaller ones would read the text {_times(facts.room)} in the minutes"),
             **dict.fromkeys(rates, f"the text is read {_times(facts.passes)}"),
-            **dict.fromkeys(settings, "more would undo what the first weights know"),
+            **dict.fromkeys(rate, "more would undo what the first weights know"),
         },
     )
 
@@ -79,8 +79,8 @@ def _layers(facts):
 
 
 def _rates(passes):
-    """Returns the regularisation of a text that is read so often, a dict."""
+    """Returns the dropout of a text that is read so often, a dict."""
     if passes is None:
         return {}
-    share = min(_LEAST + (1 - _LEAST) * passes / _WHOLE, 1.0)
+    share = min(max(passes - _NONE, 0) / (_WHOLE - _NONE), 1)
     return {name: round(_SMALL[name] * share, 3) for name in _RATES}

@@ -47,18 +47,16 @@ def test_minutes_choose_a_recipe_that_fills_them(tmp_path, monkeypatch):
 def test_what_is_chosen_has_its_reason_and_what_is_named_none(text):
     request = Request(text, model={**SIZE, "seed": 1, "word_dropout": 0.5, "keep_prob": 0.8}, training={"epochs": 10})
     settings = plan_training(request, workers=1, begin=0.0).settings
-    seldom = "the text is read 10 times"
     expected = {
         "tokens": "<unk> is seldom or never in the text",
         "preset": "the text is read in subwords",
-        **dict.fromkeys(("recurrent_kernel_dropout", "activation_regularization"), seldom),
-        "temporal_activation_regularization": seldom,
+        "recurrent_kernel_dropout": "the text is read 10 times",
     }
     if settings.model.precision == "bfloat16":
         expected["precision"] = "this processor multiplies it"
     assert settings.reasons == expected
     assert settings.choices[0] == "tokens subwords, since <unk> is seldom or never in the text"
-    assert settings.model.recurrent_kernel_dropout == pytest.approx(0.65 * 0.2)
+    assert settings.model.recurrent_kernel_dropout == pytest.approx(8 / 38 * 0.2, abs=1e-3)
     assert settings.to_config()["reasons"] == expected
 
 
