@@ -2,7 +2,7 @@
 
 Larger layers, 400 and 400 or 512 and 512, where there is time for them and no other model to begin with. In bfloat16,
 where the processor multiplies it. With `--epochs` the text is read so often; else with `--minutes`, 30 unless said. A
-text that is read once or twice is hardly learned by heart: then dropout only slows its reading down, and so does
+text that is read a few times is hardly learned by heart: then dropout only slows its reading down, and so does
 momentum.
 
     kerasptb train --preset auto --data novel.txt --minutes 30
@@ -19,8 +19,11 @@ _MINUTES = 30.0
 _STARTED_RATE = 0.001
 # A text that is read so often has none of `small`'s dropout, or all of it; between them a share. The penalties (AR and
 # TAR) are whole: docs/own-text.md has figures.
-_NONE, _WHOLE = 2, 40
-_RATES = [name for name in _SMALL if name.endswith("_dropout") and name != "variational_dropout"]
+_NONE, _WHOLE = 7, 40
+_DROPOUT = [name for name in _SMALL if name.endswith("_dropout") and name != "variational_dropout"]
+# What begins with a run learns a text by heart sooner: a share of all rates and penalties, the whole after so many.
+_STARTED_LEAST, _STARTED_WHOLE = 0.3, 20
+_RATES = [*_DROPOUT, *(name for name in _SMALL if name.endswith("_regularization"))]
 # docs/own-text.md has figures, of `benchmarks.english starts`: from English 6 passes are best for 100,000 and 157,000
 # words; alone the best epoch was the 26th of 40. Longer texts have not been compared: `small` gains for 60 on PTB.
 _SHORT = 300_000  # tokens
@@ -33,14 +36,14 @@ _STEPS = 100  # of a reading of the text, at least: a short one is read in fewer
 
 def recipe(facts):
     """Returns the recipe for a text and the minutes that there are."""
-    sized, layers, rates = suited(small.RECIPE, facts), _layers(facts), _rates(facts.passes)
+    sized, layers, rates = suited(small.RECIPE, facts), _layers(facts), _rates(facts)
     of_short, of_longer = _MOST_STARTED if facts.started else _MOST_PASSES
     rate = {"learning_rate": _STARTED_RATE} if facts.started else {}
     return dataclasses.replace(
         sized,
         model={**_SMALL, **layers},
         fitted={**sized.fitted, **rates},
-        settings={"beta_1": 0.0, **rate},
+        settings=rate or {"beta_1": 0.0},
         minutes=_MINUTES,
         most_passes=of_short if facts.num_tokens < _SHORT else of_longer,
         reasons={
@@ -78,9 +81,13 @@ def _layers(facts):
     return {} if width is None else {"embedding_size": width, "units": (width, width)}
 
 
-def _rates(passes):
-    """Returns the dropout of a text that is read so often, a dict."""
-    if passes is None:
+def _rates(facts):
+    """Returns how a text is regularised that is read so often, a dict."""
+    if facts.passes is None:
         return {}
-    share = min(max(passes - _NONE, 0) / (_WHOLE - _NONE), 1)
-    return {name: round(_SMALL[name] * share, 3) for name in _RATES}
+    if facts.started:
+        names, share = _RATES, _STARTED_LEAST + (1 - _STARTED_LEAST) * facts.passes / _STARTED_WHOLE
+    else:
+        names, share = _DROPOUT, (facts.passes - _NONE) / (_WHOLE - _NONE)
+    share = min(max(share, 0.0), 1.0)
+    return {name: round(_SMALL[name] * share, 3) for name in names}

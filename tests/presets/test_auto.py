@@ -24,11 +24,18 @@ def test_short_texts_are_read_in_few_rows(num_tokens, rows):
 
 def test_a_text_that_is_read_seldom_is_regularised_little():
     assert {**SMALL, **auto(passes=60).fitted} == {**SMALL, **auto(passes=40).fitted} == SMALL
-    less = auto(passes=21)
+    less = auto(passes=23.5)
     assert less.fitted["output_dropout"] == pytest.approx(0.5 * SMALL["output_dropout"], abs=1e-3)
     assert not {"variational_dropout", "activation_regularization"} & set(less.fitted)
-    assert less.reasons["output_dropout"] == "the text is read 21 times"
-    assert auto(passes=0.2).fitted["input_dropout"] == auto(passes=2).fitted["input_dropout"] == 0
+    assert less.reasons["output_dropout"] == "the text is read 23.5 times"
+    assert auto(passes=0.2).fitted["input_dropout"] == auto(passes=7).fitted["input_dropout"] == 0
+
+
+def test_what_begins_with_a_run_is_regularised_sooner():
+    less = auto(passes=10, started=True).fitted  # 0.3, and half of the rest
+    assert less["output_dropout"] == pytest.approx(0.65 * SMALL["output_dropout"], abs=1e-3)
+    assert less["activation_regularization"] == 0.65
+    assert {**SMALL, **auto(passes=20, started=True).fitted} == SMALL
 
 
 def test_larger_layers_where_many_tokens_are_read():
@@ -50,8 +57,9 @@ def test_a_short_text_is_not_read_again_and_again():
 
 
 def test_a_model_that_begins_with_weights_is_trained_at_a_lower_rate():
-    assert auto().training_arguments() == {**get_preset("small").training_arguments(), "beta_1": 0.0}
-    assert auto(started=True).training_arguments() == {**auto().training_arguments(), "learning_rate": 0.001}
+    of_small = get_preset("small").training_arguments()
+    assert auto().training_arguments() == {**of_small, "beta_1": 0.0}
+    assert auto(started=True).training_arguments() == {**of_small, "learning_rate": 0.001}
 
 
 def test_what_no_fact_changes_is_the_same_recipe():

@@ -351,11 +351,11 @@ def test_a_space_around_a_recipe_varies_its_rate_and_its_regularisation():
 
 
 def test_a_space_around_auto_is_for_the_text_and_the_epochs():
-    facts = Facts(30_000, passes=5)
+    facts = Facts(30_000, passes=23.5)
     fitted, space = get_preset("auto", facts).fitted, LanguageModelSpace.around("auto", facts)
     assert space.bounds["batch_size"] == fitted["batch_size"] == 8
-    assert fitted["output_dropout"] == pytest.approx(0.028, abs=0.001)
-    assert (space.bounds["output_dropout"], space.bounds["word_dropout"]) == ((0.0, 0.2), (0.0, 0.2))
+    assert fitted["output_dropout"] == pytest.approx(0.175, abs=0.001)
+    assert (space.bounds["output_dropout"], space.bounds["word_dropout"]) == ((0.0, 0.3), (0.0, 0.2))
     assert space.bounds["num_steps"] == 35
 
 
