@@ -120,7 +120,7 @@ def test_layers_go_by_the_tokens_that_are_read(monkeypatch, words, minutes, name
     assert (model.units, model.embedding_size, timed[-1]) == (units, units[0], units)
     assert settings.training.epochs / settings.batches.parts == pytest.approx(passes, abs=0.1)
     assert ("units" in settings.reasons) == (units != (256, 256))
-    fitted = get_preset("auto", Facts(passes=passes)).fitted
+    fitted = get_preset("auto", Facts(passes=passes, **training)).fitted
     assert model.output_dropout == pytest.approx(fitted["output_dropout"], abs=2e-3)
 
 
