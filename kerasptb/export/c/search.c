@@ -423,7 +423,7 @@ static double num_characters(const char* text) {
 /* Returns the probability of what is typed, without that of its taps, and the tokens that had to be read for it. */
 static double read_literal(lm_search* search, size_t* num_read) {
   const lm_typed* typed = search->typed;
-    char text[LM_WORD_BYTES + 2];
+  char text[LM_WORD_BYTES + 2];
   int32_t tokens[LM_WORD_BYTES + 2];
   size_t size = strlen(typed->letters), num_before = 0, num_tokens, i, bytes;
   const uint32_t class = class_of(character_at(typed->letters, size, 0, &bytes));
