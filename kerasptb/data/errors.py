@@ -7,7 +7,7 @@ class DataError(ValueError):
     """The data cannot be used as asked; the message is one line that says why and what to do."""
 
 
-def check_text(text: str) -> str:
+def check_text(text: object) -> str:
     """Returns a text; raises a DataError for what is none, or has half a character."""
     if not isinstance(text, str):
         hint = ": decode bytes first, such as with .decode()" if isinstance(text, bytes) else ""

@@ -30,6 +30,7 @@ import numpy as np
 
 from kerasptb.data import EOS, UNK, DataError, Tokenizer, Vocabulary
 from kerasptb.data.batching import check_sizes
+from kerasptb.data.errors import check_text
 from kerasptb.data.scripts import is_unspaced
 from kerasptb.data.tokenizers.tokenizer import Parts, TypedWord
 from kerasptb.data.tokenizers.written_text import is_of_word
@@ -170,6 +171,7 @@ def evaluate_keyboard(
     model: LanguageModel | Reader,
     text: str | Sequence[int] | np.ndarray,
     keys: int = 3,
+    *,
     cache: CacheSettings | None = None,
     learn: bool = False,
 ) -> KeyboardEvaluation:
@@ -192,7 +194,7 @@ def evaluate_keyboard(
         A `KeyboardEvaluation`.
 
     Raises:
-        DataError: if the text is too short, or has no word to type.
+        DataError: if the text is too short, is none, or has no word to type.
         ValueError: for ids out of range, more keys than words are looked for (1,000 of pieces), a model that does not
             know its tokenizer, or a `cache` with `learn`, with subwords or with a text that is no ids.
     """
@@ -221,8 +223,8 @@ def _type(reader, ids, parts, keys, cache, learn):
 def parts_of(reader: Reader, text: str | Sequence[int] | np.ndarray) -> tuple[np.ndarray, Parts]:
     """Returns the ids of a text, int32 [T], given as such or as a person wrote it, and what is typed of it."""
     tokenizer, format = reader.tokenizer, reader.text_format
-    if isinstance(text, str):
-        return tokenizer.typed_parts(format.signs.read(text), format.keep_lines)
+    if text is None or isinstance(text, str | bytes):  # of which all but a text are told
+        return tokenizer.typed_parts(format.signs.read(check_text(text)), format.keep_lines)
     ids = checked_text(len(tokenizer), text)
     return ids, tokenizer.parts_of(ids)
 

@@ -351,7 +351,7 @@ class Run:
             cache = self._adaptation(corpus, report).cache_settings()
         # A cache goes by the network's states alone.
         reader = self.reader if cache is None else self.model
-        return evaluation.evaluate_keyboard(reader, corpus.split(split), keys, cache, learn)
+        return evaluation.evaluate_keyboard(reader, corpus.split(split), keys, cache=cache, learn=learn)
 
     def evaluate_typos(
         self,

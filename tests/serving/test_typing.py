@@ -37,7 +37,7 @@ def keys_of_evaluation(reader, text, learn, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Writer, "keys", keys)
         patch.setattr(keyboard, "find_shown", find)
-        result = evaluate_keyboard(reader, text, KEYS, learn)
+        result = evaluate_keyboard(reader, text, KEYS, learn=learn)
     return looks, result
 
 
