@@ -28,10 +28,11 @@ def first_words(text, number):
 def type_text(text, rate):
     """Returns what is typed for a text, and a list of units, (start, end, meant, words): where each stands in it."""
     words, gaps = re.findall(r"\S+", text), re.split(r"\S+", text)
-    typed = Simulator(load_layout("qwerty"), rate).type(words) if rate else [(1, word) for word in words]
+    typed = [(1, word) for word in words]
+    if rate:
+        typed = [(number, taps.text) for number, taps in Simulator(load_layout("qwerty"), rate).type(words)]
     parts, units, place, done = [], [], 0, 0
-    for number, taps in typed:
-        written = taps if isinstance(taps, str) else taps.text
+    for number, written in typed:
         parts += [gaps[done], written]
         place += len(gaps[done])
         units.append((place, place + len(written), " ".join(words[done : done + number]), number))

@@ -76,9 +76,8 @@ def check_free(folder: str | os.PathLike[str]) -> None:
     """Raises a `RunError` if a folder holds anything but what a training that was killed in `create_run` has left."""
     folder = Path(folder)
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    unfinished = {
-        name for name in names if name.startswith(tuple(f".{file}." for file in (CONFIG, *files.VOCABULARIES)))
-    }
+    temporary = tuple(f".{file}." for file in (CONFIG, *files.VOCABULARIES))
+    unfinished = {name for name in names if name.startswith(temporary)}
     if names - unfinished - set(files.VOCABULARIES if unfinished else ()):
         raise _not_empty(folder)
 

@@ -341,9 +341,10 @@ class Run:
             ValueError: for a continuous cache with `text` or `learn`, or for a model that is not of words.
         """
         evaluation, cache = kerasptb.evaluation, None
+        if continuous_cache and (learn or text is not None):  # before the cache is tuned
+            other = "learn" if text is None else "text"
+            raise ValueError(f"Expected `continuous_cache` or `{other}`. Received: both.")
         if text is not None:
-            if continuous_cache:
-                raise ValueError("Expected `text`, or `continuous_cache`, which is for the run's own. Received: both.")
             return evaluation.evaluate_keyboard(self.reader, text, keys, learn=learn)
         corpus = self.load_corpus(data)
         if continuous_cache:

@@ -55,6 +55,8 @@ def test_a_run_is_measured_on_a_text(run):
         run.evaluate(corpus, adapt="dynamic", batch_size=8)
     with pytest.raises(ValueError, match=r"Received: both"):
         run.evaluate_keyboard(text="a few words", continuous_cache=True)
+    with pytest.raises(ValueError, match=r"or `learn`\. Received: both"):
+        run.evaluate_keyboard(learn=True, continuous_cache=True)
     with pytest.raises(RunError, match="Name the text with --data"):
         run.evaluate()
 
