@@ -29,14 +29,9 @@ from benchmarks import machine, texts
 from benchmarks.keyboard import Presage, type_units, units_of_text
 from kerasptb.evaluation import evaluate_keyboard
 from kerasptb.export import export_run
-from kerasptb.presets import get_preset
 
 _TOKENS = 8000
 _LAYERS = {"units": (400, 400), "embedding_size": 400}  # five megabytes in 8 bits
-# A text of 15 million tokens is not learnt by heart in half a dozen readings: a third of `small`'s rates.
-_SHARE = 0.3
-_SMALL = get_preset("small").model
-_RATES = [name for name in _SMALL if name.endswith(("_dropout", "_regularization")) and name[0] != "v"]
 _SMALL_TEXTS = {
     "10,000 words of a novel": (lambda folder: folder / "novel-holmes.txt", 10_000),
     "100,000 words of a novel": (lambda folder: folder / "novel-emma.txt", 100_000),
@@ -66,10 +61,7 @@ def train(options):
             seed=1,
             out=options.run,
             verbose=2,
-            model_arguments={
-                **_LAYERS,
-                **{name: _SMALL[name] * _SHARE for name in _RATES},
-            },
+            model_arguments=_LAYERS,
         )
 
 
