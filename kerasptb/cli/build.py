@@ -3,6 +3,7 @@
 import sys
 
 from kerasptb.cli import arguments
+from kerasptb.utils.status_line import show_status
 
 
 def add_parser(commands):
@@ -14,14 +15,9 @@ def add_parser(commands):
 def execute(options):
     from kerasptb.ops.native import build
 
-    on_one_line = sys.stderr.isatty() and not options.verbose
-
     def report(done, total):
-        if on_one_line:
-            end = "\n" if done == total else ""
-            print(f"\rCompiling the kernels: {done} of {total} files", end=end, file=sys.stderr, flush=True)
-        elif done == 0:
-            print(f"Compiling the kernels: {total} files, about a minute", file=sys.stderr)
+        line = f"Compiling the kernels: {done} of {total} files"
+        show_status(line, is_last=options.verbose or done == total, in_logs=done == 0)
 
     path = build.build(force=options.force, verbose=options.verbose, report=report)
     for missing in build.levels_left_out(path):

@@ -10,6 +10,7 @@ from kerasptb.cli import arguments
 from kerasptb.cli.lines import read_text
 from kerasptb.cli.notices import import_keras
 from kerasptb.cli.outcome import printable
+from kerasptb.utils.status_line import show_status
 
 _FORM = """Without options a line for each correction, with tabs between: line and column, what stands there, what is
 likelier, and by how much, a natural logarithm."""
@@ -50,7 +51,7 @@ def execute(options):
     settings |= {} if options.margin is None else {"margin": options.margin}
     found, place, line, begin = [], 0, 1, 0
     for end, corrections in run.correct_parts(text, **settings):
-        _show("")
+        show_status("")
         for each in corrections:
             line += text.count("\n", place, each.start)
             begin = text.rfind("\n", 0, each.start) + 1
@@ -58,8 +59,8 @@ def execute(options):
             if not options.diff:
                 print((_as_json if options.json else _as_text)(each, line, each.start - begin + 1), flush=True)
         found += corrections
-        _show(f"{end / len(text):4.0%}")
-    _show("")
+        show_status(f"{end / len(text):4.0%}")
+    show_status("")
     if options.diff:
         _print_diff(text, apply_corrections(text, found), options.file or "-")
 
@@ -70,12 +71,6 @@ def _as_text(each, line, column):
 
 def _as_json(each, line, column):
     return json.dumps({"line": line, "column": column, **dataclasses.asdict(each)})
-
-
-def _show(progress):
-    """Shows how far it is, in place of what it showed before, if on a terminal."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{progress}", end="", file=sys.stderr, flush=True)
 
 
 def _print_diff(before, after, name):

@@ -11,6 +11,7 @@ from kerasptb.cli.outcome import printable
 from kerasptb.data.counts import describe
 from kerasptb.data.sources.files import read_utf8
 from kerasptb.utils.files import finite
+from kerasptb.utils.status_line import show_status
 
 
 def add_parser(commands):
@@ -194,11 +195,8 @@ def _evaluate_typos(options, run, corpus, text):
 
 
 def _show_words(done, total):
-    """Shows how many words are typed, on a terminal in a line that is updated."""
-    if sys.stderr.isatty():
-        print(f"\r{done:,} of {total:,} words", end="\n" if done == total else "", file=sys.stderr, flush=True)
-    elif done == total or done % 1000 == 0:
-        print(f"{done:,} of {total:,} words", file=sys.stderr, flush=True)
+    is_last = done == total
+    show_status(f"{done:,} of {total:,} words", is_last=is_last, in_logs=is_last or done % 1000 == 0)
 
 
 def _keyboard_lines(result):

@@ -7,7 +7,6 @@ import concurrent.futures
 import hashlib
 import http.client
 import logging
-import sys
 import tempfile
 import threading
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from kerasptb.data.errors import DataError
 from kerasptb.data.sources.files import read_files
+from kerasptb.utils.status_line import show_status
 
 logger = logging.getLogger(__name__)
 
@@ -51,12 +51,8 @@ class DownloadError(DataError):
 def show_progress(url: str, done: int, total: int | None) -> None:
     """Shows a download's bytes on standard error: a line that is updated on a terminal, else one line per file."""
     share = f"{done / 1e6:.1f} of {total / 1e6:.1f} MB" if total else f"{done / 1e6:.1f} MB"
-    line = f"{url.rsplit('/', 1)[-1]}: {share}"
-    if sys.stderr.isatty():
-        # The spaces overwrite the rest of a longer previous line.
-        print(f"\r{line}    ", end="\n" if done == total else "", file=sys.stderr, flush=True)
-    elif done == total:
-        print(line, file=sys.stderr, flush=True)
+    is_last = done == total
+    show_status(f"{url.rsplit('/', 1)[-1]}: {share}", is_last=is_last, in_logs=is_last)
 
 
 def download_ptb(

@@ -201,7 +201,7 @@ def test_progress_on_a_terminal_grows(capsys, monkeypatch):
     for done, total in ((1_000_000, None), (1_000_000, 5_000_000), (5_000_000, 5_000_000)):
         show_progress("http://x/ptb.train.txt", done, total)
     lines = ["ptb.train.txt: 1.0 MB", "ptb.train.txt: 1.0 of 5.0 MB", "ptb.train.txt: 5.0 of 5.0 MB"]
-    assert capsys.readouterr().err == "".join(f"\r{line}    " for line in lines) + "\n"
+    assert capsys.readouterr().err == "".join(f"\r\x1b[K{line}" for line in lines) + "\n"
 
 
 def test_what_is_too_large_is_given_up(download, monkeypatch):
