@@ -10,6 +10,7 @@ from pathlib import Path
 import kerasptb
 from kerasptb.runs import RunError
 from kerasptb.runs.files import lock_run, write_rows
+from kerasptb.runs.settings import NO_START
 from kerasptb.tuning.progress import duration
 from kerasptb.tuning.records import RUN, best_trial, copy_folder, rank
 from kerasptb.utils.files import atomic_write
@@ -127,7 +128,7 @@ def _history(run_folder):
 
 def _write_script(run, best, text):
     settings, batches = run.settings, run.settings.batches
-    others = {"steps_per_epoch": batches.steps_per_epoch, "start_from": settings.training.start_from}
+    others = {"steps_per_epoch": batches.steps_per_epoch, "start_from": settings.training.start_from or NO_START}
     others["batch_arguments"] = None if batches.parts == 1 else {"parts": batches.parts}
     model = {name: value for name, value in settings.model.to_config().items() if name != "name"}
     return _SCRIPT.format(

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import keras_tuner as kt
 
 import kerasptb
-from kerasptb.data.sources.raw_corpus import TextSource
+from kerasptb.data.sources.raw_corpus import TextSource, is_there
 from kerasptb.runs.settings import NO_START
 from kerasptb.training.budget import describe_length
 from kerasptb.training.plan import draft_training
@@ -340,7 +340,11 @@ def _begin_with_nothing(record, space):
 
 def _read(data, folder, record):
     """Returns `data` or its default, and a training's `Draft`; raises if the search has begun with another text."""
-    data, begun = record.get("data", "auto") if data is None else data, record.get("text")
+    begun = record.get("text")
+    if data is None:
+        data = record.get("data", "auto")
+        if data not in ("auto", "ptb", "sample") and not is_there(data):
+            raise SearchError(f"The text of {folder} is not at {data}, or came from no file. Name it with --data.")
     draft = draft_training(request_of(data, record), workers=1)
     corpus = draft.corpus
     # "auto" may find another text on another day, or on a worker's machine. The trials would not be comparable.

@@ -7,6 +7,7 @@ from kerasptb.arguments import TrainingArguments
 from kerasptb.cli import arguments
 from kerasptb.cli.notices import import_keras
 from kerasptb.cli.workers import run_together
+from kerasptb.data.sources.raw_corpus import is_read_again
 from kerasptb.presets import PRESETS, get_preset, summary_of
 from kerasptb.runs import load_run
 from kerasptb.runs.folder import load_resumed
@@ -65,6 +66,8 @@ def execute(options):
     if options.workers > 1:
         if values.get("teacher") is not None:
             raise ValueError(f"A teacher needs one worker. Received: --workers {options.workers} with a teacher")
+        if not is_read_again(values.get("data")):
+            raise ValueError("Expected, with several workers, a text that each of them can read. Received: a pipe")
         if (size := _batch_size(**values)) is not None:
             check_divides(size, options.workers)  # before the first of them begins
         return run_together(options)

@@ -192,6 +192,7 @@ def _encoded(raw, format, folder=None):
 def _stored(raw, format, texts):
     """Returns the corpus of a text with ids that lie in the cache folder, where they are found, or encoded once."""
     files = [[str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns] for path in raw.paths]
+    files.append([file.size for file in raw.files.values()])  # what could be read of them
     lines = {"keep_lines": format.keep_lines, "of_words": format.of_words, "wrapped": format.wrapped}
     text = {"location": raw.location, "files": files, **lines}
     signs = list(format.absent_signs)

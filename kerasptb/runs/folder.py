@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 from pathlib import Path
@@ -73,8 +74,13 @@ def _check_vocabulary(vocabulary, data):
 
 
 def check_free(folder: str | os.PathLike[str]) -> None:
-    """Raises a `RunError` if a folder holds anything but what a training that was killed in `create_run` has left."""
+    """Raises a `RunError` if a folder holds anything but what a training that was killed in `create_run` has left.
+
+    A `FileExistsError` for what is no folder.
+    """
     folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(errno.EEXIST, "Expected a folder for the run. There is a file", str(folder))
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     temporary = tuple(f".{file}." for file in (CONFIG, *files.VOCABULARIES))
     unfinished = {name for name in names if name.startswith(temporary)}

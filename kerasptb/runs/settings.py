@@ -143,7 +143,7 @@ def arguments_of(config: str | os.PathLike[str], **others: Any) -> dict[str, Any
         text = f"{path} has the settings of another preset, {preset}."
         raise RunError(f"{text} Received: preset={named['preset']}")
     if named.get("optimizer", training.get("optimizer")) != training.get("optimizer"):
-        for name in ("learning_rate", "weight_decay"):  # the optimizer's own are the defaults
+        for name in ("learning_rate", "weight_decay", "beta_1"):  # the optimizer's own are the defaults
             recipe.pop(name, None)
     batches = parts["batches"]
     training.pop("teacher_digest", None)  # it is taken anew
@@ -207,8 +207,10 @@ def _reading(path, data, training, named):
 def _text(path, data, named):
     """Returns the text of a run's settings, as `train` takes it; `None` if they name none."""
     place, name = data.get("location"), data.get("name")
-    if place is None or is_there(place):
-        return place or name
-    if name in ("ptb", "sample") or "data" in named:
+    if place is not None and is_there(place):
+        return place
+    if name in (None, "ptb", "sample") or "data" in named:
         return name
+    if place is None:
+        raise RunError(f"The text of {path} cannot be read again: it came from no file. Name it with --data.")
     raise RunError(f"The text of {path} is no longer at {place}. Name it with --data.")

@@ -14,12 +14,13 @@ _TOKENS = 1 << 20  # of a text that are written out at once
 def make_words(run, tokens):
     """Writes the words of a text of tokens, int32 [N], into a run, with those of the run that it began with.
 
-    A vocabulary of words is its own list.
+    What people have added to the file stays. A vocabulary of words is its own list.
     """
     if not run.vocabulary.spells:
         return
     pieces = (run.vocabulary.decode(tokens[first : first + _TOKENS]) for first in range(0, len(tokens), _TOKENS))
-    words = dict.fromkeys([*Lexicon.of(pieces).words, *_words_of_start(run.settings.training.start_from)])
+    others = *_words_of_start(run.settings.training.start_from), *_read(run.folder)
+    words = dict.fromkeys([*Lexicon.of(pieces).words, *others])
     with atomic_write(run.folder / WORDS) as temporary:
         temporary.write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
 

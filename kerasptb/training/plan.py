@@ -203,6 +203,8 @@ class Draft:
     def _of_recipe(self, recipe: Recipe, optimizer: str | None) -> dict[str, Any]:
         """Returns the settings of the recipe's own training."""
         settings, named = recipe.training_arguments(), self.request.recipe
+        if optimizer is not None:
+            settings.pop("beta_1", None)  # the other has its own
         if unknown := sorted(set(named) - set(settings)):
             raise ValueError(f"Expected training arguments among {sorted(settings)}. Received: {unknown}")
         if optimizer is not None:
@@ -219,13 +221,18 @@ class Draft:
         return {name: reason for name, reason in reasons.items() if name not in self.request.named}
 
 
-def record_resumption(run, corpus, epochs, done, report):
-    """Writes what a resumed training changes of a run, its number of epochs and the place of its text; returns it."""
-    settings = run.settings
+def record_resumption(run, corpus, asked, done, report):
+    """Writes what a resumed training changes of a run, of what is asked and the place of its text; returns the run.
+
+    These are its number of epochs, which it has no minutes for then, and its counts.
+    """
+    settings, epochs = run.settings, asked.get("epochs")
+    if (counts := asked.get("counts")) is not None:
+        settings = dataclasses.replace(settings, training=dataclasses.replace(settings.training, counts=counts))
     if epochs is not None:
         if epochs < done:
             report(f"{done} epochs are done already, and `epochs` counts all of them: none is left to train.")
-        training = dataclasses.replace(settings.training, epochs=max(epochs, done))
+        training = dataclasses.replace(settings.training, epochs=max(epochs, done), minutes=None)
         reasons = {name: reason for name, reason in settings.reasons.items() if name != "epochs"}
         settings = dataclasses.replace(settings, training=training, reasons=reasons)
     if corpus.location is not None:  # the text may have moved

@@ -207,7 +207,7 @@ def _train(request, begin, out, resume, checkpoint_minutes, callbacks, verbose):
         recorder = Recorder(run, checkpoint_minutes, *held)
         if resume:
             report_differences(run, report)
-            run = record_resumption(run, plan.corpus, request.training.get("epochs"), recorder.epoch, report)
+            run = record_resumption(run, plan.corpus, request.training, recorder.epoch, report)
         interrupted = False
         try:
             _begin_with(run, plan, recorder, report)

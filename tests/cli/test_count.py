@@ -87,6 +87,11 @@ def test_a_training_without_counts_removes_old_ones(run, no_steps, counted_run, 
     assert content(copy)
     output_of("train", "--resume", "--out", copy, "--epochs", "3")  # the run was trained with --counts none
     assert content(copy) == b""
+    output_of("train", "--resume", "--out", copy, "--counts", "auto")
+    assert content(copy)
+    output_of("train", "--resume", "--out", copy, "--counts", "none")
+    assert content(copy) == b""
+    assert load_run(copy).settings.training.counts == "none"
     assert "test_perplexity_every_word_with_counts" not in json.loads((copy / "metrics.json").read_text())
 
 

@@ -117,6 +117,7 @@ def test_no_worker_begins_unless_all_of_them_have_rows(make_run, error_of, tmp_p
     }.items():
         said = error_of(["train", "--workers", "1000", *options])
         assert f"Expected a batch whose rows 1000 workers divide. Received: batch_size={rows}" in said
+    assert "a text that each of them can read. Received: a pipe" in error_of(["train", "--workers", "2", "--data", "-"])
     assert "name it with --out" in error_of(["train", "--workers", "2", "--resume"])
     (tmp_path / "taught.json").write_text(json.dumps({"training": {"preset": "small", "teacher": str(run)}}))
     for options in (["--teacher", run], ["--config", tmp_path / "taught.json"]):

@@ -149,12 +149,18 @@ def test_settings_of_another_preset_or_of_a_text_that_is_gone_are_told(run, tmp_
     with pytest.raises(RunError, match=r"is no longer at .*gone. Name it with --data"):
         arguments_of(path)
     assert arguments_of(path, data="sample")["data"] == "sample"
+    path.write_text(json.dumps({"data": {"name": "-"}}))
+    with pytest.raises(RunError, match=r"cannot be read again: it came from no file\. Name it with --data"):
+        arguments_of(path)
     path.write_text(json.dumps({"data": {"location": 5, "name": "x"}}))
     with pytest.raises(RunError, match=r"`location` must be a text\. Received: location=5"):
         arguments_of(path)
 
 
 def test_another_optimizer_has_a_rate_and_a_weight_decay_of_its_own(run):
+    assert "beta_1" not in run.settings.recipe  # which it would not use
+    with pytest.raises(ValueError, match=r"Expected training arguments among .*Received: \['beta_1'\]"):
+        kerasptb.train("sample", "small", optimizer="adamw", training_arguments={"beta_1": 0.5}, verbose=0)
     rate_and_decay = {"learning_rate", "weight_decay"}
     assert rate_and_decay <= set(arguments_of(run.folder, optimizer="adamw")["training_arguments"])
     assert not rate_and_decay & set(arguments_of(run.folder, optimizer="sgd")["training_arguments"])

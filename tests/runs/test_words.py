@@ -57,6 +57,8 @@ def test_people_may_add_words(make, tokenizer):
     with (run.folder / WORDS).open("a") as file:
         file.write("Zebra\n\n")
     assert "zebra" in load_words(run)
+    make_words(run, tokenizer.encode(TEXT * 2))
+    assert words_of(run)[-1] == "Zebra"
     (run.folder / WORDS).write_bytes(b"\xff\xfe\nzebra\n")
     assert "zebra" in load_words(run)
 
@@ -70,8 +72,9 @@ def test_what_began_with_a_run_knows_its_words(make, tokenizer):
     assert words_of(run)[-1] == "zebra"
     assert words_of(run).count("saw") == 1
     shutil.rmtree(first.folder)
-    make_words(run, tokenizer.encode(TEXT * 2))
-    assert "zebra" not in words_of(run)
+    alone = make("third", start_from=str(first.folder))
+    make_words(alone, tokenizer.encode(TEXT * 2))
+    assert "zebra" not in words_of(alone)
 
 
 def test_a_vocabulary_of_words_is_its_own_list(make):

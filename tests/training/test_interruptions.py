@@ -28,6 +28,13 @@ def test_a_failure_in_the_first_epoch_keeps_its_checkpoint(no_steps, tmp_path):
     assert len(train(tmp_path / "run", resume=True).history) == 3
 
 
+def test_a_file_in_the_place_of_a_run_is_told_before_a_text_is_read(tmp_path):
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(FileExistsError, match="Expected a folder for the run"):
+        kerasptb.train(tmp_path / "no text", out=tmp_path / "run")
+    assert (tmp_path / "run").read_text() == "mine"
+
+
 class _Killed(BaseException):
     pass
 

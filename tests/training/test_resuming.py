@@ -220,3 +220,13 @@ def test_a_run_that_has_more_epochs_than_asked_for_says_so_and_keeps_them(traine
     run = kerasptb.train(small_corpus(), out=tmp_path / "run", resume=True, epochs=1, verbose=1)
     assert "2 epochs are done already" in capsys.readouterr().out
     assert len(run.history) == run.config["training"]["epochs"] == run.metrics["epochs"] == 2
+
+
+def test_a_run_of_minutes_that_is_given_epochs_has_no_minutes(no_steps, trained, tmp_path, capsys):
+    trained(tmp_path / "run", epochs=1)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config["training"]["minutes"] = 10.0
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    run = kerasptb.train(small_corpus(), out=tmp_path / "run", resume=True, epochs=2, verbose=1)
+    assert run.settings.training.minutes is None
+    assert "Length: 2 epochs of the text\n" in capsys.readouterr().out

@@ -85,6 +85,7 @@ def test_the_best_run_is_evaluated_used_and_trained_on(found, texts, capsys):
 
 
 def test_the_script_rebuilds_the_best_model(found):
+    assert "start_from='none'" in (found.folder / "best_model.py").read_text()  # whatever would suit the text
     names = runpy.run_path(str(found.folder / "best_model.py"))
     model = names["build_model"]()
     trained = found.run.load_model()

@@ -90,6 +90,15 @@ def test_a_search_that_is_taken_up_without_a_time_limit_has_none(texts, tmp_path
     assert (len(result.trials), result.stop_reason) == (3, None)
 
 
+def test_a_text_that_cannot_be_read_again_is_named_anew(texts, tmp_path):
+    space = toy_spaces.ToySpace(tmp_path / "journal")
+    corpus = dataclasses.replace(kerasptb.load_corpus(texts), location=None)
+    toy(corpus, tmp_path, space, trials=1)
+    with pytest.raises(tuning.SearchError, match=r"came from no file\. Name it with --data"):
+        toy(None, tmp_path, space, resume=True)
+    assert len(toy(corpus, tmp_path, space, resume=True, trials=2).trials) == 2
+
+
 def test_resuming_needs_the_folder():
     with pytest.raises(tuning.SearchError, match="name it with --out"):
         tuning.tune("sample", resume=True)

@@ -37,6 +37,12 @@ def encoding_of(file: SplitFile, named: str | None = None) -> str:
     return found
 
 
+def is_utf8(file: SplitFile, named: str | None = None) -> bool:
+    """Returns whether a text is, or is named, or marked to be, in UTF-8."""
+    found = named or marked_encoding(file.head(4))
+    return found.startswith("utf-8") if found else _is_utf8(file)
+
+
 def marked_encoding(head: bytes) -> str | None:
     """Returns what the byte order mark says that a text begins with, if it has one."""
     return next((encoding for mark, encoding in _ENCODINGS.items() if head.startswith(mark)), None)

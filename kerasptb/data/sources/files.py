@@ -76,8 +76,7 @@ class SplitFile:
     @property
     def suffix(self) -> str:
         """What its name ends in, in small letters, without what says that it is compressed."""
-        name = PurePosixPath(self.path.lower())
-        return (name.with_suffix("") if name.suffix in COMPRESSIONS else name).suffix
+        return _unpacked_name(self.path.lower()).suffix
 
     def head(self, size: int = 1 << 16) -> bytes:
         """Returns the first bytes."""
@@ -176,14 +175,16 @@ def read_utf8(path: Path, kind: str) -> str:
 
 def candidates(folder: Path) -> list[str]:
     """Returns the files in a folder that have the name of a text of a corpus."""
-    names = [f"{place}{pattern.format(split)}" for place in PLACES for pattern in PATTERNS for split in SPLITS]
+    texts = itertools.product(PLACES, PATTERNS, SPLITS, ("", *COMPRESSIONS))
+    names = [f"{place}{pattern.format(split)}{packed}" for place, pattern, split, packed in texts]
     return [name for name in names if (folder / name).is_file()]
 
 
 def choose_names(names: Collection[str], where: str) -> dict[str, str]:
     """Chooses the three files of a corpus, all in one folder, among the names of a folder or an archive."""
-    # An archive may spell a name "./data/x": names are looked up as paths, and returned as they are spelt.
-    found = {PurePosixPath(name): name for name in names}
+    # An archive may spell a name "./data/x": names are looked up as paths, and returned as they are spelt. Of a text
+    # that is there twice, the one that is not compressed is read.
+    found = {_unpacked_name(name): name for name in sorted(names, key=lambda name: not _is_compressed(name))}
     partial = []
     for pattern in PATTERNS:  # then folders called `data` come first, then those nearer the top
         wanted = {split: pattern.format(split) for split in SPLITS}
@@ -218,7 +219,17 @@ def archive_errors(path: Path) -> Iterator[None]:
 
 def is_corpus_name(name: str) -> bool:
     """Returns whether a file has the name of one of a corpus."""
-    return PurePosixPath(name).name in {pattern.format(split) for pattern in PATTERNS for split in SPLITS}
+    return _unpacked_name(name).name in {pattern.format(split) for pattern in PATTERNS for split in SPLITS}
+
+
+def _is_compressed(name):
+    return PurePosixPath(name.lower()).suffix in COMPRESSIONS
+
+
+def _unpacked_name(name):
+    """Returns the path of a text, without what says that it is compressed."""
+    path = PurePosixPath(name)
+    return path.with_suffix("") if _is_compressed(name) else path
 
 
 def _is_inside(name):
@@ -316,14 +327,24 @@ class _Part(io.RawIOBase):
         super().__init__()
         self._whole = whole  # what it is copied from may be removed with it
         self._file = whole.open()
-        self._place, self._end = begin, end
+        self._begin, self._place, self._end = begin, begin, end
 
     def readable(self):
         return True
 
+    def seekable(self):
+        return True
+
+    def seek(self, offset, whence=os.SEEK_SET):
+        place = offset + {os.SEEK_SET: self._begin, os.SEEK_CUR: self._place, os.SEEK_END: self._end}[whence]
+        if place < self._begin:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        self._place = place
+        return place - self._begin
+
     def readinto(self, buffer):
         self._file.seek(self._place)  # which another part may have moved
-        piece = self._file.read(min(len(buffer), self._end - self._place))
+        piece = self._file.read(max(0, min(len(buffer), self._end - self._place)))
         buffer[: len(piece)] = piece
         self._place += len(piece)
         return len(piece)

@@ -16,7 +16,7 @@ from kerasptb.data.sources.files import SplitFile, SplitFiles, candidates, choos
 from kerasptb.data.sources.formats import has_messages
 from kerasptb.data.sources.paragraphs import is_wrapped, pieces_of
 from kerasptb.data.sources.sample import read_sample
-from kerasptb.data.sources.source import Source, TextSource, exists
+from kerasptb.data.sources.source import Source, TextSource, exists, path_of
 from kerasptb.data.sources.texts import file_at, is_pipe, members_at, read_text, read_texts
 from kerasptb.data.tokenizers.tokenizer import UNK
 from kerasptb.utils.files import user_cache
@@ -100,6 +100,11 @@ def is_there(location: str) -> bool:
     return all(map(exists, Source.of(location).paths))
 
 
+def is_read_again(data: TextSource | None) -> bool:
+    """Returns whether another process can read what `data` names: it has no pipe."""
+    return data is None or not any(map(is_pipe, Source.of(data).paths))
+
+
 def default_cache() -> Path:
     """Returns `kerasptb` in `XDG_CACHE_HOME`, by default `~/.cache`; without a home it is among temporary files."""
     try:
@@ -116,7 +121,7 @@ def ptb_cache(cache_dir: Path | None = None) -> Path:
 def find_local_ptb(cache_dir: Path | None = None) -> Path | None:
     """Returns what `KERASPTB_DATA` names, else the cache's folder if the published files are in it whole, or None."""
     if named := os.environ.get(DATA_VARIABLE):
-        return Path(named).expanduser()
+        return path_of(named)
     folder = ptb_cache(cache_dir)
     try:
         return folder if has_digests(folder) else None
@@ -141,7 +146,7 @@ def _read(source):
 
 def _names_of_splits(path, members):
     """Returns the names of a corpus' texts, near the top of a folder, anywhere in an archive; {} if none is there."""
-    place = Path(path).expanduser()
+    place = path_of(path)
     names = candidates(place) if place.is_dir() else [name for name in members if is_corpus_name(name)]
     return choose_names(names, str(place)) if names else {}
 
@@ -149,9 +154,9 @@ def _names_of_splits(path, members):
 def _of_splits(source, members, names):
     files = {split: members[name] for split, name in names.items()}
     is_ptb = all(_is_published(split, file) for split, file in files.items())
-    if source.choices:
+    if source.choices or not is_ptb:
         files = {split: read_text([file], source, file.path) for split, file in files.items()}
-    path = Path(source.paths[0]).expanduser()
+    path = path_of(source.paths[0])
     paths = tuple(path / name for name in names.values()) if path.is_dir() else (path,)
     return RawCorpus(files, "ptb" if is_ptb else _own_name(path), str(path), source.absolute().location, paths)
 
@@ -171,7 +176,7 @@ def _of_texts(source, files):
 def _name_of(source, files):
     if any(map(has_messages, files)):
         return "messages"
-    return f"{len(source.paths)} texts" if len(source.paths) > 1 else _own_name(Path(source.paths[0]).expanduser())
+    return f"{len(source.paths)} texts" if len(source.paths) > 1 else _own_name(path_of(source.paths[0]))
 
 
 def _on_disk(file):

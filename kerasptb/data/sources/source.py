@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Self
 
 from kerasptb.data.errors import DataError
@@ -95,16 +96,21 @@ class Source:
 
     def absolute(self) -> Self:
         """Returns the source as it is named from any working directory."""
-        return dataclasses.replace(self, paths=tuple(os.path.abspath(os.path.expanduser(p)) for p in self.paths))  # noqa: PTH100, PTH111
+        return dataclasses.replace(self, paths=tuple(str(path_of(path).absolute()) for path in self.paths))
 
 
 # What `load_corpus` takes, but a `Corpus`.
 TextSource = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Source
 
 
+def path_of(named: str | os.PathLike[str]) -> Path:
+    """Returns the path that a user names, who may begin with `~`."""
+    return Path(os.path.expanduser(named))  # noqa: PTH111  (`Path.expanduser` raises for other names with `~`)
+
+
 def exists(path: str | os.PathLike[str]) -> bool:
     """Returns whether a path is there; a text that is no path, of any length, is not."""
-    return os.path.exists(os.path.expanduser(path))  # noqa: PTH110, PTH111  (`Path.exists` raises for long names)
+    return os.path.exists(path_of(path))  # noqa: PTH110  (`Path.exists` raises for long names)
 
 
 def _check_encoding(encoding):

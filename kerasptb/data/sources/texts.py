@@ -5,13 +5,14 @@ import io
 import itertools
 import logging
 import operator
+import os
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from kerasptb.data.errors import DataError, UnreadError
-from kerasptb.data.sources.encodings import encoding_of
+from kerasptb.data.sources.encodings import is_utf8
 from kerasptb.data.sources.files import (
     SplitFile,
     SplitFiles,
@@ -22,8 +23,8 @@ from kerasptb.data.sources.files import (
     open_archive,
     temporary_file,
 )
-from kerasptb.data.sources.formats import epub, format_of, plain, texts_of
-from kerasptb.data.sources.source import STANDARD_INPUT, Source
+from kerasptb.data.sources.formats import check_column, epub, format_of, plain, texts_of
+from kerasptb.data.sources.source import STANDARD_INPUT, Source, path_of
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +39,12 @@ _SHOWN = 10  # names of files that were left out
 
 def is_pipe(path: str) -> bool:
     """Returns whether what a path names can be read once."""
-    return path == STANDARD_INPUT or Path(path).expanduser().is_fifo()
+    return path == STANDARD_INPUT or path_of(path).is_fifo()
 
 
 def members_at(path: str) -> dict[str, SplitFile] | None:
     """Returns the files in a folder or an archive, by name, no hidden ones; `None` if a path names a file or a pipe."""
-    found = None if is_pipe(path) else _members(Path(path).expanduser())
+    found = None if is_pipe(path) else _members(path_of(path))
     if found is None:
         return None
     return {name: found[name] for name in sorted(found) if not any(map(_is_hidden, Path(name).parts))}
@@ -51,14 +52,32 @@ def members_at(path: str) -> dict[str, SplitFile] | None:
 
 def _members(path):
     if path.is_dir():
-        return {str(each.relative_to(path)): SplitFile.on_disk(each) for each in path.rglob("*") if each.is_file()}
+        return {str(each.relative_to(path)): SplitFile.on_disk(each) for each in _files_below(path)}
     with archive_errors(check_regular(path)):
         return None if epub.recognises(SplitFile.on_disk(path)) else open_archive(path)
 
 
+def _files_below(folder):
+    """Yields the files in a folder and those below, also where a link leads; raises for one that cannot be read."""
+    seen = {folder.resolve()}
+
+    def is_new(path):
+        before = len(seen)
+        seen.add(path.resolve())
+        return len(seen) > before
+
+    for place, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
+        folders[:] = [name for name in sorted(folders) if not _is_hidden(name) and is_new(Path(place, name))]
+        yield from (path for name in names if (path := Path(place, name)).is_file())
+
+
+def _raise(error):
+    raise error
+
+
 def file_at(path: str) -> SplitFile:
     """Returns the file that a path names; what a pipe holds is copied."""
-    return _read_pipe(path) if is_pipe(path) else SplitFile.on_disk(Path(path).expanduser())
+    return _read_pipe(path) if is_pipe(path) else SplitFile.on_disk(path_of(path))
 
 
 def _is_hidden(part):
@@ -67,7 +86,9 @@ def _is_hidden(part):
 
 def _read_pipe(path):
     is_input = path == STANDARD_INPUT
-    opened = contextlib.nullcontext(sys.stdin.buffer) if is_input else Path(path).expanduser().open("rb")
+    if is_input and sys.stdin is None:
+        raise OSError("Standard input is closed.")
+    opened = contextlib.nullcontext(sys.stdin.buffer) if is_input else path_of(path).open("rb")
     with temporary_file() as copy, opened as pipe:
         shutil.copyfileobj(pipe, copy)
         return file_of(copy, "the standard input" if is_input else path)
@@ -75,11 +96,12 @@ def _read_pipe(path):
 
 def read_text(files: Sequence[SplitFile], source: Source, name: str) -> SplitFile:
     """Returns texts one after the other, an empty line between; a single one as it is, if it is plain, and in UTF-8."""
+    check_column(files, source)
     if len(files) > 1:
         return _joined(files, source, name)
     with archive_errors(Path(files[0].path)):
         file = _unpacked(files[0])
-        is_plain = format_of(file, source) is plain and encoding_of(file, source.encoding).startswith("utf-8")
+        is_plain = format_of(file, source) is plain and is_utf8(file, source.encoding)
     return file if is_plain else _joined([file], source, name)
 
 
@@ -105,7 +127,7 @@ def _unpacked(file):
 
 
 def _joined(files, source, name):
-    left_out, named = [], {str(Path(path).expanduser()) for path in source.paths}
+    left_out, named = [], {str(path_of(path)) for path in source.paths}
     with temporary_file() as joined:
         for file in files:
             begin = joined.tell()
@@ -113,7 +135,7 @@ def _joined(files, source, name):
                 with archive_errors(Path(file.path)):
                     _write(file, source, joined)
             except UnreadError as error:
-                if file.path in named:
+                if file.path in named or len(files) == 1:
                     raise
                 joined.seek(begin)
                 joined.truncate()

@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import logging
 from pathlib import Path
@@ -42,6 +43,38 @@ def test_folder(tmp_path):
             "train": b"train text\n", "valid": b"text\n", "test": b"train\n"
         }  # fmt: skip
         assert (raw.name, raw.source, raw.is_sample) == ("novels", str(folder), False)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_three_texts_are_read_in_the_encoding_that_they_have(tmp_path, packed):
+    texts = {split: f"Café à la carte, {split}\n" * 30 for split in ("train", "valid", "test")}
+    for split, encoding in (("train", "cp1252"), ("valid", "utf-16"), ("test", "utf-8")):
+        content = texts[split].encode(encoding)
+        (tmp_path / f"{split}.txt{'.gz' if packed else ''}").write_bytes(gzip.compress(content) if packed else content)
+    files = find_corpus(tmp_path).files
+    assert {split: "".join(file.text()) for split, file in files.items()} == texts
+
+
+def test_a_text_that_is_there_twice_is_read_once(tmp_path):
+    (write(tmp_path / "a", "{}.txt") / "test.txt.gz").write_bytes(gzip.compress(b"another"))
+    assert b"".join(find_corpus(tmp_path / "a").files["test"].chunks()) == b"train\n"
+
+
+def test_the_place_of_a_text_is_the_one_that_was_read(tmp_path, monkeypatch):
+    (tmp_path / "real" / "deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "deep")
+    for folder, text in ((tmp_path, "one"), (tmp_path / "real", "two")):
+        (folder / "a.txt").write_text(f"{text}\n\n" * 50)
+    monkeypatch.chdir(tmp_path)
+    place = find_corpus("link/../a.txt").location
+    monkeypatch.chdir(tmp_path.parent)
+    assert set(b"".join(find_corpus(place).files["train"].chunks()).split()) == {b"two"}
+
+
+def test_a_tilde_may_be_of_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "~of nobody.txt").write_text("one\n\n" * 50)
+    assert find_corpus("~of nobody.txt").location == str(tmp_path / "~of nobody.txt")
 
 
 def test_home_is_expanded(home):

@@ -96,5 +96,6 @@ def test_three_texts_in_another_encoding(tmp_path):
         (tmp_path / f"{split}.txt").write_bytes("a café\n".encode("latin-1") * 20)
     files = open_text(Source(tmp_path, encoding="latin-1")).files
     assert b"".join(files["valid"].chunks()) == "a café\n".encode() * 20
-    with pytest.raises(DataError, match=r"train\.txt is not: byte 5 \(line 1\) is 0xe9.* or name its --encoding"):
+    (tmp_path / "train.txt").write_bytes("café ".encode() * 200 + b"caf\xe9\n")
+    with pytest.raises(DataError, match=r"train\.txt is not: byte 1203 \(line 1\) is 0xe9.* or name its --encoding"):
         kerasptb.load_corpus(tmp_path)

@@ -1,14 +1,17 @@
+import errno
 import gzip
 import io
 import itertools
 import lzma
+import os
+import tarfile
 import zipfile
 
 import numpy as np
 import pytest
 
 import kerasptb
-from kerasptb.data import DataError
+from kerasptb.data import DataError, Source
 from kerasptb.data.corpus import open_text
 from kerasptb.data.errors import UnreadError
 from kerasptb.data.sources import files
@@ -192,6 +195,77 @@ def test_what_has_no_text_in_a_folder_or_an_archive_is_left_out_and_said(tmp_pat
         assert "; and 2 more." in caplog.text
     with pytest.raises(UnreadError, match=r"a table: --column names what to read of it, one of: id, words"):
         open_text([folder / "a.txt", folder / "b.csv"])
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_an_archive_of_one_text_is_read_as_the_text(tmp_path, kind):
+    text = b"".join(b"line %d\n" % i for i in range(100, 300))
+    (tmp_path / "a.txt").write_bytes(text)
+    if kind == "zip":
+        (tmp_path / "a.zip").write_bytes(_zip({"a.txt": text}))
+    else:
+        with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
+            archive.add(tmp_path / "a.txt", "a.txt")
+    plain, packed = (kerasptb.load_corpus(tmp_path / name, vocabulary_size=300) for name in ("a.txt", f"a.{kind}"))
+    assert packed.digest == plain.digest
+
+
+def test_a_book_in_an_archive_is_read(tmp_path, caplog):
+    package = (
+        '<package xmlns="http://www.idpf.org/2007/opf"><manifest><item id="a" href="a.xhtml" '
+        'media-type="application/xhtml+xml"/></manifest><spine><itemref idref="a"/></spine></package>'
+    )
+    container = '<container><rootfiles><rootfile full-path="b.opf"/></rootfiles></container>'
+    page = "<html><body>" + "".join(f"<p>Line {i} of it.</p>" for i in range(50)) + "</body></html>"
+    book = _zip({"META-INF/container.xml": container, "b.opf": package, "a.xhtml": page})
+    (tmp_path / "a.zip").write_bytes(_zip({"a.txt": "one\n\n" * 9, "b.epub": book}))
+    read = b"".join(b"".join(file.chunks()) for file in open_text(tmp_path / "a.zip").files.values())
+    assert read.count(b"one") == 9
+    assert read.endswith(b"Line 49 of it.\n\n")
+    assert "Left out" not in caplog.text
+
+
+def test_a_folder_is_read_where_links_lead_and_once(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.txt").write_text("one\n\n" * 50)
+    folder = tmp_path / "folder"
+    (folder / "below").mkdir(parents=True)
+    (folder / "below" / "b.txt").write_text("two\n\n" * 50)
+    for name in ("x", "y"):
+        (folder / name).symlink_to(tmp_path / "elsewhere")
+    (folder / "below" / "up").symlink_to(folder)
+    read = b"".join(b"".join(file.chunks()) for file in open_text(folder).files.values())
+    assert read.split() == [b"two"] * 50 + [b"one"] * 50
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "a.txt").write_text("one\n\n" * 50)
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(PermissionError, match="closed"):
+        open_text(tmp_path)
+
+
+def test_a_column_is_asked_of_tables_alone(tmp_path):
+    (tmp_path / "a.txt").write_text("one\n\n" * 50)
+    with pytest.raises(DataError, match=r"--column is of a table or of records\. Received: .*a\.txt, which is none"):
+        open_text(Source(tmp_path / "a.txt", column="text"))
+    (tmp_path / "b.csv").write_text("words\n" + "two\n" * 50)
+    read = b"".join(b"".join(file.chunks()) for file in open_text(Source(tmp_path, column="words")).files.values())
+    assert read.split() == [b"one"] * 50 + [b"two"] * 50
+
+
+def test_a_closed_standard_input_is_told(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(OSError, match="Standard input is closed"):
+        open_text("-")
 
 
 def test_what_is_unpacked_has_a_limit_and_what_is_not_has_none(tmp_path, monkeypatch):

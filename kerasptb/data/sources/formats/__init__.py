@@ -1,9 +1,9 @@
 """The kinds of files that have a text in them, a file each; the first that recognises a file reads it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from kerasptb.data.errors import UnreadError
+from kerasptb.data.errors import DataError, UnreadError
 from kerasptb.data.sources.files import SplitFile
 from kerasptb.data.sources.formats import chat, epub, html, mbox, plain, table, telegram
 from kerasptb.data.sources.source import Source
@@ -34,6 +34,12 @@ def texts_of(file: SplitFile, source: Source) -> Iterator[str]:
         UnreadError: nothing in it is a text that is known how to read, or something must be named for it.
     """
     return format_of(file, source).texts(file, source)
+
+
+def check_column(files: Sequence[SplitFile], source: Source) -> None:
+    """Raises a `DataError` for a column, which is of tables, if there is none."""
+    if source.column is not None and not any(map(table.recognises, files)):
+        raise DataError(f"--column is of a table or of records. Received: {files[0].path}, which is none.")
 
 
 def format_of(file: SplitFile, source: Source) -> Format:

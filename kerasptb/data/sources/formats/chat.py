@@ -75,5 +75,5 @@ def messages_of(messages: Iterable[tuple[str | None, str]], path: str, source: S
         if source.author in (None, author) and (text := written.strip()):
             yield f"{text}\n\n"
     if source.author is not None and source.author not in authors:
-        names = ", ".join(sorted(authors)) or "nobody"
+        names = ", ".join(sorted(filter(None, authors))) or "nobody"
         raise UnreadError(path, f"by {names}, and not by --author {source.author}")

@@ -20,6 +20,7 @@ _END = re.compile(
     r"^(?:-- |(?:-{5,} ?(?!BEGIN)\w[^-\n]{0,40} ?-{5,}|_{30,})[ \t]*\n\s*\*?\w[\w ]{0,19}\*?:.*)$", re.MULTILINE
 )
 _QUOTED = "blockquote, .gmail_quote"
+_DAMAGE = (AttributeError, LookupError, TypeError, ValueError)  # what Python's parser raises for a damaged mail
 _OF_HEADER = re.compile(r"\b\d{4}\b|@")  # in the first line of what says whose a quotation is
 
 
@@ -50,8 +51,13 @@ def _messages(file):
 
 
 def _parsed(lines):
+    """Yields the message of some lines, if there is one that can be parsed."""
     if any(lines):
-        yield email.message_from_bytes(b"\n".join(lines), EmailMessage, policy=email.policy.default)
+        try:
+            message = email.message_from_bytes(b"\n".join(lines), EmailMessage, policy=email.policy.default)
+        except _DAMAGE:
+            return
+        yield message
 
 
 def _author(message):
@@ -66,10 +72,13 @@ def _author(message):
 
 
 def _written(message, path):
-    body = message.get_body(("plain", "html"))
+    try:
+        body = message.get_body(("plain", "html"))
+        content = "" if body is None else _decoded(body)
+    except _DAMAGE:
+        return ""
     if body is None:
         return ""
-    content = _decoded(body)
     if body.get_content_subtype() == "html":
         says_nothing = body.get_content_charset() is None  # but its page may
         page, encoding = (

@@ -13,6 +13,7 @@ from kerasptb.data.sources.source import Source
 
 _USUAL = "text"  # the column that is read if none is named
 _DELIMITERS = ",;\t|"
+_NO_DELIMITER = "\x1f"  # which no text has: a table of one column
 _LONGEST_CELL = 1 << 24  # characters
 
 
@@ -42,7 +43,8 @@ def _cell(value):
 def _table(file: SplitFile, source: Source) -> Iterator[dict[str, Any]]:
     lines = plain.lines(file, source)
     head = next(filter(str.strip, lines), "")
-    delimiter = max(_DELIMITERS, key=head.count)
+    delimiter = "\t" if file.suffix == ".tsv" else max(_DELIMITERS, key=head.count)
+    delimiter = delimiter if delimiter in head else _NO_DELIMITER
     csv.field_size_limit(_LONGEST_CELL)
     try:
         yield from csv.DictReader(itertools.chain([head], lines), delimiter=delimiter)

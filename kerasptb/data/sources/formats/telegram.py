@@ -21,10 +21,15 @@ def texts(file: SplitFile, source: Source) -> Iterator[str]:
     try:
         content = json.loads(b"".join(file.chunks()))
         chats = content["chats"]["list"] if "chats" in content else [content]
-        messages = [(each.get("from"), _written(each.get("text", ""))) for chat in chats for each in chat["messages"]]
+        messages = [(_author(each), _written(each.get("text", ""))) for chat in chats for each in chat["messages"]]
     except (ValueError, LookupError, TypeError, AttributeError):
         raise DataError(f"Expected a chat as Telegram exports it. {file.path} is damaged.") from None
     return messages_of(messages, file.path, source)
+
+
+def _author(message):
+    """Returns who wrote a message: "" for a deleted account, `None` for the program."""
+    return None if message.get("type") == "service" else str(message.get("from") or "")
 
 
 def _written(text):

@@ -158,6 +158,11 @@ def test_of_telegrams_export_the_messages_are_read():
     for export, times in ((TELEGRAM, 1), (everything, 2)):
         assert paragraphs(json.dumps(export), "result.json") == ["Olá", "see kerasptb!"] * times
         assert paragraphs(json.dumps(export), "result.json", author="Bruno") == ["see kerasptb!"] * times
+    of_all = [{"type": "service", "from": None, "text": "x"}, {"type": "message", "from": None, "text": "deleted"}]
+    export = json.dumps({**TELEGRAM, "messages": [*TELEGRAM["messages"], *of_all]})
+    assert paragraphs(export, "result.json") == ["Olá", "see kerasptb!", "deleted"]
+    with pytest.raises(DataError, match=r"which is by Ana, Bruno, and not by --author Eva"):
+        paragraphs(export, "result.json", author="Eva")
     with pytest.raises(DataError, match=r"a chat as Telegram exports it\. result\.json is damaged"):
         paragraphs(json.dumps(TELEGRAM)[:-2], "result.json")
 
@@ -223,6 +228,20 @@ def test_damaged_headers_do_no_harm(header, author):
 
 
 @pytest.mark.parametrize(
+    "headers",
+    [
+        'Content-Type: multipart/mixed; boundary="a"\n\n--a\nContent-Type: multipart/related\n\nx\n--a--',
+        "Content-Type: text/plain; x*\n\nx",
+    ],
+    ids=["parts", "charset"],
+)
+def test_a_damaged_mail_takes_no_other_with_it(headers):
+    mail = "From x 2026\nFrom: Ana\n{}\n\n"
+    read = paragraphs("".join(mail.format(each) for each in ("\nHello", headers, "\nBye")))
+    assert (read[0], read[-1]) == ("Hello", "Bye")
+
+
+@pytest.mark.parametrize(
     ("content", "name"),
     [
         ('id,review\n1,"Good, and\ncheap"\n2,\n3,Bad\n', "a.csv"),
@@ -259,6 +278,18 @@ def test_a_cell_is_text_or_nothing():
 
 def test_a_table_may_begin_with_empty_lines():
     assert paragraphs("\n \nid,text\n1,one\n", "a.csv") == ["one"]
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.csv"])
+def test_a_table_of_one_column_is_read_whole(name):
+    assert paragraphs('text\nOne, two; and "three"\n"Four, ""five"""\n', name) == [
+        'One, two; and "three"',
+        'Four, "five"',
+    ]
+
+
+def test_tabs_part_the_columns_of_a_table_that_is_named_so():
+    assert paragraphs("id, which counts, from 1\ttext\n1\tOne, two\n", "a.tsv") == ["One, two"]
 
 
 def test_a_chat_of_telegram_in_html_is_told():
