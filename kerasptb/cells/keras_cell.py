@@ -38,6 +38,7 @@ def portable_layer(cell: Cell, units: int, name: str) -> keras.layers.RNN:
     return keras.layers.RNN(inner, return_sequences=True, return_state=True, dtype="float32", name=name)
 
 
+_NAMES = tuple(name for name, cell in CELLS.items() if cell.keras_class is not keras.layers.GRUCell)
 _GRU_RESET_BEFORE = GRU(reset_after=False)
 
 
@@ -63,8 +64,8 @@ class RecurrentCell(keras.layers.LSTMCell):
     """
 
     def __init__(self, cell: str, units: int, **kwargs: Any) -> None:
-        if cell not in CELLS:
-            raise ValueError(f"`cell` must be one of {tuple(CELLS)}. Received: cell={cell!r}")
+        if cell not in _NAMES:
+            raise ValueError(f"`cell` must be one of {_NAMES}; keras.layers.GRUCell is a GRU. Received: cell={cell!r}")
         super().__init__(units, **kwargs)
         self.kind = CELLS[cell]
         self.state_size = [units] * len(self.kind.states)

@@ -150,8 +150,9 @@ def _check(options):
         raise ValueError("--layout, --letters and --words are of --typos, which types with errors.")
     if options.typos is not None and (not options.keyboard or options.continuous_cache):
         raise ValueError("--typos is of --keyboard, without --continuous-cache.")
-    if options.text is not None and (options.split or options.data):
-        raise ValueError("--text is the text to type: leave --split and --data out.")
+    of_corpus = options.split, options.data, options.encoding, options.column, options.author
+    if options.text is not None and any(of_corpus):
+        raise ValueError("--text is the text to type, in UTF-8: leave out --split, --data, and how that is read.")
     if options.continuous_cache and (options.learn or options.text is not None):
         raise ValueError("--continuous-cache is for the run's own text, and uses what was typed before in its own way.")
 

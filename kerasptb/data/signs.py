@@ -80,4 +80,8 @@ class Signs:
         at_beginning, elsewhere = self.readings[match[0]]
         if at_beginning == elsewhere:
             return elsewhere
-        return at_beginning if begins_word(before + match.string[: match.start()]) else elsewhere
+        end = match.start()
+        while end and match.string[end - 1] in _QUOTES:
+            end -= 1
+        near = match.string[max(end - 1, 0) : match.start()]
+        return at_beginning if begins_word(near if end else before + near) else elsewhere

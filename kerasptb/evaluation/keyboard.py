@@ -372,7 +372,9 @@ class _Least:
         if word.end is None or word.end - start > len(self._ends):
             return 0.0  # its end is in the next block
         last = word.end - start - 1
-        given = self._pieces.log_given(context.log_probabilities, word.lead, word.begins)
+        given = 0.0  # of a word that is shown once a letter is typed
+        if not word.shown_from:
+            given = self._pieces.log_given(context.log_probabilities, word.lead, word.begins)
         return math.exp(self._sums[last] - self._sums[row] - given) * self._ends[last] * _ROUNDING
 
 

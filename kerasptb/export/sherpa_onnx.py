@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kerasptb.cells import CELLS
 from kerasptb.data.sources.files import read_utf8
 from kerasptb.export.destination import atomic_file
 from kerasptb.export.onnx import checked_model, import_onnx, network_nodes
@@ -44,7 +45,7 @@ def export_sherpa_onnx(
 
     Raises:
         ExportError: as `export_onnx`, like the others; if the ids are others than the recogniser's; if the vocabulary
-            has no end of a line; or, with state, if the layers are of several widths.
+            has no end of a line; or, with state, if the layers are of several widths or lack the state `c`.
     """
     onnx = import_onnx()
     model, tokenizer = resolve(run_or_model)
@@ -54,6 +55,11 @@ def export_sherpa_onnx(
         raise ExportError(
             "Expected layers of one width, since sherpa-onnx keeps their states in one tensor: train with "
             f"--preset small, or --units 400 400. Received: units={model.units}"
+        )
+    if stateful and CELLS[model.cell].states != ("h", "c"):
+        raise ExportError(
+            "Expected cells with states h and c, which sherpa-onnx gives a model: without state (--without-state) any "
+            f"will do. Received: cell={model.cell!r}"
         )
     if tokens is not None:
         _check_tokens(tokenizer, Path(tokens))

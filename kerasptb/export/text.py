@@ -130,9 +130,19 @@ def with_known_signs(text, readings):
     """Returns texts, string [B], read as `Signs` with these `readings` does."""
     for sign, (at_beginning, elsewhere) in sorted(readings.items(), key=lambda item: -len(item[0])):
         if at_beginning != elsewhere:
-            text = tf.strings.regex_replace(text, _BEGINS_WORD + re.escape(sign), rf"\1{at_beginning}")
+            text = _replace_all(text, _BEGINS_WORD + re.escape(sign), rf"\1{at_beginning}")
         text = tf.strings.regex_replace(text, re.escape(sign), elsewhere)
     return text
+
+
+def _replace_all(text, pattern, rewrite):
+    """Returns texts in which nothing matches a pattern: of matches that overlap one is replaced at a time."""
+
+    def replaced(_, text):
+        after = tf.strings.regex_replace(text, pattern, rewrite)
+        return tf.reduce_any(after != text), after
+
+    return tf.while_loop(lambda goes_on, _: goes_on, replaced, (tf.constant(True), text))[1]
 
 
 def checked(condition, message, received):

@@ -102,7 +102,7 @@ class Fused(keras.layers.RNN):
             last, outputs, state = self._keras_loop(sequences, state, mask, training)
         else:
             last, outputs, state = self._run(plan, sequences, state, mask, resets, training)
-            if mask is not None and not self.zero_output_for_mask and begin:
+            if mask is not None and not self.zero_output_for_mask and begin and not self._puts_out_its_state:
                 # As in Keras: before its first step a row puts out zeros, whatever its state is.
                 begun = ops.cumsum(ops.cast(self._in_order(mask), "int32"), axis=1) > 0
                 outputs = ops.where(begun[:, :, None], outputs, ops.zeros_like(outputs))
@@ -110,6 +110,11 @@ class Fused(keras.layers.RNN):
         last, outputs, *state = (ops.cast(x, self.compute_dtype) for x in (last, outputs, *state))
         self._maybe_reset_dropout_masks(self.cell)
         return outputs if self.return_sequences else last, state
+
+    @property
+    def _puts_out_its_state(self):
+        """Whether Keras' loop puts out a row's state before the row's first step: on JAX, in place of zeros."""
+        return keras.backend.backend() == "jax" and not self.unroll
 
     def _state_to_continue(self, sequences, training):
         """The variables of the state from which the call goes on, and in which it leaves its own; none for zeros."""

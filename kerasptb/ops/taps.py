@@ -48,6 +48,11 @@ class Hits:
     exchanged: float
     whole: bool
 
+    @property
+    def may_be_words(self) -> bool:
+        """Whether each tap may be of a letter, or of none."""
+        return bool(((self.likelihoods > 0).any(axis=0) | (self.strays > 0)).all())
+
     @functools.cached_property
     def rates(self) -> np.ndarray:
         """Those of its numbers that are no arrays, float64 [4], as the library takes them."""

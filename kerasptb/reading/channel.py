@@ -201,13 +201,14 @@ class Keyboard(Channel):
         keys, upper, plain, folded = table
         hit = self.layout.keys.find(character.lower())
         if hit < 0:  # a key of another page
-            values, anywhere = (folded == fold_case(character)).astype(float), _ANYWHERE
+            values, own = (folded == fold_case(character)).astype(float), 1.0
+            anywhere = _ANYWHERE if values.any() else 0.0  # what the model lacks is meant
         else:
             of_key, anywhere = self._of_key(hit, point)
-            values = np.where(keys >= 0, of_key[keys], 0.0) * plain
+            values, own = np.where(keys >= 0, of_key[keys], 0.0) * plain, of_key[hit]
         wanted = character != character.lower()
         values = values * np.where(upper == wanted, 1.0, self.errors.shifted if wanted else self.errors.unshifted)
-        most = max(values.max(initial=0.0), anywhere)
+        most = max(values.max(initial=0.0), own, anywhere)  # the model may lack what is typed
         return values / most, anywhere / most
 
     def _of_key(self, hit, point):

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 
 from kerasptb.data.errors import check_text
 from kerasptb.data.lexicon import Lexicon
+from kerasptb.data.tokenizers.ptb_words import letters_for_marks
 from kerasptb.models import LanguageModel
 from kerasptb.reading.channel import Channel, Taps, open_channel
 from kerasptb.reading.context import Beginning
@@ -37,6 +38,7 @@ _PART = re.compile(r"\S(?:.{0,1000}\n|.{0,1000}(?!\S)|\S{0,1000})", re.DOTALL)
 _WORD = re.compile(r"(?<![^\W_])(?=\d*[^\W\d_])[^\W_]+(?:['’-][^\W_]+)*")
 # Names such as `aWord` and `a.b` are left out: a small letter before a capital, and what follows other words.
 _MIXED = re.compile(r"[^\W\d_]*[a-z][A-Z]")
+_HYPHENS = "-\u2010\u2011"
 _FOLLOWS = re.compile(r"[^\w\s]*(?!\S)|['\")\],.:;!?]*(?:--|[–—])")
 
 
@@ -92,7 +94,7 @@ def correct_parts(
     """Yields what `correct` returns in parts of the text: where each ends, and its corrections."""
     reader, text = open_reader(model), check_text(text)
     corrector = _Corrector(reader, open_channel(channel), margin, text)
-    parts = [match.span() for match in _PART.finditer(text)]
+    parts = [match.span() for match in _PART.finditer(text, int(text.startswith("\ufeff")))]
     searches = ((i, corrector.part(text[start:end])) for i, (start, end) in enumerate(parts))
     found, done = dict[int, list[Correction]](), 0
     for i, corrections in run_searches(searches, reader.after, _TOGETHER):
@@ -116,8 +118,13 @@ def _known(lexicon, text):
     """Returns the words that are known: of a lexicon, and those that a text has often; `None` without a lexicon."""
     if lexicon is None:
         return None
-    counts = Counter(_WORD.findall(text))
+    counts = Counter(text[slice(*span)] for span in _words_in(text))
     return Lexicon([*lexicon.words, *(word for word, count in counts.items() if count >= _OFTEN)])
+
+
+def _words_in(text):
+    """Returns where the words of a text are."""
+    return [match.span() for match in _WORD.finditer(letters_for_marks(text))]
 
 
 class _Corrector:
@@ -133,17 +140,15 @@ class _Corrector:
     def part(self, text):
         """Finds the corrections of a part of the text."""
         read, places = self._signs.read(text), self._signs.places(text)
-        found = yield from self._read(read, [match.span() for match in _WORD.finditer(read)])
-        return [
-            Correction(
-                start=places[each.start],
-                end=places[each.end],
-                text=text[places[each.start] : places[each.end]],
-                word=each.word.replace("'", self._apostrophe),
-                log_odds=each.log_odds,
-            )
-            for each in found
-        ]
+        found = yield from self._read(read, _words_in(read))
+        return [self._as_written(each, text, places[each.start], places[each.end]) for each in found]
+
+    def _as_written(self, correction, text, start, end):
+        """Returns a correction of a text as it was read as one of the text, with its apostrophes and hyphens."""
+        written = text[start:end]
+        hyphen = next(filter(written.count, _HYPHENS), "-")
+        word = re.sub("['’]", self._apostrophe, correction.word).replace("-", hyphen)
+        return Correction(start, end, written, word, correction.log_odds)
 
     def _read(self, text, spans):
         """Finds the corrections of a part with signs that the model knows, from where its words are."""

@@ -9,6 +9,8 @@ import numpy as np
 from kerasptb.arguments import SamplingArguments
 from kerasptb.data import EOS, UNK, DataError
 from kerasptb.data.errors import check_text
+from kerasptb.data.scripts import is_unspaced
+from kerasptb.data.tokenizers.written_text import comes_unspaced
 from kerasptb.models import LanguageModel
 from kerasptb.reading.context import Context
 from kerasptb.reading.pieces import pieces_of
@@ -57,7 +59,7 @@ def generate(
     sampled: list[bytearray] = []
     pieces = pieces_of(reader.tokenizer)
     for token in _sampled(reader, prompt, exclude, settings):
-        if pieces.ends_word[token]:
+        if pieces.ends_word[token] or not sampled:
             sampled.append(bytearray())
         sampled[-1].extend(reader.tokenizer.pieces[token])
     written = [word.decode(errors="replace") for word in sampled]
@@ -99,15 +101,17 @@ def _sampled(reader, prompt, exclude, settings):
     if temperature is None:
         temperature = _OF_PIECES if reader.tokenizer.spells else 1.0
     excluded = _excluded_ids(reader.tokenizer, {exclude} if isinstance(exclude, str) else set(exclude))
-    context: Context = reader.read_typed(check_text(prompt).rstrip(" "))
+    prompt = check_text(prompt).rstrip(" ")
+    context: Context = reader.read_typed(prompt)
+    is_whole = not comes_unspaced(prompt, reader.tokenizer.first) and not is_unspaced(prompt[-1:] or " ")
     left, length, begins = settings.words, 0, True
     while left or not pieces.are_words:
         probabilities = np.exp(context.log_probabilities, dtype="float64")
         probabilities[excluded] = 0.0
-        if begins:
-            probabilities[pieces.going_on] = 0.0  # the prompt's last word is whole
+        if begins and is_whole:
+            probabilities[pieces.going_on] = 0.0  # the prompt's last word
         token = sample(probabilities, temperature, random, settings.top_k, settings.top_p)
-        if pieces.ends_word[token] or length == _LONGEST:
+        if begins or pieces.ends_word[token] or length == _LONGEST:
             if not left:
                 return
             left, length = left - 1, 0

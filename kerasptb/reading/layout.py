@@ -61,7 +61,6 @@ class Layout:
         return np.lexsort([between, distances])[:, 0] if len(points) else np.zeros(0, int)
 
 
-@functools.lru_cache(16)
 def load_layout(name: str) -> Layout:
     """Returns a `Layout` of the package, "azerty", "portuguese", "qwerty" or "qwertz", or of a JSON file.
 
@@ -72,24 +71,31 @@ def load_layout(name: str) -> Layout:
         DataError: if there is no such layout, or the file is none.
     """
     own = _OWN / f"{name}.json"
-    path = own if own.parent == _OWN and own.exists() else Path(name)
+    return _read_own(own) if own.parent == _OWN and own.exists() else _read(Path(name))
+
+
+def _read(path):
     try:
         layout = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
         known = ", ".join(sorted(each.stem for each in _OWN.glob("*.json")))
-        raise DataError(f"Expected a layout, one of {known}, or the path of a file. Received: {name}") from None
+        raise DataError(f"Expected a layout, one of {known}, or the path of a file. Received: {path}") from None
     except ValueError as error:
         raise DataError(f"Expected {_WHAT} in {path}. Received: {error}") from None
     try:
         height = float(layout.get("height", _HEIGHT))
-        keys = "".join(row["keys"] for row in layout["rows"])
+        keys = "".join(row["keys"] for row in layout["rows"]).lower()
         centres = [
             (float(row.get("from", 0)) + i + 0.5, (y + 0.5) * height)
             for y, row in enumerate(layout["rows"])
             for i in range(len(row["keys"]))
         ]
-        return Layout(keys, np.array(centres).reshape(-1, 2), height, dict(layout.get("typed_by", {})))
+        typed_by = {letter.lower(): key.lower() for letter, key in layout.get("typed_by", {}).items()}
+        return Layout(keys, np.array(centres).reshape(-1, 2), height, typed_by)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"Expected {_WHAT} in {path}") from None
+
+
+_read_own = functools.lru_cache(_read)

@@ -67,13 +67,22 @@ class Memory:
 
         At the beginning of a line, where any word has a capital, one is written as it was remembered before, or small.
         """
-        last, added = self.lexicon[self._used[-1]] if len(self._used) else EOS, []
+        last, added = self.lexicon[self._used[-1]] if len(self._used) else EOS, list[str]()
         for word in words:
-            last = UNK if len(word) > MAX_CHARACTERS else self._lexicon.as_within_a_line(word) if last == EOS else word
-            added.append(self._lexicon.place(last))
+            last = UNK if len(word) > MAX_CHARACTERS else self._within_a_line(word, added) if last == EOS else word
+            added.append(last)
+        places = np.array([self._lexicon.place(word) for word in added], int)
         after = Memory(())
-        after._lexicon, after._used = self._lexicon, np.concatenate([self._used, np.array(added, int)])[-WINDOW:]
+        after._lexicon, after._used = self._lexicon, np.concatenate([self._used, places])[-WINDOW:]
         return after if len(after.lexicon) <= 2 * WINDOW else Memory(after.words)
+
+    def _within_a_line(self, word, added):
+        """Returns a line's first word as it was written before, or small if that changes no more than its capital."""
+        small = word.lower()
+        if len(small) != len(word) or small[1:] != word[1:]:  # "İ" has two characters in lower case
+            return word
+        is_known, is_small_known = (each in self or each in added for each in (word, small))
+        return word if is_known and not is_small_known else small
 
     @functools.cached_property
     def counts(self) -> np.ndarray:
@@ -133,13 +142,6 @@ class _Lexicon:
             self.words.append(word)
             bisect.insort(self._sorted, (fold_case(word), place))
         return place
-
-    def as_within_a_line(self, word):
-        """Returns a line's first word as it was written before, or small if that changes no more than its capital."""
-        small = word.lower()
-        if len(small) != len(word) or small[1:] != word[1:]:  # "İ" has two characters in lower case
-            return word
-        return word if word in self.places and small not in self.places else small
 
     def beginning(self, folded):
         low = bisect.bisect_left(self._sorted, (folded,))

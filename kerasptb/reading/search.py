@@ -82,6 +82,7 @@ class Search(abc.ABC):
         """Returns what was found."""
         words = heapq.nlargest(self._k, self._words.items(), key=_probability)
         words = sorted([*words, *self._met.items()], key=_probability, reverse=True)
+        words = [(word, min(probability, 1.0)) for word, probability in words]  # a sum of rounded numbers
         return NextWords(words, min(self._total, 1.0))
 
     @abc.abstractmethod

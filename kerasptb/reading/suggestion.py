@@ -15,6 +15,8 @@ from kerasptb.reading.reader import Reader, open_reader
 from kerasptb.reading.search import run_search
 from kerasptb.reading.writer import Writer
 
+# Words that are looked for with errors at least: those that are found stand for all, of which each has its share.
+_OF_ALL = 20
 _K = Argument("k", Whole(), "number of words")
 
 
@@ -24,7 +26,8 @@ class Suggestion:
 
     Attributes:
         word: the word.
-        probability: the model's probability of it, in [0, 1]; with `complete` given the letters that it begins with.
+        probability: the model's probability of it, in [0, 1]; with `complete` given the letters that it begins with,
+            with `typos` its share of all words that were found for what is typed.
     """
 
     word: str
@@ -74,9 +77,11 @@ def suggest(
     context = reader.read_typed(typed.whole)
     if typos is not None and (letters := typed.prefix.strip()):
         taps, channel = Taps.at(letters, touches), open_channel(typos)
-        search = writer.readings(context, taps, channel, k, whole=False, begins=typed.begins, lexicon=reader.lexicon)
+        search = writer.readings(
+            context, taps, channel, max(k, _OF_ALL), whole=False, begins=typed.begins, lexicon=reader.lexicon
+        )
         readings = run_search(search, reader.after)
-        return [Suggestion(word, probability / readings.total) for word, probability in readings.words]
+        return [Suggestion(word, probability / readings.total) for word, probability in readings.words[:k]]
     found = run_search(writer.keys(context, typed.prefix, k, typed.begins), reader.after)
     given = found.prefix_probability if typed.prefix.strip() else 1.0
     return [Suggestion(word, min(probability / given, 1.0)) for word, probability in found.words]

@@ -48,11 +48,13 @@ class Readings:
             write may be among them.
         literal: what the taps write.
         literal_probability: the same of that.
+        total: the same of all that was found, in [0, 1]: of more than `words`.
     """
 
     words: list[tuple[str, float]]
     literal: str
     literal_probability: float
+    total: float
 
     def corrected(self, margin: float = MARGIN) -> str:
         """Returns the likeliest word, or what is typed unless that is likelier by a margin of log odds."""
@@ -64,11 +66,6 @@ class Readings:
     def log_odds(self, word: str) -> float:
         """Returns by how much a word is likelier than what was typed, a natural logarithm, at most 700."""
         return min(math.log(dict(self.words)[word]) - math.log(max(self.literal_probability, 1e-300)), 700.0)
-
-    @property
-    def total(self) -> float:
-        """The probability of all of them."""
-        return min(sum(({self.literal: self.literal_probability} | dict(self.words)).values()), 1.0)
 
 
 def search_taps(
@@ -109,7 +106,7 @@ def search_taps(
         DataError: if nothing was read yet and the model does not know how a text begins.
     """
     if len(taps.text) > MAX_TAPS:
-        return Readings([], taps.text, 0.0)
+        return Readings([], taps.text, 0.0, 0.0)
     literal = literal or Literal(pieces, context, taps.text, begins)
     hits = _with_forecast(channel.hits(pieces.trie, taps, whole))
     lead = "" if begins else " "
@@ -118,13 +115,14 @@ def search_taps(
         known = lexicon is None or word in lexicon or (memory is not None and word in memory)
         return 1.0 if known else channel.errors.unknown
 
-    search = _TappedSearch(pieces, lead, hits, k, exclude, () if memory is None else memory, prior)
+    others = set(exclude) - {taps.text}  # its ways add up, though it may be left out
+    search = _TappedSearch(pieces, lead, hits, k, others, () if memory is None else memory, prior)
     row, before = ops.first_row(hits, _A_TAP ** len(taps.text)), -pieces.log_given(context.known(), lead, begins)
 
     def as_typed():
         return prior(taps.text) * math.exp(literal.log_probability + before) * hits.hit ** len(taps.text)
 
-    asked = [Beginning("", before + math.log(row.bound), context, -1, row)]
+    asked = [Beginning("", before + math.log(row.bound), context, -1, row)] if hits.may_be_words else []
     of_literal: list[Beginning] = []
     contexts = [context]
     while asked or of_literal:
@@ -140,8 +138,9 @@ def search_taps(
     found[taps.text] = max(as_typed(), found.get(taps.text, 0.0))
     if memory is not None:
         _mix(found, memory, exclude, hits, row, pieces.trie)
-    words = heapq.nlargest(k, ((word, min(value, 1.0)) for word, value in found.items()), key=lambda pair: pair[1])
-    return Readings(words, taps.text, found[taps.text])
+    as_it_is, total = found[taps.text], min(sum(found.values()), 1.0)
+    shown = ((word, min(value, 1.0)) for word, value in found.items() if word not in exclude)
+    return Readings(heapq.nlargest(k, shown, key=lambda pair: pair[1]), taps.text, as_it_is, total)
 
 
 def _mix(found, memory, exclude, hits, row, trie):

@@ -90,7 +90,8 @@ def _likeliest_words(pieces, log_probabilities, prefix, k, at_least, left_out):
     total = mass(values)
     likely = np.flatnonzero(values > log(at_least))
     found = _likeliest(ids[likely], values[likely], k)
-    return NextWords([(word_of(pieces.written[index]), math.exp(value)) for index, value, _ in found], min(total, 1.0))
+    words = [(word_of(pieces.written[index]), min(math.exp(value), 1.0)) for index, value, _ in found]
+    return NextWords(words, min(total, 1.0))
 
 
 class _PrefixSearch(Search):

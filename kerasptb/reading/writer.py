@@ -144,7 +144,7 @@ class Writer:
         mixed = of_model * model + shares[places]
         best = np.argsort(-mixed, kind="stable")[:k]
         words = [(word, of_model * probability) for word, probability in found.words if word not in memory]
-        words += [(memory.lexicon[places[i]], float(mixed[i])) for i in best]
+        words += [(memory.lexicon[places[i]], min(float(mixed[i]), 1.0)) for i in best]
         beside = model.sum() if self.pieces.are_words else 0.0  # which the search has left out
         total = of_model * (found.prefix_probability + beside) + shares[places].sum()
         return NextWords(heapq.nlargest(k, words, key=lambda pair: pair[1]), min(float(total), 1.0))

@@ -187,11 +187,12 @@ class Run:
 
     @functools.cached_property
     def _step_reader(self):
-        """What reads a token of many texts faster, where Keras runs on TensorFlow."""
+        """What reads a token of many texts faster, where Keras runs on TensorFlow, unless something else is named."""
         import keras  # noqa: PLC0415
 
-        on_tensorflow = keras.backend.backend() == "tensorflow"
-        return self.counted(kerasptb.reading.NetworkReader.of(self.model)) if on_tensorflow else self.reader
+        if self.overrides or keras.backend.backend() != "tensorflow":
+            return self.reader
+        return self.counted(kerasptb.reading.NetworkReader.of(self.model))
 
     def counted(self, reader: kerasptb.reading.Reader) -> kerasptb.reading.Reader:
         """Returns a reader of the run's network with the words and counts of its training text, if the run has them."""

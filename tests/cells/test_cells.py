@@ -172,8 +172,9 @@ def test_a_recurrent_cell_has_what_keras_cells_have():
     again = keras.layers.RNN.from_config(layer.get_config())
     assert again.cell.get_config() == cell.get_config()
     assert cell.get_config()["cell"] == "cifg"
-    with pytest.raises(ValueError, match=r"`cell` must be one of \('lstm', 'gru', .*Received: cell='mgu'"):
-        RecurrentCell("mgu", 3)
+    for name in ("mgu", "gru"):
+        with pytest.raises(ValueError, match=rf"`cell` must be one of \('lstm', .*GRUCell is a GRU.*cell='{name}'"):
+            RecurrentCell(name, 3)
 
 
 def test_a_recurrent_cell_may_go_without_biases():

@@ -200,7 +200,8 @@ def test_evaluate_types_a_text_of_ones_own(run, tmp_path, capsys, error_of):
     assert "Expected a file, not a folder, a pipe" in error_of(["evaluate", run, "--keyboard", "--text", "/dev/zero"])
     for option in (["--learn"], ["--keys", "3"], ["--text", "a.txt"]):
         assert "are of --keyboard" in error_of(["evaluate", run, *option])
-    assert "leave --split" in error_of(["evaluate", run, "--keyboard", "--text", str(path), "--split", "valid"])
+    for option in (["--split", "valid"], ["--encoding", "cp1252"], ["--column", "text"], ["--author", "Ana"]):
+        assert "leave out --split" in error_of(["evaluate", run, "--keyboard", "--text", str(path), *option])
     assert "in its own way" in error_of(["evaluate", run, "--keyboard", "--learn", "--continuous-cache"])
 
 

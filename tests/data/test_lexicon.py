@@ -23,3 +23,16 @@ def test_words_are_known_whatever_the_case_and_the_apostrophe():
         assert known in lexicon, known
     for unknown in ("dog", "cat-dog", "parisian", "cat-", "-cat", "'cat'", "cat- Paris", 3):
         assert unknown not in lexicon, unknown
+
+
+def test_what_is_in_it_is_known_though_it_is_no_word_of_letters():
+    lexicon = Lexicon(["x-ray", "python3", "C++"])
+    assert all(word in lexicon for word in ("X-ray", "python3", "c++"))
+    assert not any(word in lexicon for word in ("x", "ray", "python"))
+
+
+def test_marks_are_of_their_letters():
+    words = "किताब", "नमस्ते", "roue\u0301"
+    assert set(Lexicon.of([" ".join(words * 2)]).words) == set(words)
+    assert all(word in Lexicon(words) for word in words)
+    assert "roue" not in Lexicon(words)

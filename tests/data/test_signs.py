@@ -49,6 +49,8 @@ def test_signs_of_other_texts(own, typed, read):
 def test_what_stands_before_tells_whether_a_quote_opens():
     signs = reads("“a”")
     assert (signs.read('"', "a"), signs.read('"', "\n"), signs.read('"', "(")) == ("”", "“", "“")
+    quotes = '"' * 5000
+    assert (signs.read(f"{quotes}a", " "), signs.read(f"a{quotes}")) == ("“" * 5000 + "a", "a" + "”" * 5000)
     opened = ("", "a ", 'said, "', "(", "a (“", "¿", "a\u00a0„", "「")
     assert [text for text in (*opened, "a", 'a"', "a.”", "a)", "don'") if begins_word(text)] == list(opened)
 

@@ -183,3 +183,11 @@ def test_what_cannot_be_typed():
         evaluate_keyboard(model, "a few words", cache=cache)
     with pytest.raises(ValueError, match="keys"):
         Typist(VOCABULARY, keys=0)
+
+
+def test_what_need_not_be_looked_for_is_never_shown(monkeypatch):
+    """Words after signs, dashes and quotes too: a search without a least probability finds no more."""
+    run, text = kerasptb.load_run("english"), 'Read/write, and/or input/output -- "true/false"--he said (so/so).\n'
+    result = run.evaluate_keyboard(text=text)
+    monkeypatch.setattr("kerasptb.evaluation.keyboard._Least.of", lambda *_: 0.0)
+    assert run.evaluate_keyboard(text=text) == result

@@ -21,8 +21,9 @@ def model(vocabulary):
     return model_of(vocabulary)
 
 
-def model_of(vocabulary, units=(8, 8)):
-    return LanguageModel(len(WORDS), 6, units, batch_size=2, num_steps=3, init_scale=1.0, seed=0, tokenizer=vocabulary)
+def model_of(vocabulary, units=(8, 8), **settings):
+    sizes = {"batch_size": 2, "num_steps": 3, "init_scale": 1.0, "seed": 0}
+    return LanguageModel(len(WORDS), 6, units, tokenizer=vocabulary, **sizes, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,10 @@ def test_layers_of_several_widths_have_no_state_in_one_tensor(tmp_path, vocabula
     with pytest.raises(ExportError, match=r"layers of one width.*--preset small.*Received: units=\(8, 6\)"):
         export_sherpa_onnx(model, tmp_path / "lm.onnx")
     assert export_sherpa_onnx(model, tmp_path / "lm.onnx", stateful=False).exists()
+    gru = model_of(vocabulary, (8, 8), cell="gru")
+    with pytest.raises(ExportError, match=r"states h and c.*\(--without-state\).*Received: cell='gru'"):
+        export_sherpa_onnx(gru, tmp_path / "gru.onnx")
+    assert export_sherpa_onnx(gru, tmp_path / "gru.onnx", stateful=False).exists()
     words = Vocabulary([*WORDS[:1], "other", *WORDS[2:]])
     with pytest.raises(ExportError, match="no <eos>"):
         export_sherpa_onnx(model_of(words), tmp_path / "other.onnx", stateful=False)

@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kerasptb.data import Vocabulary
-from kerasptb.export.text import TextReader
+from kerasptb.data.signs import Signs, absent_signs
+from kerasptb.export.text import TextReader, with_known_signs
 from kerasptb.models.portable import ExportError
 
 SENTENCES = [
@@ -84,6 +85,13 @@ def own(tmp_path_factory):
 def test_the_graph_reads_a_text_of_ones_own_as_python_does(own, text):
     vocabulary, reader = own
     assert read(reader, text) == vocabulary.encode_typed(text).tolist()
+
+
+@pytest.mark.parametrize("text", ['""hello"', 'say "" x', '(""" a""', 'a"" "', '""', ""])
+def test_the_graph_reads_quotes_in_a_row_as_python_does(text):
+    signs = Signs(absent_signs(["“a” it’s"]))
+    (found,) = with_known_signs(tf.constant([text]), signs.readings).numpy()
+    assert found.decode() == signs.read(text)
 
 
 @pytest.mark.parametrize("locale", ["tr_TR.UTF-8", pytest.param("lt_LT.UTF-8", marks=pytest.mark.slow)])

@@ -5,8 +5,10 @@ import math
 import pytest
 
 import kerasptb
-from kerasptb.data import DataError
+from kerasptb.data import DataError, Subwords
 from kerasptb.reading import Confusions, Keyboard, apply_corrections, correct, correct_parts, open_channel
+from kerasptb.reading.correction import Correction, _Corrector
+from kerasptb.reading.reader import open_reader
 
 WRONG = "I wemt tp tge shpp to buy sone bread, and th e man gaveme a loaf."
 RIGHT = "I went to the shop to buy some bread, and the man gave me a loaf."
@@ -45,6 +47,28 @@ def test_all_else_is_kept_character_by_character(english):
     fixed = text.replace("beleive", "believe").replace("dont", "don’t")
     assert apply_corrections(text, english.correct(text)) == fixed
     assert apply_corrections("", []) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "fixed"),
+    [
+        ("\ufeffI beleive it.", "\ufeffI believe it."),
+        ("\ufeffWemt we to the shop and bought a loaf?", "\ufeffWent we to the shop and bought a loaf?"),
+        ("It is well\u2011knwon that he is right.", "It is well\u2011known that he is right."),
+        ("He was a roue\u0301 and she was a lady.", "He was a roue\u0301 and she was a lady."),
+    ],
+    ids=["mark", "first", "hyphen", "accent"],
+)
+def test_marks_and_hyphens_are_those_of_the_text(english, text, fixed):
+    assert apply_corrections(text, english.correct(text)) == fixed
+
+
+def test_apostrophes_are_those_of_the_text_whichever_the_model_has():
+    curly, text = "They can’t see it. We don’t see it. " * 40, "They cam't see it. We don't see it."
+    subwords = Subwords.train([curly], 300)
+    model = kerasptb.LanguageModel(len(subwords), 4, 4, batch_size=1, num_steps=4, tokenizer=subwords)
+    corrector = _Corrector(open_reader(model), open_channel("qwerty"), 3.0, text)
+    assert corrector._as_written(Correction(5, 10, "cam't", "can’t", 5.0), text, 5, 10).word == "can't"
 
 
 def test_a_margin_says_how_much_likelier_a_correction_must_be(english):

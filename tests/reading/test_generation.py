@@ -159,3 +159,12 @@ def test_words_of_one_piece_can_be_left_out():
     assert not {"the", "<eos>"} & set(generate(model, "", exclude=["the", "<eos>", "<unk>"], **options))
     with pytest.raises(DataError, match=r"Expected words that are one of the subwords\. Received: exclude=\['zebra'\]"):
         generate(model, "", exclude=["the", "zebra"], **options)
+
+
+def test_after_an_opening_quote_and_where_characters_begin_a_word_may_begin():
+    characters = Constant(Subwords.characters(), "a ", (0.9, 0.1))
+    for prompt in ("", "b\n", 'b "', "b ("):
+        assert generate(characters, prompt, 1, temperature=0)[0][:1] == "a", prompt
+        assert generate_text(characters, prompt, 1, temperature=0).startswith(f"{prompt}a")
+    assert generate_text(characters, "b", 1, temperature=0).startswith("b a")  # a whole word, as before
+    assert generate_text(characters, "字", 1, temperature=0).startswith("字a")

@@ -68,6 +68,8 @@ def test_a_layout_is_a_file_that_anybody_can_write(tmp_path):
     mine = load_layout(str(path))
     assert mine.centres.tolist() == [[2.5, 0.5], [3.5, 0.5], [0.5, 1.5]]
     assert mine.key_of("ß") == 2
+    path.write_text('{"rows": [{"keys": "QÄ"}], "typed_by": {"ẞ": "Q"}}')  # changed, and in capitals
+    assert [load_layout(str(path)).key_of(letter) for letter in "qQäÄßa"] == [0, 0, 1, 1, 0, -1]
     one = tmp_path / "one.json"
     one.write_text('{"rows": [{"keys": "a"}]}')
     assert load_layout(str(one)).nearest(np.array([[7.0, 7.0]])).tolist() == [0]

@@ -148,4 +148,8 @@ def test_a_memory_does_not_change():
     memory = after("the zebra")
     after("on Zebra gnu", memory)
     assert memory.words == ["<eos>", "the", "zebra"]
+    assert memory.extended(["<eos>", "Zebra", "Gnu"]).words[-2:] == ["zebra", "Gnu"]
+    one = Memory()
+    after("in Paris", one)  # another memory, which knows the name
+    assert after("Paris", one).words == ["<eos>", "paris"]
     assert "gnu" not in memory

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+import kerasptb
 from kerasptb.data import DataError, Subwords, Vocabulary
 from kerasptb.evaluation import evaluate_keyboard
 from kerasptb.models import LanguageModel
@@ -125,3 +126,10 @@ def test_words_typed_with_errors_are_suggested(model):
     for wrong in ([on_c, on_s, (1.0,)], [on_c, on_s, "t"], 3, []):
         with pytest.raises(DataError, match="Expected a point x, y for each of 3 taps"):
             suggest(model, "the cst", typos="qwerty", touches=wrong)
+
+
+def test_with_errors_a_word_s_probability_is_its_share_however_many_are_asked_for():
+    english = kerasptb.load_run("english")
+    one, few = (english.suggest("I went to the s", k, typos="qwerty") for k in (1, 5))
+    assert one == few[:1]
+    assert 0.05 < one[0].probability < 0.5

@@ -7,11 +7,13 @@ import math
 import numpy as np
 import pytest
 
+import kerasptb
 from kerasptb.data import Vocabulary
 from kerasptb.data.lexicon import Lexicon
 from kerasptb.ops import taps as ops
 from kerasptb.reading import Context, Errors, Keyboard, Memory, Readings, Taps, pieces_of, run_search, search_taps
 from kerasptb.reading.tapped import MAX_TAPS
+from kerasptb.reading.writer import Writer
 
 CHANCES = {" ca": 0.2, " c": 0.15, " b": 0.1, "a": 0.12, "t": 0.18, "at": 0.1, ".": 0.1, "\n": 0.05}
 CAREFUL = Errors(0.0, *[0.0] * 8, plain=0.0, unshifted=0.0, shifted=0.0)
@@ -109,7 +111,8 @@ def test_words_that_are_not_known_are_less_likely():
         with_lexicon = find("cat", lexicon=Lexicon(lexicon))
         without = find("cat")
         assert with_lexicon.literal_probability == pytest.approx(share * without.literal_probability, rel=1e-3)
-    assert find("car", lexicon=Lexicon(["cat"])).corrected() == "cat"
+    assert find("car", lexicon=Lexicon(["cat"])).corrected(0.5) == "cat"
+    assert find("car").corrected(0.5) == "car"
 
 
 def test_words_typed_before_are_likelier_those_that_no_piece_writes_too():
@@ -161,10 +164,30 @@ def test_in_a_vocabulary_of_words_nothing_is_read():
     assert readings.literal_probability < 0.1 * 20.0**-3
 
 
+@pytest.mark.parametrize("layout", ["qwerty", "qwertz"])
+def test_a_letter_that_the_model_lacks_is_no_slip(layout):
+    run = kerasptb.load_run("english")
+    for typed in ("München", "Łódź", "Øystein", "Привет"):
+        writer, context = Writer(run.reader.tokenizer), run.reader.read_typed("She lives in")
+        search = writer.readings(context, Taps(typed), Keyboard(layout), 3, whole=True, lexicon=run.reader.lexicon)
+        assert run_search(search, run.reader.after).corrected() == typed
+
+
+def test_the_total_is_of_all_that_was_found():
+    found = [find("ca", k, whole=False) for k in (4, 8)]
+    assert all(each.total >= sum(value for _, value in each.words) for each in found)
+
+
+def test_what_is_typed_may_be_left_out():
+    assert "ca" in dict(find("ca").words)
+    without = find("ca", exclude=["ca"])
+    assert "ca" not in dict(without.words)
+    assert without.literal_probability == find("ca").literal_probability
+
+
 @pytest.mark.parametrize(("margin", "word"), [(0.0, "the"), (2.0, "the"), (2.5, "tge")])
 def test_what_is_typed_stays_unless_another_word_is_likelier_by_a_margin(margin, word):
-    readings = Readings([("the", 1e-3), ("tge", 1e-4), ("toe", 1e-5)], "tge", 1e-4)
+    readings = Readings([("the", 1e-3), ("tge", 1e-4), ("toe", 1e-5)], "tge", 1e-4, 1.0)
     assert readings.corrected(margin) == word
     assert readings.log_odds("the") == pytest.approx(math.log(10))
-    assert readings.total == pytest.approx(1.11e-3)
     assert dataclasses.replace(readings, words=readings.words[1:]).corrected(margin) == "tge"

@@ -10,6 +10,7 @@ NUMBER = "N"
 CLITICS = r"[nN]'[tT]|'(?:[sS]|[rR][eE]|[vV][eE]|[lL][lL]|[dD]|[mM])"
 _CLITIC = re.compile(rf"(?<=\w)(?:{CLITICS})\b")
 _TOKEN = re.compile(rf"(?P<word>(?:{CLITICS})\b|\w+(?:[.-]\w+)*|[$%&])|[^\s']")
+_MAY_BE_MARK = re.compile("[\u0300-\U0010ffff]")
 _NUMERAL = re.compile(r"\d+(?:[.-]\d+)*")
 
 
@@ -33,8 +34,7 @@ def split_tokens(text: str) -> Iterator[tuple[str, bool]]:
     [('(', False), ('Do', True), ("n't", True), ('go', True), ('.', False)]
     """
     text = text.replace("’", "'")
-    # A combining mark is part of its letter, so the expressions get a letter in its place.
-    letters = text if text.isascii() else "".join("a" if _is_mark(character) else character for character in text)
+    letters = letters_for_marks(text)
     begin = 0
     for end in (*(match.start() for match in _CLITIC.finditer(letters)), len(text)):
         for match in _TOKEN.finditer(letters[begin:end]):
@@ -50,6 +50,11 @@ def is_numeral(word: str) -> bool:
 def is_word_character(character: str) -> bool:
     """Returns whether a character can be part of a word: a letter or its combining mark, a digit, or `_`."""
     return character.isalnum() or character == "_" or _is_mark(character)
+
+
+def letters_for_marks(text: str) -> str:
+    """Returns a text with a letter in place of each combining mark, which is of its letter but of no word to `re`."""
+    return _MAY_BE_MARK.sub(lambda match: "a" if _is_mark(match[0]) else match[0], text)
 
 
 def _is_mark(character):

@@ -78,6 +78,7 @@ typedef struct {
  * two of numbers, that of its letters and that without the last of them. */
 typedef struct {
   int32_t num_taps, is_whole; /* whether they are all of the word */
+  int32_t may_be_words;       /* whether each tap may be of a letter that the model knows, or of none */
   double likelihoods[LM_NUM_SYMBOLS][LM_MOST_TAPS], strays[LM_MOST_TAPS], omitted[LM_NUM_SYMBOLS];
   double values[LM_MOST_ROWS][2][LM_MOST_TAPS + 1], bounds[LM_MOST_ROWS];
   int32_t last[LM_MOST_ROWS];                         /* the symbol of the last letter, -1 for none */

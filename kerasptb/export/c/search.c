@@ -470,7 +470,7 @@ static double find_tapped(lm_search* search, double least_odds) {
   search->left = 64 + 12 * search->num_words;
   begin_taps(taps);
   search->rows[0].log_probability = log(taps->bounds[0]) - given;
-  run(search, search->row_share, num_read, least_odds * literal);
+  if (taps->may_be_words) run(search, search->row_share, num_read, least_odds * literal);
   return literal;
 }
 

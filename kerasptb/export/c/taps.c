@@ -46,12 +46,13 @@ static double likelihood_of_key(int layout, int32_t num_keys, int32_t meant, int
          ANYWHERE * *of_none;
 }
 
-/* Finds what one tap says of each symbol, relative to the likeliest. */
-static void find_hit(lm_taps* taps, int32_t tap, uint32_t character, int layout, const float* point) {
+/* Finds what one tap says of each symbol, relative to the likeliest; returns whether it says anything: a character of
+ * another page that the model lacks is meant. */
+static int find_hit(lm_taps* taps, int32_t tap, uint32_t character, int layout, const float* point) {
   const uint32_t* keys = tables.keys + MOST_KEYS * layout;
   const uint32_t letter = small(character);
   const int is_capital = letter != character;
-  double of_none = ANYWHERE, most;
+  double of_none = ANYWHERE, most = 1.0, sum = 0.0;
   int32_t hit = -1, num_keys = 0, symbol;
   for (; num_keys < MOST_KEYS && keys[num_keys]; num_keys++)
     if (keys[num_keys] == letter) hit = num_keys;
@@ -67,12 +68,15 @@ static void find_hit(lm_taps* taps, int32_t tap, uint32_t character, int layout,
     if (hit >= 0 && tables.is_plain[layout * tables.num_symbols + symbol]) value *= rate(LM_RATE_PLAIN);
     if ((small(meant) != meant) != is_capital) value *= rate(is_capital ? LM_RATE_SHIFTED : LM_RATE_UNSHIFTED);
     taps->likelihoods[symbol][tap] = value;
+    sum += value;
   }
-  most = of_none;
+  if (hit >= 0) most = likelihood_of_key(layout, num_keys, hit, hit, point, &of_none); /* if the model lacks it, too */
+  if (of_none > most) most = of_none;
   for (symbol = 0; symbol < tables.num_symbols; symbol++)
     if (taps->likelihoods[symbol][tap] > most) most = taps->likelihoods[symbol][tap];
   for (symbol = 0; symbol < tables.num_symbols; symbol++) taps->likelihoods[symbol][tap] /= most * A_TAP;
   taps->strays[tap] = rate(LM_RATE_STRAY) * of_none / most / A_TAP;
+  return hit >= 0 || sum > 0.0;
 }
 
 /* Finds what the taps of a word say; returns whether they can be looked for. */
@@ -81,10 +85,12 @@ static int find_hits(lm_taps* taps, const lm_typed* typed, int layout, const flo
   size_t at = 0, bytes;
   int32_t symbol;
   taps->num_taps = 0;
+  taps->may_be_words = 1;
   if (!size || !tables.num_symbols || layout < 0 || layout > LM_QWERTZ) return 0;
   for (; at < size; at += bytes, taps->num_taps++) {
     if (taps->num_taps == LM_MOST_TAPS) return 0;
-    find_hit(taps, taps->num_taps, character_at(typed->letters, size, at, &bytes), layout, points);
+    if (!find_hit(taps, taps->num_taps, character_at(typed->letters, size, at, &bytes), layout, points))
+      taps->may_be_words = 0;
     if (points) points += 2;
   }
   for (symbol = 0; symbol < tables.num_symbols; symbol++)

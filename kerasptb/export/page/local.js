@@ -68,6 +68,9 @@ async function score({ model, about }, { text, start }, check) {
   const units = unitsOf(model, about, text.replace(/ +$/, ""));
   const tokens = units.flatMap((unit) => unit.tokens);
   const values = await model.score(tokens, check);
+  if (about.eos_id === null && values.length) {
+    values[0] = null; // the model does not know how a text begins
+  }
   const points = Array.from(text);
   let done = 0;
   const words = units.map((unit) => ({
@@ -76,12 +79,13 @@ async function score({ model, about }, { text, start }, check) {
     end: unit.end,
     tokens: unit.tokens.map((token) => ({ word: nameOf(model, about, token), log_probability: values[done++] })),
   }));
-  const total = values.reduce((sum, value) => sum + value, 0);
+  const known = values.filter((value) => value !== null);
+  const total = known.reduce((sum, value) => sum + value, 0);
   return {
     words: words.filter((word) => word.start >= start),
     num_tokens: tokens.length,
     log_probability: total,
-    perplexity: Math.exp(Math.min(-total / Math.max(tokens.length, 1), 700)),
+    perplexity: Math.exp(Math.min(-total / Math.max(known.length, 1), 700)),
   };
 }
 
