@@ -29,8 +29,8 @@ def centres(word):
 
 @pytest.mark.parametrize("text", ["The cat sat on the mst", "a dpg", "The cst", "tha"])
 def test_suggestions_are_those_of_the_same_function(client, subworded, text):
-    answer = post(client, "suggest", text=text, k=3, typos="qwerty")
-    expected = suggest(subworded.reader, text, 3, exclude=("<unk>", "<eos>"), typos="qwerty")
+    answer = post(client, "suggest", text=text, k=20, typos="qwerty")
+    expected = suggest(subworded.reader, text, 20, exclude=("<unk>", "<eos>"), typos="qwerty")
     assert [row["word"] for row in answer["suggestions"]] == [each.word for each in expected]
     given = [row["probability"] / answer["prefix_probability"] for row in answer["suggestions"]]
     np.testing.assert_allclose(given, [each.probability for each in expected], rtol=1e-3)
