@@ -37,8 +37,8 @@ def test_what_is_right_stays(english):
 def test_words_after_it_decide_too(english):
     (one,) = english.correct("We saw teo of the men yesterday.")
     assert one.word == "two"
-    (other,) = english.correct("We saw teo, and then we had a cup of teo.", margin=1)[-1:]
-    assert other.text == "teo"
+    (other,) = english.correct("We saw teo, and then we had a cup of tes.", margin=1)[-1:]
+    assert (other.text, other.word) == ("tes", "tea")
     assert (other.start, other.end) == (37, 40)
 
 
@@ -98,7 +98,7 @@ def test_words_that_a_text_has_often_are_known(english):
     line = '"It is a mystery," said the wemt.\n'
     (once,) = english.correct(line, margin=0)
     assert once.text == "wemt"
-    assert all(each.log_odds < once.log_odds - 2 for each in english.correct(line * 3, margin=0))
+    assert all(each.log_odds < once.log_odds - 1.5 for each in english.correct(line * 3, margin=0))
 
 
 def test_what_a_program_misreads_is_corrected(english):

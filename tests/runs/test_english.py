@@ -40,7 +40,7 @@ def test_it_knows_english(english):
     log10 = english.score(HELD_OUT)[0].log10_probability
     bits_per_byte = -log10 / np.log10(2) / (len(HELD_OUT.encode()) + 1)
     assert len(ids) / len(HELD_OUT.split()) < 1.7
-    assert bits_per_byte == pytest.approx(1.644, abs=0.005)  # of this text, in float32
+    assert bits_per_byte == pytest.approx(1.596, abs=0.005)  # of this text, in float32
     right, wrong = english.score(["She has never been there.", "She have never been there."])
     assert right.log10_probability > wrong.log10_probability + 0.5
 
