@@ -99,7 +99,7 @@ def test_an_interrupted_training_has_a_status_of_its_own(monkeypatch, interrupte
     [
         (lambda folder: (folder / "valid.txt").unlink(), "valid"),
         (lambda folder: (folder / "test.txt").write_text(""), "test.txt"),
-        (lambda folder: (folder / "train.txt").write_bytes(b"caf\xe9 au lait\n"), "UTF-8"),
+        (lambda folder: (folder / "train.txt").write_bytes("café ".encode() * 20 + b"caf\xe9\n"), "UTF-8"),
     ],
     ids=["missing", "empty", "not UTF-8"],
 )

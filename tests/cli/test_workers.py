@@ -111,7 +111,7 @@ def test_no_worker_begins_unless_all_of_them_have_rows(make_run, error_of, tmp_p
         ("--preset", "notebook"): 60,
         ("--preset", "small"): 32,
         ("--batch-size", "7"): 7,
-        ("--config", run): 6,
+        ("--config", run, "--data", "sample"): 6,
         ("--from", run): 6,
         ("--out", run, "--resume"): 6,
     }.items():
