@@ -22,6 +22,10 @@ PROGRAMS = str(Path(__file__).with_name("programs"))
 os.environ["PYTHONPATH"] = os.pathsep.join([PROGRAMS, *filter(None, [os.environ.get("PYTHONPATH")])])
 # Before NumPy is: its products of small matrices would wait longer for a second thread than they take.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Of two processes beside each other, as `make test` runs, the threads of one would wait for those of the other: up to
+# thirty times as long as it takes. Tests of threads name their number.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("KERASPTB_THREADS", "1")
 # Before XLA is: its programs are as users have them, but optimizing their code takes longer than the tests run it.
 # `.ci/run` lets XLA do so, by an empty XLA_FLAGS, where programs are compared.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")

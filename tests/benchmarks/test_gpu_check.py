@@ -105,6 +105,7 @@ def run_check(*words):
     # As from a folder that was copied: nothing but the working directory says where the modules are.
     environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
     environment["PYTHONPATH"] = str(REPOSITORY / "tests" / "programs")
+    environment["KERASPTB_THREADS"] = "1"  # other tests run beside it, and threads wait for each other
     command = [sys.executable, "-m", "benchmarks.gpu_check", "--cpu", "--quick", *map(str, words)]
     return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
 
