@@ -20,6 +20,7 @@ _WAYS = (
 )
 # All but a hyphen and a space, which any text may have: they are read as nothing else.
 ALL = tuple(sign for ways, _ in _WAYS for sign in ways if sign not in "- ")
+_NEAR = 16  # characters before a sign that are looked at, and all of the text if these are quotes
 # Quotes that may open or close; of the others some always open.
 _QUOTES = "\"'“”‟‘’‛«»‹›"
 
@@ -80,8 +81,8 @@ class Signs:
         at_beginning, elsewhere = self.readings[match[0]]
         if at_beginning == elsewhere:
             return elsewhere
-        end = match.start()
-        while end and match.string[end - 1] in _QUOTES:
-            end -= 1
-        near = match.string[max(end - 1, 0) : match.start()]
-        return at_beginning if begins_word(near if end else before + near) else elsewhere
+        text, place = match.string, match.start()
+        near = text[max(place - _NEAR, 0) : place]
+        if not near.strip(_QUOTES):  # what stands before them decides
+            near = before + text[:place]
+        return at_beginning if begins_word(near) else elsewhere

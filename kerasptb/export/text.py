@@ -28,6 +28,7 @@ _TOKEN = rf"({CLITICS}){_MARK}|([{_LETTERS}]+(?:{_MARK}?[.-][{_LETTERS}]+)*|[PUN
 _PUNCTUATION_AROUND = [rf"^([^{_LETTERS}'’]*)((?s:.*?))([^{_LETTERS}'’{stop}]*)$" for stop in ("", ".")]
 # What `signs.begins_word` looks for before a sign.
 _BEGINS_WORD = rf"((?:^|[\s{SPACE_CODES}\p{{Ps}}¿¡])[\"'“”‟‘’‛«»‹›]*)"
+_MOST_OVERLAPPING = 8  # quotes in a row: a text of nothing else would take as many passes
 _NUMERAL = r"\p{Nd}+(?:[.-]\p{Nd}+)*"
 # tf.strings.lower follows the locale of its process. In Turkish and Lithuanian these have other lower-case letters.
 _OF_LOCALES = "IJ\u00cc\u00cd\u0128\u012e\u0130"
@@ -136,13 +137,14 @@ def with_known_signs(text, readings):
 
 
 def _replace_all(text, pattern, rewrite):
-    """Returns texts in which nothing matches a pattern: of matches that overlap one is replaced at a time."""
+    """Returns texts in which nothing matches a pattern, of matches that overlap no more than `_MOST_OVERLAPPING`."""
 
     def replaced(_, text):
         after = tf.strings.regex_replace(text, pattern, rewrite)
         return tf.reduce_any(after != text), after
 
-    return tf.while_loop(lambda goes_on, _: goes_on, replaced, (tf.constant(True), text))[1]
+    begun = tf.constant(True), text  # each time one of those that overlap is replaced
+    return tf.while_loop(lambda goes_on, _: goes_on, replaced, begun, maximum_iterations=_MOST_OVERLAPPING)[1]
 
 
 def checked(condition, message, received):

@@ -34,11 +34,11 @@ _OFTEN = 3
 # Parts that are read at once, each of so many characters at most; and characters that are read between two words.
 _TOGETHER, _GAP = 64, 100
 _PART = re.compile(r"\S(?:.{0,1000}\n|.{0,1000}(?!\S)|\S{0,1000})", re.DOTALL)
+_HYPHENS = "-\u2010\u2011"
 # A word of letters, in which a letter may have become a digit.
 _WORD = re.compile(r"(?<![^\W_])(?=\d*[^\W\d_])[^\W_]+(?:['’-][^\W_]+)*")
 # Names such as `aWord` and `a.b` are left out: a small letter before a capital, and what follows other words.
 _MIXED = re.compile(r"[^\W\d_]*[a-z][A-Z]")
-_HYPHENS = "-\u2010\u2011"
 _FOLLOWS = re.compile(r"[^\w\s]*(?!\S)|['\")\],.:;!?]*(?:--|[–—])")
 
 

@@ -205,12 +205,11 @@ class Draft:
         settings, named = recipe.training_arguments(), self.request.recipe
         if optimizer is not None:
             settings.pop("beta_1", None)  # the other has its own
-        if unknown := sorted(set(named) - set(settings)):
-            raise ValueError(f"Expected training arguments among {sorted(settings)}. Received: {unknown}")
-        if optimizer is not None:
             settings["learning_rate"] = rate_of(optimizer)
             if "weight_decay" in settings:
                 settings["weight_decay"] = decay_of(optimizer)
+        if unknown := sorted(set(named) - set(settings)):
+            raise ValueError(f"Expected training arguments among {sorted(settings)}. Received: {unknown}")
         return {**settings, **named}
 
     def _reasons(self, recipe: Recipe, settings: dict[str, Any]) -> dict[str, str]:
@@ -226,15 +225,15 @@ def record_resumption(run, corpus, asked, done, report):
 
     These are its number of epochs, which it has no minutes for then, and its counts.
     """
-    settings, epochs = run.settings, asked.get("epochs")
-    if (counts := asked.get("counts")) is not None:
-        settings = dataclasses.replace(settings, training=dataclasses.replace(settings.training, counts=counts))
-    if epochs is not None:
+    settings, changes = run.settings, {"counts": asked["counts"]} if "counts" in asked else {}
+    if (epochs := asked.get("epochs")) is not None:
         if epochs < done:
             report(f"{done} epochs are done already, and `epochs` counts all of them: none is left to train.")
-        training = dataclasses.replace(settings.training, epochs=max(epochs, done), minutes=None)
-        reasons = {name: reason for name, reason in settings.reasons.items() if name != "epochs"}
-        settings = dataclasses.replace(settings, training=training, reasons=reasons)
+        changes |= {"epochs": max(epochs, done), "minutes": None}
+    reasons = {name: reason for name, reason in settings.reasons.items() if name not in changes}
+    settings = dataclasses.replace(
+        settings, training=dataclasses.replace(settings.training, **changes), reasons=reasons
+    )
     if corpus.location is not None:  # the text may have moved
         settings = dataclasses.replace(settings, data=dataclasses.replace(settings.data, location=corpus.location))
 

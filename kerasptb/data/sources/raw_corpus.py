@@ -166,8 +166,7 @@ def _of_texts(source, files):
         raise FileNotFoundError(f"Expected a text. Received: {source.paths[0]}, which holds none.")
     what = files[0].path if len(files) == 1 else f"{len(files)} texts from {files[0].path} to {files[-1].path}"
     splits = read_texts(files, source, what)
-    is_lost = any(map(is_pipe, source.paths))  # what a pipe held cannot be read again
-    location = None if is_lost else source.absolute().location
+    location = source.absolute().location if is_read_again(source) else None
     paths = sorted({path for file in files if (path := _on_disk(file))})
     name, cut = _name_of(source, files), "of which the last tenth is half validation, half test"
     return RawCorpus(splits, name, f"{what}, {cut}", location, tuple(paths))

@@ -59,15 +59,11 @@ def _members(path):
 
 def _files_below(folder):
     """Yields the files in a folder and those below, also where a link leads; raises for one that cannot be read."""
-    seen = {folder.resolve()}
-
-    def is_new(path):
-        before = len(seen)
-        seen.add(path.resolve())
-        return len(seen) > before
-
+    seen = {folder.resolve()}  # a link may lead to a folder above it
     for place, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
-        folders[:] = [name for name in sorted(folders) if not _is_hidden(name) and is_new(Path(place, name))]
+        below = {Path(place, name).resolve(): name for name in sorted(folders) if not _is_hidden(name)}
+        folders[:] = [name for target, name in below.items() if target not in seen]
+        seen.update(below)
         yield from (path for name in names if (path := Path(place, name)).is_file())
 
 
