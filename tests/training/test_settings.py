@@ -36,7 +36,7 @@ def test_what_people_change_has_arguments(no_steps, tmp_path):
 
 
 def test_null_in_a_settings_file_is_what_is_drawn_or_chosen(no_steps, tmp_path, monkeypatch):
-    monkeypatch.setattr("kerasptb.training.budget.time_training", lambda *_: Speed(100.0, 0.0, 3.0))
+    monkeypatch.setattr("kerasptb.training.budget.time_training", lambda *_: Speed(150.0, 0.0, 3.0))
     null = {"precision": None, "seed": None}
     run = kerasptb.train(
         subword_corpus(tmp_path), model_arguments=null, steps_per_epoch=1, out=tmp_path / "run", **SIZE | {"seed": None}
@@ -287,18 +287,18 @@ def test_what_begins_with_a_run_of_characters_reads_characters(no_steps, tmp_pat
 
 def test_a_text_of_ones_own_takes_the_recipe_for_its_size(no_steps, tmp_path, monkeypatch):
     corpus = subword_corpus(tmp_path)
-    run = kerasptb.train(corpus, epochs=21, out=tmp_path / "run", **SIZE)
+    run = kerasptb.train(corpus, epochs=11, out=tmp_path / "run", **SIZE)
     model, training = run.config["model"], run.config["training"]
-    assert (training["preset"], training["epochs"], training["minutes"]) == ("auto", 21, None)
+    assert (training["preset"], training["epochs"], training["minutes"]) == ("auto", 11, None)
     assert model["batch_size"] == 1  # of 1,440 tokens
     assert model["precision"] == ("float32" if platforms.why_not_native("bfloat16") else "bfloat16")
-    assert (model["input_dropout"], model["output_dropout"]) == pytest.approx((0.106, 0.148), abs=1e-3)  # 14 / 33
-    kept = kerasptb.train(corpus, epochs=21, keep_prob=0.9, out=tmp_path / "kept", **SIZE).config["model"]
-    assert (kept["keep_prob"], kept["input_dropout"], kept["word_dropout"]) == (0.9, None, 0.021)  # 14 / 33 of 0.05
-    monkeypatch.setattr("kerasptb.training.budget.time_training", lambda *_: Speed(100.0, 0.0, 3.0))
+    assert (model["input_dropout"], model["output_dropout"]) == pytest.approx((0.0303, 0.0424), abs=1e-3)  # 4 / 33
+    kept = kerasptb.train(corpus, epochs=11, keep_prob=0.9, out=tmp_path / "kept", **SIZE).config["model"]
+    assert (kept["keep_prob"], kept["input_dropout"], kept["word_dropout"]) == (0.9, None, 0.006)  # 4 / 33 of 0.05
+    monkeypatch.setattr("kerasptb.training.budget.time_training", lambda *_: Speed(150.0, 0.0, 3.0))
     timed = kerasptb.train(corpus, out=tmp_path / "timed", steps_per_epoch=1, **SIZE)
     assert timed.config["training"]["minutes"] == 30
-    assert len(timed.history) == 18
-    assert timed.config["model"]["output_dropout"] == pytest.approx(0.1167, abs=1e-3)  # 11 / 33 of 0.35
+    assert len(timed.history) == 12
+    assert timed.config["model"]["output_dropout"] == pytest.approx(0.053, abs=1e-3)  # 5 / 33 of 0.35
     words = kerasptb.train(small_corpus(), out=tmp_path / "words", epochs=1, batch_size=4, num_steps=5, verbose=0)
     assert words.config["training"]["preset"] == "notebook"
