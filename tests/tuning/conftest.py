@@ -23,6 +23,9 @@ def pytest_collection_modifyitems(items):
 def _short_trainings(no_pictures, no_figures):
     """The pictures are looked at in test_leaderboard.py, and where a fixture of the module makes a search."""
     no_pictures.setattr("kerasptb.tuning.plots.plot_search", lambda trials, folder: [])
+    # Keras and KerasTuner collect garbage for every trial. What is alive in a process of tests takes them longer to
+    # look through than the trial takes.
+    no_pictures.setattr("gc.collect", lambda *_: 0)
 
 
 @pytest.fixture(scope="session")

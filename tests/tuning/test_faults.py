@@ -30,7 +30,6 @@ class Killed(BaseException):
 @pytest.mark.slow
 def test_a_search_killed_at_every_write_goes_on_to_what_it_would_have_found(texts, tmp_path, monkeypatch):
     replace, writes = Path.replace, []
-    monkeypatch.setattr("gc.collect", lambda *_: 0)  # Keras collects garbage for every trial: in all, most of the time
 
     def dying(at):
         def replace_or_die(path, target):

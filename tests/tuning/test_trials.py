@@ -1,7 +1,7 @@
 import functools
-import gc
 import json
 import math
+from gc import collect  # before it is one that does nothing
 
 import keras
 import keras_tuner as kt
@@ -39,7 +39,7 @@ def test_the_weights_of_a_trial_are_gone_with_it(texts, tmp_path):
     before = set(registered)
     space = tuning.LanguageModelSpace(num_layers=1, **SMALL | {"units": 32})
     toy(texts, tmp_path, space, trials=2, epochs=1, steps_per_epoch=2, max_parameters=15_000)
-    gc.collect()
+    collect()
     # Each gradient that stays registered keeps its graph alive, and the graph keeps the weights.
     assert {name for name in set(registered) - before if name.startswith("CustomGradient-")} == set()
 
