@@ -71,7 +71,7 @@ def allowed(name, bounds):
 def draw(hp, name, bounds, as_name):
     """Returns the value that `keras_tuner.HyperParameters` draw within the bounds, by another name."""
     if isinstance(bounds, list):
-        value = hp.Choice(as_name, bounds, ordered=True)
+        value = hp.Choice(as_name, bounds, ordered=not isinstance(bounds[0], str))
         return bool(value) if isinstance(bounds[0], bool) else value  # KerasTuner makes them 0 and 1
     if not isinstance(bounds, tuple):
         return bounds

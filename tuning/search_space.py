@@ -387,10 +387,11 @@ class LanguageModelSpace(kt.HyperModel):
         return tied and not self.bounds.get("projection")
 
     def _count(self, widths, tied):
-        """Counts the parameters of a model of `_widths_allowed`."""
+        """Counts the parameters of a model of `_widths_allowed`; where the cell is drawn, with that which has most."""
         embedding_size, *units = [*widths, widths[0]] if self._joins(tied) else widths
-        projection = self.bounds.get("projection", False)
-        return count_parameters(self.vocabulary_size, embedding_size, units, tied, projection)
+        projection, cells = self.bounds.get("projection", False), self.bounds.get("cell", "lstm")
+        sizes = self.vocabulary_size, embedding_size, units, tied, projection
+        return max(count_parameters(*sizes, cell) for cell in (cells if isinstance(cells, list) else [cells]))
 
     def _tied_widths(self):
         """Returns the sizes that an embedding and a layer may both have, rising."""

@@ -37,12 +37,17 @@ class TrialEarlyStopping(keras.callbacks.Callback):
         perplexity = float(logs.get("val_perplexity", math.nan))
         self.record.curve.append(perplexity)
         self.record.seconds = time.time() - self._began
-        rate = logs.get("learning_rate")
+        rate = logs.get("learning_rate", self._scheduled_rate())
         self.record.rates.append(None if rate is None else float(rate))
         if epoch + 1 < self.epochs:
             self.record.stopped = self._stop_reason(epoch + 1, rate is not None)
             self.model.stop_training = self.model.stop_training or self.record.stopped is not None
         self.record.save(self.folder)
+
+    def _scheduled_rate(self):
+        """Returns the present rate of a schedule, such as one cycle; `None` if the optimizer has none."""
+        optimizer = self.model.optimizer
+        return optimizer.learning_rate if isinstance(optimizer.get_config().get("learning_rate"), dict) else None
 
     def _stop_reason(self, epochs, has_rate):
         if self.deadline and time.time() > self.deadline:
@@ -60,9 +65,9 @@ class TrialEarlyStopping(keras.callbacks.Callback):
 
 
 def decayed_epochs(rates):
-    """Returns the number of epochs since the learning rate fell below the first epoch's."""
-    below = [None not in (rate, rates[0]) and rate < rates[0] for rate in rates]
-    return below[::-1].index(False)  # there is one: the first rate is not below itself
+    """Returns the number of epochs since the learning rate fell below the highest, which a warm-up leads to."""
+    known = [math.inf if rate is None else rate for rate in rates]
+    return known[::-1].index(max(known))
 
 
 def lowest(curve, epochs):

@@ -19,6 +19,7 @@ import numpy as np
 
 from kerasptb.callbacks.progress import Progress
 from kerasptb.callbacks.reset_states import stateful_layers
+from kerasptb.optimizers.averaging import weights_themselves
 from kerasptb.trainers.running_fit import RunningFit
 from kerasptb.utils import peers
 from kerasptb.utils.files import DAMAGE, atomic_write, check_regular, make_folder
@@ -80,6 +81,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._progress = Progress()
         self._logs: dict[str, Any] = {}  # of the batches that are done
         self._values = self._read()  # to be restored; empty if there is nothing to go on from
+        self._kept: dict[str, Any] = {}  # the values before a validation of what it changes
         self._written = time.monotonic()
         self._signals = Signals()
         self._wishes = peers.Agreement()
@@ -110,6 +112,7 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Restores what the folder has, and makes `fit` begin in that epoch."""
         self.close()  # what a `fit` that has raised may have left
+        self._kept = {}
         self._fit = RunningFit(self._model)
         self._signals.install()
         self._signals.hold(all_of_them=self._fit.at_end(self.close))
@@ -141,14 +144,24 @@ class Checkpoint(keras.callbacks.Callback):
             if asked or due:
                 self._write()
         if asked:
-            place = f"batch {self.batch} of epoch {self.epoch + 1}"
-            if peers.is_first():
-                print(f"\nAsked to end. {self.folder} has a checkpoint after {place}.", file=sys.stderr)
-            self._signals.deliver(asked)
+            self._end(asked)
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Keeps what a validation changes."""
+        if self._fit is not None:
+            self._kept = self._values_of("sm")
 
     def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Ends a validation if the training is asked to end: the latest checkpoint stands."""
-        self._signals.deliver(*self._wishes.of_any(self._signals.number))
+        """Ends a validation if the training is asked to end, after a checkpoint of what is before it."""
+        (asked,) = self._wishes.of_any(self._signals.number)
+        if asked:
+            if self._kept:
+                self._write()
+            self._end(asked)
+
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Lets go of what was kept."""
+        self._kept = {}
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes a checkpoint."""
@@ -176,6 +189,13 @@ class Checkpoint(keras.callbacks.Callback):
         self._progress.begin_epoch(done)
         self._logs = {}
         self._write()
+
+    def _end(self, asked):
+        """Says where the training can go on, and ends it."""
+        place = f"batch {self.batch} of epoch {self.epoch + 1}"
+        if peers.is_first():
+            print(f"\nAsked to end. {self.folder} has a checkpoint after {place}.", file=sys.stderr)
+        self._signals.deliver(asked)
 
     def _signal_of_any(self):
         return peers.gathered([self._signals.number]).max()
@@ -235,13 +255,15 @@ class Checkpoint(keras.callbacks.Callback):
             raise ValueError(f"{errors[0]} The training cannot go on.")
         return {}
 
+    def _values_of(self, kinds):
+        """Returns the values of the variables of some kinds, a dict of arrays."""
+        variables = _variables(self.model)
+        return {f"{kind}{i}": _as_saved(peers.whole(each)) for kind in kinds for i, each in enumerate(variables[kind])}
+
     def _write(self):
         place = {"batch": self.batch, "logs": {name: float(value) for name, value in self._logs.items()}}
-        values = {
-            f"{key}{i}": _as_saved(peers.whole(variable))
-            for key, variables in _variables(self.model).items()
-            for i, variable in enumerate(variables)
-        }
+        with weights_themselves(self.model):
+            values = {**self._values_of("vsm"), **self._kept}
         latest = self.folder / _LATEST
 
         def write():

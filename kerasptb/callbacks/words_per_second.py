@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from kerasptb.callbacks.progress import Progress
 from kerasptb.metrics.perplexity import Perplexity, find_perplexity
 
 
@@ -25,7 +26,6 @@ class WordsPerSecond(keras.callbacks.Callback):
         self._begin = 0.0, 0.0
         self._first: tuple[float, float] | None = None
         self._rate: float | None = None
-        self._words: float | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Finds the metric that counts the words."""
@@ -34,7 +34,7 @@ class WordsPerSecond(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Starts the epoch's clock."""
         self._begin = time.perf_counter(), 0.0
-        self._first = self._words = None
+        self._first = self._rate = None
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Adds the speed so far to the batch's logs."""
@@ -42,14 +42,14 @@ class WordsPerSecond(keras.callbacks.Callback):
         if self._perplexity is None:
             raise ValueError("WordsPerSecond needs a kerasptb.metrics.Perplexity among the model's metrics.")
         now, words = time.perf_counter(), self._num_words()
-        if words == self._words:  # a batch that a resumed training passes over
-            self._begin, self._first = (now, words), None
-        elif self._first is None:
+        if batch < Progress.of(self).batch:  # passed over by a resumed training, whose logs have the speed
+            self._begin = now, words
+            return
+        if self._first is None:
             self._rate = _rate(self._begin, (now, words))
             self._first = now, words
         else:
             self._rate = _rate(self._first, (now, words))
-        self._words = words
         if logs is not None:
             logs["words_per_second"] = self._rate
 

@@ -4,7 +4,6 @@ Keyboards of phones and word processors write typographic quotes, dashes and spa
 would read each as bytes that mean nothing to it, and all after them worse.
 """
 
-import functools
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -66,23 +65,31 @@ class Signs:
 
     def read(self, text: str, before: str = "") -> str:
         """Returns a text, which another stands before, with signs that the model knows."""
-        return self._pattern.sub(functools.partial(self._reading, before), text)
+        return self._pattern.sub(self._reading_after(before), text)
 
     def places(self, text: str) -> list[int]:
         """Returns where in a text each character of what is read begins, and where the last one ends."""
-        places, done = list[int](), 0
+        places, done, reading = list[int](), 0, self._reading_after("")
         for match in self._pattern.finditer(text):
             places += range(done, match.start())
-            places += [match.start()] * len(self._reading("", match))
+            places += [match.start()] * len(reading(match))
             done = match.end()
         return [*places, *range(done, len(text) + 1)]
 
-    def _reading(self, before, match):
-        at_beginning, elsewhere = self.readings[match[0]]
-        if at_beginning == elsewhere:
-            return elsewhere
-        text, place = match.string, match.start()
-        near = text[max(place - _NEAR, 0) : place]
-        if not near.strip(_QUOTES):  # what stands before them decides
-            near = before + text[:place]
-        return at_beginning if begins_word(near) else elsewhere
+    def _reading_after(self, before):
+        """Returns what gives the readings of a text's matches, one after the other."""
+        begins, last = None, 0
+
+        def reading(match):
+            nonlocal begins, last
+            at_beginning, elsewhere = self.readings[match[0]]
+            if at_beginning == elsewhere:
+                return elsewhere
+            text, place = match.string, match.start()
+            if begins is None or text[last:place].strip(_QUOTES):  # else what stands before the last one decides
+                near = text[max(place - _NEAR, 0) : place]
+                begins = begins_word(near if near.strip(_QUOTES) else before + text[:place])
+            last = place
+            return at_beginning if begins else elsewhere
+
+        return reading

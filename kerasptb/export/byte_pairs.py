@@ -57,8 +57,8 @@ class BytePairs(tf.Module):
         """
         with checked(tf.size(text) > 0, "Expected at least one text", tf.size(text)):
             text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
-        text = tf.strings.regex_replace(with_known_signs(text, self._readings), r"^\n+", "")
-        text = tf.strings.regex_replace(tf.strings.join(["\n", text]), r"\n+", "\n")
+        text = tf.strings.join(["\n", with_known_signs(text, self._readings)])
+        text = tf.strings.regex_replace(text, rf"[{_SPACE}\n]*\n", "\n")  # without white space at the ends of lines
         if self._first:
             text = tf.strings.regex_replace(text, r"\n([^\n])", f"\n{self._first}\\1")
         text = tf.strings.regex_replace(text, _LAST_SPACE, rb"\1" + _CUT + rb"\2")

@@ -28,16 +28,32 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
     Args:
         model: a compiled `keras.Model`.
     """
-    pairs = averages_of(model.optimizer)
-    _swap(pairs)
+    with _weights(model, averaged=True):
+        yield
+
+
+@contextlib.contextmanager
+def weights_themselves(model: keras.Model) -> Iterator[None]:
+    """Gives a model the weights themselves while the body runs, if it has their averages in their place."""
+    with _weights(model, averaged=False):
+        yield
+
+
+@contextlib.contextmanager
+def _weights(model, averaged):
+    optimizer = inner_optimizer(model.optimizer)
+    were = getattr(optimizer, "_weights_are_averages", False)
+    pairs = averages_of(optimizer) if were != averaged else []
+    _swap(optimizer, pairs, averaged)
     try:
         yield
     finally:
-        _swap(pairs)
+        _swap(optimizer, pairs, were)
 
 
-def _swap(pairs):
+def _swap(optimizer, pairs, averaged):
     for variable, average in pairs:
         weights = ops.copy(variable.value)
         variable.assign(average.value)
         average.assign(weights)
+    optimizer._weights_are_averages = averaged

@@ -16,7 +16,7 @@ from kerasptb.reading.context import Context
 from kerasptb.reading.pieces import pieces_of
 from kerasptb.reading.reader import Reader, open_reader
 
-# Of 450 words that the package's model of English wrote, none of which 70,000 words of other texts have: 10 % at
+# Of the words that the first model of English wrote, so many were none (that 70,000 words of other texts have): 10 % at
 # temperature 1, 4 % from 0.9 of the probability, 0.2 % at 0.7. A few unlikely pieces make a word that is none.
 _OF_PIECES = 0.7
 _LONGEST = 40  # tokens of a word that is sampled, so that it ends

@@ -124,6 +124,9 @@ class Writer:
     ) -> Generator[list[Any], list[Context], Readings]:
         """Finds what taps may stand for: `search_taps`, of the words that may be on keys.
 
+        With a letter that the model has in no piece, as one of characters has none but ASCII's, taps are no slips:
+        then it finds the words that begin as they stand.
+
         Args:
             context: the `Context` after the whole words before, like the rest as in `search_taps`.
             taps: the `Taps` of the word.
@@ -132,7 +135,17 @@ class Writer:
             whole: whether they are all taps of the word.
             options: further arguments of `search_taps`.
         """
-        return search_taps(self.pieces, context, taps, channel, k, whole, self.exclude, **options)
+        search = search_taps(self.pieces, context, taps, channel, k, whole, self.exclude, **options)
+        if whole or taps.text.isascii() or channel.hits(self.pieces.trie, taps, whole).may_be_words:
+            return search
+        return self._as_they_stand(search, context, taps, k, **options)
+
+    def _as_they_stand(self, search, context, taps, k, begins=False, memory=None, **_):
+        """Finds words that begin with taps; if there are none, what another search finds."""
+        found = yield from self.keys(context, ("" if begins else " ") + taps.text, k, begins, memory)
+        if not found.words:
+            return (yield from search)
+        return Readings(found.words, taps.text, dict(found.words).get(taps.text, 0.0), found.prefix_probability)
 
     def _mixed(self, found, context, prefix, k, memory, ids):
         """Returns what was found, mixed with a memory. A word that was not found has no probability of the model."""

@@ -5,7 +5,7 @@ import math
 
 import keras
 
-from kerasptb.callbacks import EarlyStopping
+from kerasptb.callbacks import AveragedWeights, EarlyStopping
 from kerasptb.data import make_dataset
 from kerasptb.ops import platform as platforms
 from kerasptb.optimizers import with_optimizer
@@ -57,10 +57,14 @@ def make_batches(corpus, settings, epoch=0):
 
 def _make_trainer(settings, steps_per_epoch):
     """Returns the optimizer and the callbacks of a training."""
-    training = settings.training
-    optimizer, callbacks = get_preset(training.preset).training(steps_per_epoch, training.epochs, **settings.recipe)
+    training, recipe = settings.training, get_preset(settings.training.preset)
+    # With an optimizer by name there may be a weight decay that the recipe's own has not.
+    of_recipe = {name: settings.recipe[name] for name in recipe.training_arguments() if name in settings.recipe}
+    optimizer, callbacks = recipe.training(steps_per_epoch, training.epochs, **of_recipe)
     if training.optimizer is not None:
         optimizer = with_optimizer(optimizer, training.optimizer, settings.recipe.get("weight_decay"))
+        if not getattr(optimizer, "polyak_averaging", False):
+            callbacks = [each for each in callbacks if not isinstance(each, AveragedWeights)]
     if training.early_stopping is not None:
         callbacks = [*callbacks, EarlyStopping(patience=training.early_stopping)]
     return optimizer, callbacks

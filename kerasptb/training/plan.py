@@ -206,7 +206,7 @@ class Draft:
         if optimizer is not None:
             settings.pop("beta_1", None)  # the other has its own
             settings["learning_rate"] = rate_of(optimizer)
-            if "weight_decay" in settings:
+            if "weight_decay" in settings or decay_of(optimizer):
                 settings["weight_decay"] = decay_of(optimizer)
         if unknown := sorted(set(named) - set(settings)):
             raise ValueError(f"Expected training arguments among {sorted(settings)}. Received: {unknown}")

@@ -53,6 +53,7 @@ class Recorder(Checkpoint):
 
     def on_test_begin(self, logs=None):
         """Ends the training if its folder has been moved, before TensorBoard makes one with the old name."""
+        super().on_test_begin(logs)
         self._find_folder()
         if self.folder != self.run.folder:
             self._write()

@@ -79,7 +79,7 @@ def tapped(model, make_run, tmp_path_factory):
     tokenizer = model.tokenizer
     run = make_run(folder / "run", tokenizer, model.get_config(), data={"tokens": tokenizer.kind})
     save_weights(model, run.weights_path("best"))
-    (run.folder / WORDS).write_text("once upon a time the cat sat on mat ran quick")
+    (run.folder / WORDS).write_text("once upon a time the cat sat on mat ran quick mp3 café")
     return CModel(compile_model(export_c(run, folder / "model", float32=True), "-O1")), load_words(run)
 
 
@@ -148,6 +148,10 @@ TYPED = [
     "the catsat",
     "(tje",
     "it \"'tis",
+    "an mp3",
+    "the mp4",
+    "the caf\u00e9",
+    "the caf\u0435",
 ]
 
 

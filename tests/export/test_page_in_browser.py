@@ -233,6 +233,10 @@ def test_a_caret_that_moves_through_the_text_teaches_nothing(open_page):
     kept = page.browser.execute_script("return Object.values(localStorage)")
     page.type(Keys.CONTROL + Keys.HOME, Keys.NULL)
     page.wait(lambda: page.words != ["zebra"])
+    first = page.words
+    page.type(*[Keys.ARROW_RIGHT] * 10)  # after "The zebra "
+    page.wait(lambda: page.words != first)
+    assert page.browser.execute_script("return Object.values(localStorage)") == kept
     page.type(Keys.CONTROL + Keys.END, Keys.NULL)
     page.wait(lambda: page.words == ["zebra"])
     assert page.browser.execute_script("return Object.values(localStorage)") == kept

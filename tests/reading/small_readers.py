@@ -11,7 +11,7 @@ TEXTS = (
     "   ",
     "the cat",
     "The Cat sat on the mat ",
-    "I don't, they'll\nMr. Fox can't  do\tthat\n",
+    "I don't, they'll \t\n \nMr. Fox can't  do\tthat\n",
     "\n\nA well-known café — 日本 \U0001f600 in 1987, 3.5% \x00 \u2028 of\u00a0it",
     "a,b,c the\r\ncat\r\n",
 )

@@ -173,6 +173,13 @@ def test_a_letter_that_the_model_lacks_is_no_slip(layout):
         assert run_search(search, run.reader.after).corrected() == typed
 
 
+def test_words_with_letters_that_the_model_lacks_are_completed_as_they_stand(spelled):
+    model, text = spelled.model, "the caf\u00e9"
+    exact, found = (kerasptb.suggest(model, text, 3, complete=True, typos=typos) for typos in (None, "qwerty"))
+    assert [each.word for each in found] == [each.word for each in exact]
+    assert len(found) == 3
+
+
 def test_the_total_is_of_all_that_was_found():
     found = [find("ca", k, whole=False) for k in (4, 8)]
     assert all(each.total >= sum(value for _, value in each.words) for each in found)

@@ -126,6 +126,16 @@ def test_a_run_that_is_renamed_while_it_trains_is_kept_where_it_is(no_steps, tmp
     assert len(train(moved, resume=True).history) == 3
 
 
+def test_a_run_that_is_ended_in_its_first_validation_is_kept(no_steps, tmp_path, capsys):
+    ends = keras.callbacks.LambdaCallback(on_test_begin=lambda logs: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(SystemExit):
+        train(tmp_path / "run", callbacks=[ends])
+    assert "has a checkpoint after batch 32 of epoch 1." in capsys.readouterr().err
+    recorder = Recorder(kerasptb.load_run(tmp_path / "run"))
+    assert (recorder.epoch, recorder.batch) == (0, 32)
+    assert len(train(tmp_path / "run", resume=True).history) == 3
+
+
 def test_a_run_that_is_removed_while_it_trains_is_not_made_again(no_steps, tmp_path):
     with pytest.raises(RunError, match="run has been removed"):
         train(tmp_path / "run", callbacks=[at_epoch(1, lambda: shutil.rmtree(tmp_path / "run"))])

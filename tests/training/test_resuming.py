@@ -1,7 +1,9 @@
 import dataclasses
 import functools
+import itertools
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import keras
@@ -47,6 +49,25 @@ def of_recipe(tmp_path_factory):
     """The run of six epochs of a recipe, made once."""
     folder = tmp_path_factory.mktemp("recipes")
     return functools.cache(lambda name: train(folder / name, epochs=6, preset=name, **RECIPES[name]))
+
+
+@pytest.mark.slow
+def test_a_run_that_is_ended_in_a_validation_resumes_to_the_bit(of_recipe, tmp_path):
+    whole, validations = of_recipe("awd-lstm"), itertools.count()
+
+    def end(_):
+        if next(validations) == 4:  # of the averages
+            signal.raise_signal(signal.SIGTERM)
+
+    ends = keras.callbacks.LambdaCallback(on_test_begin=end)
+    with pytest.raises(SystemExit):
+        train(tmp_path / "run", epochs=6, preset="awd-lstm", callbacks=[ends], **RECIPES["awd-lstm"])
+    place = json.loads(str(np.load(tmp_path / "run" / "resume.npz")["place"]))
+    resumed = kerasptb.train(small_corpus(), out=tmp_path / "run", resume=True, verbose=0)
+    for key in ("perplexity", "val_perplexity", "learning_rate"):
+        assert [row[key] for row in resumed.history] == [row[key] for row in whole.history]
+    assert_equal_weights(resumed, whole)
+    assert resumed.history[4]["words_per_second"] == place["logs"]["words_per_second"]
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,18 @@ def test_an_optimizer_without_a_rate_has_its_own(no_steps, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+def test_a_weight_decay_that_an_optimizer_brings_is_recorded_and_replaced(no_steps, tmp_path):
+    run = train(tmp_path / "run", epochs=1, optimizer="adamw")
+    assert run.config["recipe"]["weight_decay"] == pytest.approx(0.01)
+    without = train(tmp_path / "without", epochs=1, optimizer="adamw", training_arguments={"weight_decay": 0.0})
+    assert without.config["recipe"]["weight_decay"] == 0.0
+
+
+def test_a_recipe_that_averages_takes_an_optimizer_that_does_not(no_steps, tmp_path):
+    run = train(tmp_path / "run", epochs=1, preset="awd-lstm", optimizer="rmsprop", batch_size=16, **TINY)
+    assert len(run.history) == 1
+
+
 def test_keep_prob_replaces_the_rates_of_a_recipe(tmp_path):
     run = train(tmp_path / "run", epochs=1, preset="small", keep_prob=0.9, **TINY)
     model = run.load_model()

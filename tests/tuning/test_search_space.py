@@ -185,6 +185,16 @@ def test_a_limit_is_within_itself():
         space.prepare(vocabulary_size=50, max_parameters=parameters - 1)
 
 
+def test_parameters_are_those_of_the_cell():
+    limit = count_parameters(10000, 256, (256, 256), True, cell="gru")
+    LanguageModelSpace(preset="small", cell="gru").prepare(10000, max_parameters=limit)
+    either = LanguageModelSpace(preset="small", cell=["gru", "lstm"])
+    with pytest.raises(ValueError, match="has 3,620,624 parameters"):
+        either.prepare(10000, max_parameters=limit)
+    either.prepare(10000, max_parameters=3_620_624)
+    assert either.model_arguments(kt.HyperParameters())["cell"] == "gru"
+
+
 @pytest.mark.parametrize(
     ("sizes", "limit", "offered"),
     [

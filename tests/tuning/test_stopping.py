@@ -2,8 +2,10 @@ import math
 import time
 import types
 
+import keras
 import pytest
 
+from kerasptb.optimizers import OneCycle
 from kerasptb.tuning.records import Record
 from kerasptb.tuning.stopping import TrialEarlyStopping, decayed_epochs, has_plateaued, lowest
 
@@ -18,20 +20,21 @@ def ended_trials(folder, curves):
         Record(curve=curve, ended=True).save(trial)
 
 
-def train(tmp_path, curve, rates=None, epochs=12, record=None, **arguments):
-    """Returns the record of a trial that goes through a curve until it is stopped."""
+def train(tmp_path, curve, rates=None, epochs=12, record=None, schedule=1.0, **arguments):
+    """Returns the record of a trial that goes through a curve, a step an epoch, until it is stopped."""
     folder = tmp_path / "trials" / "trial_99"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "trial.json").write_text("{}")
     record = record or Record()
     begun = len(record.curve)
     callback = TrialEarlyStopping(folder, tmp_path, record, epochs, **arguments)
-    callback.set_model(types.SimpleNamespace(stop_training=False))
+    callback.set_model(types.SimpleNamespace(stop_training=False, optimizer=keras.optimizers.SGD(schedule)))
     callback.on_train_begin()
     for epoch, perplexity in enumerate(curve):
         logs = {"val_perplexity": perplexity}
         if rates:
             logs["learning_rate"] = rates[epoch]
+        callback.model.optimizer.iterations.assign_add(1)
         callback.on_epoch_end(begun + epoch, logs)
         if callback.model.stop_training:
             break
@@ -59,7 +62,7 @@ def test_who_else_has_stopped_a_training_is_not_overruled(tmp_path):
     folder = tmp_path / "trials" / "trial_0"
     folder.mkdir(parents=True)
     callback = TrialEarlyStopping(folder, tmp_path, Record(), epochs=12)
-    callback.set_model(types.SimpleNamespace(stop_training=True))
+    callback.set_model(types.SimpleNamespace(stop_training=True, optimizer=keras.optimizers.SGD(1.0)))
     callback.on_epoch_end(0, {"val_perplexity": 200.0})
     assert callback.model.stop_training
     assert callback.record.stopped is None
@@ -84,6 +87,13 @@ def test_no_trial_is_judged_before_its_rate_has_fallen_for_two_epochs(tmp_path):
     assert record.stopped == "above the median at epoch 9"
 
 
+def test_the_rate_of_a_cycle_has_fallen_after_its_peak(tmp_path):
+    ended_trials(tmp_path, [[100.0] * 12] * 5)
+    record = train(tmp_path, [200.0 - 5 * epoch for epoch in range(12)], schedule=OneCycle(1.0, 12, 0.25))
+    assert record.rates.index(max(record.rates)) == 2
+    assert record.stopped == "above the median at epoch 5"
+
+
 @pytest.mark.parametrize("behind", [1, 4, 5])
 def test_a_trial_that_is_taken_up_is_judged_by_all_its_epochs(tmp_path, behind):
     rates = [1.0, 1.0, 1.0, 0.5, 0.25, 0.125, 0.0625]
@@ -96,7 +106,8 @@ def test_a_trial_that_is_taken_up_is_judged_by_all_its_epochs(tmp_path, behind):
 
 
 def test_epochs_count_from_the_fall_of_the_rate():
-    assert [decayed_epochs(rates) for rates in ([None, None], [1.0], [1.0, 0.5, 0.25], [1.0, 0.5, 1.0])] == [0, 0, 2, 0]
+    courses = [None, None], [1.0], [1.0, 0.5, 0.25], [1.0, 0.5, 1.0], [0.1, 1.0, 0.9, 0.5]
+    assert [decayed_epochs(rates) for rates in courses] == [0, 0, 2, 0, 2]
 
 
 def test_a_trial_that_has_arrived_stops(tmp_path):

@@ -70,8 +70,10 @@ class SplitFile:
         return cls(path, len(content), functools.partial(io.BytesIO, content))
 
     def part(self, begin: int, end: int, path: str) -> "SplitFile":
-        """Returns the file's bytes from one place to another."""
-        return SplitFile(path, end - begin, functools.partial(_Part, self, begin, end))
+        """Returns the file's bytes from one place to another, unpacked as they are read if `path` says so."""
+        unpack, of_part = COMPRESSIONS.get(Path(path.lower()).suffix), functools.partial(_Part, self, begin, end)
+        opens = of_part if unpack is None else functools.partial(_unpacking, unpack, of_part)
+        return SplitFile(path, end - begin, opens, unpack is not None)
 
     @property
     def suffix(self) -> str:
@@ -318,6 +320,10 @@ def temporary_file() -> Iterator[IO[bytes]]:
     with contextlib.ExitStack() as at_errors:
         yield at_errors.enter_context(tempfile.TemporaryFile())
         at_errors.pop_all()
+
+
+def _unpacking(unpack, open_packed):
+    return unpack(open_packed(), "rb")
 
 
 class _Part(io.RawIOBase):

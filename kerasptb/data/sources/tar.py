@@ -49,7 +49,8 @@ def tar_members(file: IO[bytes]) -> Iterator[TarMember]:
         except tarfile.HeaderError:
             return  # the end, or nothing that can be read
         offset += _BLOCK
-        size = header.size
+        if (size := header.size) < 0:
+            raise ValueError("a negative size")
         is_of_next = header.type in _OF_NEXT
         num_header_bytes += _BLOCK + (size if is_of_next else 0)
         if num_header_bytes > MAX_HEADER_BYTES:

@@ -164,9 +164,13 @@ class Subwords(Tokenizer):
             temporary.write_text(self._content, encoding="utf-8", newline="\n")
 
     def encode(self, text: str) -> np.ndarray:
-        """Returns the ids of a text, int32 [N]; each line is a paragraph, and an empty one nothing."""
+        """Returns the ids of a text, int32 [N].
+
+        Each line is a paragraph, without white space at its end, and one of nothing else is none. The last line has no
+        end yet, and so keeps it.
+        """
         *whole, rest = text.split("\n")
-        ids = [of_lines for _, of_lines in self._encode_batches(line for line in whole if line)]
+        ids = [of_lines for _, of_lines in self._encode_batches(filter(None, map(str.rstrip, whole)))]
         if rest:
             ids.append(self._encode_batch([rest]))
         return np.concatenate([np.zeros(0, "<i4"), *ids])
@@ -224,13 +228,13 @@ class Subwords(Tokenizer):
     def units_typed(self, text: str) -> list[Unit]:
         """Returns the words of a text with the signs at them and the spaces before, and the line ends."""
         units: list[Unit] = []
-        begin = 0
-        for line in text.split("\n"):
-            units += self._units(line, begin) if line else []
-            begin += len(line) + 1
-            if line and begin <= len(text):
-                units.append(Unit(begin - 1, begin, np.array([self.eos_id], "int32")))
-        return units
+        begin, (*whole, rest) = 0, text.split("\n")
+        for line in whole:
+            end = begin + len(line)
+            if kept := line.rstrip():
+                units += [*self._units(kept, begin), Unit(end, end + 1, np.array([self.eos_id], "int32"))]
+            begin = end + 1
+        return [*units, *(self._units(rest, begin) if rest else [])]
 
     def _units(self, line, begin):
         words = [match.span() for match in re.finditer(r"\S+", line)]

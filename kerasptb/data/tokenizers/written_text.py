@@ -19,12 +19,12 @@ _UNNAMED = (UNK, NUMBER)
 
 
 def is_of_word(character: str) -> bool:
-    """Returns whether it is of a word: a letter, a mark, a digit, `'`, `-`, or a byte of such a character.
+    """Returns whether it is of a word: a letter, a mark, a joiner, a digit, `'`, `-`, or a byte of such a character.
 
     Letters of scripts without spaces are not: where a word ends in them, only its piece tells, which is a sign then.
     """
     category = unicodedata.category(character)
-    return (category[0] in "LMN" and not is_unspaced(character)) or category == "Cs" or character in "'’-"
+    return (category[0] in "LMN" and not is_unspaced(character)) or category == "Cs" or character in "'’-\u200c\u200d"
 
 
 def comes_unspaced(text: str, first: str) -> bool:

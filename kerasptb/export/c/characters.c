@@ -68,11 +68,14 @@ static uint32_t class_of(uint32_t character) {
 
 static int is_apostrophe(uint32_t character) { return character == '\'' || character == 0x2019; }
 
+/* Whether a character is one without width that shapes the letters beside it, in Indic scripts and Persian. */
+static int is_joiner(uint32_t character) { return character == 0x200C || character == 0x200D; }
+
 /* Whether a character is of a word as it is written: also an apostrophe, a hyphen, and a byte of a character. */
 static int is_of_word(uint32_t character) {
   const uint32_t class = class_of(character);
   if (class & (LM_LETTER | LM_MARK | LM_DIGIT | LM_NUMBER)) return !(class & LM_UNSPACED);
-  return is_apostrophe(character) || character == '-' || character >= NO_CHARACTER;
+  return is_apostrophe(character) || character == '-' || is_joiner(character) || character >= NO_CHARACTER;
 }
 
 static uint32_t small(uint32_t character) {
@@ -135,8 +138,18 @@ static int comes_unspaced(const char* text, size_t size) {
   return !(class_of(character_before(text, size, &begin)) & LM_SPACE) && begins_word(text, size);
 }
 
+/* Whether a text has nothing but quotes from one place to another. */
+static int are_quotes(const char* text, size_t at, size_t end) {
+  size_t bytes;
+  for (; at < end; at += bytes) {
+    if (!is_quote(character_at(text, end, at, &bytes))) return 0;
+  }
+  return 1;
+}
+
 size_t lm_read_signs(const char* text, size_t size, char* result, size_t room) {
-  size_t at = 0, written = 0, bytes;
+  size_t at = 0, written = 0, last = 0, bytes;
+  int begins = -1; /* whether the last sign begins a word; -1 if there was none */
   while (at < size) {
     const uint8_t *sign = tables.signs, *way;
     int32_t i;
@@ -145,7 +158,12 @@ size_t lm_read_signs(const char* text, size_t size, char* result, size_t room) {
     for (i = 0; i < tables.num_signs; i++) {
       const uint8_t *first = sign + 1 + sign[0], *other = first + 1 + first[0];
       if (sign[0] <= size - at && !memcmp(sign + 1, text + at, sign[0])) {
-        const uint8_t* read = begins_word(text, at) ? first : other;
+        const uint8_t* read = other;
+        if (first[0] != other[0] || memcmp(first, other, (size_t)first[0] + 1) != 0) {
+          if (begins < 0 || !are_quotes(text, last, at)) begins = begins_word(text, at);
+          last = at;
+          if (begins) read = first;
+        }
         at += sign[0];
         way = read + 1;
         bytes = read[0];

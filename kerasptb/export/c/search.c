@@ -503,6 +503,8 @@ int lm_suggest_typos(lm_search* search, lm_taps* taps, const lm_context* context
   found = write_words(search, correction);
   if (!found || correction->probability <= literal * ODDS_TO_CORRECT || !strcmp(correction->text, typed->letters))
     correction->text[0] = 0;
+  /* With a letter that no piece has, taps are no slips. */
+  if (!taps->may_be_words && (found = lm_suggest(search, context, typed, num_words, words)) > 0) return found;
   begin_search(search, taps, context, typed, num_words);
   taps->is_whole = 0;
   literal = find_tapped(search, LEAST_ODDS);

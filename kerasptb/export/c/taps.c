@@ -153,7 +153,9 @@ static void align(lm_taps* taps, int32_t row, int32_t before, const char* letter
 }
 
 /* Whether a character is of a word in the list of those that are known. */
-static int is_listed(uint32_t character) { return (class_of(character) & (LM_LETTER | LM_NUMBER)) != 0; }
+static int is_listed(uint32_t character) {
+  return (class_of(character) & (LM_LETTER | LM_MARK | LM_NUMBER)) || is_joiner(character);
+}
 
 /* Returns the bytes of the letters at a place, with apostrophes between them. */
 static size_t listed_at(const char* text, size_t size, size_t at) {
@@ -194,6 +196,7 @@ static double prior(const char* word, size_t size) {
   if (!tables.num_known) return 1.0;
   size = in_small(word, size, 1, text, sizeof text);
   if (size == sizeof text) return rate(LM_RATE_UNKNOWN);
+  if (is_in_list(text, size)) return 1.0;
   for (at = 0; at < size && !has_letters; at += bytes) has_letters = is_listed(character_at(text, size, at, &bytes));
   if (!has_letters) return 1.0;
   for (at = 0;; at++) {

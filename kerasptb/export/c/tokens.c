@@ -130,21 +130,23 @@ static void encode_line(const char* line, size_t size, token_list* list) {
   }
 }
 
-static void encode_lines(const char* text, size_t size, token_list* list) {
-  size_t at = 0, end;
-  for (; at < size; at = end + 1) {
-    for (end = at; end < size && text[end] != '\n'; end++) continue;
-    if (end > at) {
-      encode_line(text + at, end - at, list);
-      if (end < size) append(list, tables.eos);
-    }
-  }
+static void encode_bytes(const char* line, size_t size, token_list* list) {
+  size_t i;
+  for (i = 0; i < size; i++) append(list, tables.of_bytes[(uint8_t)line[i]]);
 }
 
-static void encode_bytes(const char* text, size_t size, token_list* list) {
-  size_t i;
-  for (i = 0; i < size; i++) {
-    const int ends_line = text[i] == '\n', is_empty = i == 0 || text[i - 1] == '\n';
-    if (!ends_line || !is_empty) append(list, tables.of_bytes[(uint8_t)text[i]]);
+/* Appends the tokens of the lines of a text, those that have an end without white space before it. */
+static void encode_lines(const char* text, size_t size, token_list* list,
+                         void (*encode)(const char*, size_t, token_list*)) {
+  size_t at = 0, end, last, begin;
+  for (; at < size; at = end + 1) {
+    for (end = at; end < size && text[end] != '\n'; end++) continue;
+    for (last = end; last > at && end < size; last = begin) {
+      if (!(class_of(character_before(text, last, &begin)) & LM_SPACE)) break;
+    }
+    if (last > at) {
+      encode(text + at, last - at, list);
+      if (end < size) append(list, tables.eos);
+    }
   }
 }

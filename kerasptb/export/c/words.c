@@ -2,7 +2,7 @@
 
 static int is_word_character(uint32_t character) {
   return (class_of(character) & (LM_LETTER | LM_MARK | LM_DIGIT | LM_NUMBER)) || character == '_' ||
-         character == 0x200C || character == 0x200D;
+         is_joiner(character);
 }
 
 /* Returns the token that writes a space and a text; -1 for none. */
@@ -202,8 +202,8 @@ size_t lm_encode(const char* text, size_t size, int32_t* tokens, size_t room) {
   list.room = room;
   list.size = 0;
   if (tables.kind == LM_OF_WORDS) encode_words(text, size, &list);
-  if (tables.kind == LM_OF_SUBWORDS) encode_lines(text, size, &list);
-  if (tables.kind == LM_OF_BYTES) encode_bytes(text, size, &list);
+  if (tables.kind == LM_OF_SUBWORDS) encode_lines(text, size, &list, encode_line);
+  if (tables.kind == LM_OF_BYTES) encode_lines(text, size, &list, encode_bytes);
   return list.size;
 }
 

@@ -16,7 +16,7 @@ export class Learned {
   constructor(model, about) {
     this.#model = model;
     this.#about = about;
-    this.#ofWord = new RegExp(`(?:(?!${about.unspaced})[\\p{L}\\p{M}\\p{N}'’-])+|\\n|\\S`, "gu");
+    this.#ofWord = new RegExp(`(?:(?!${about.unspaced})[\\p{L}\\p{M}\\p{N}'’\u200c\u200d-])+|\\n|\\S`, "gu");
     this.#words = this.#stored() ?? [];
   }
 
@@ -40,11 +40,12 @@ export class Learned {
   /** Returns the `Memory` after the whole words of a text; one that does not go on from the last is another text. */
   after(text) {
     if (text !== this.#last.text) {
+      const { value, selectionEnd } = document.getElementById("text");
+      if (value.slice(selectionEnd).trim() || (!text && 2 * value.length > this.#last.text.length)) {
+        // The caret is within the text, or in its first word.
+        return new Memory(remembered(this.#words, this.#wordsOf(text)));
+      }
       if (!text) {
-        const { length } = document.getElementById("text").value;
-        if (2 * length > this.#last.text.length) {
-          return new Memory(remembered(this.#words, [])); // the caret is in the first word of the same text
-        }
         this.#words = this.#last.memory.words;
       }
       this.#last = { text, memory: new Memory(remembered(this.#words, this.#wordsOf(text))) };

@@ -72,8 +72,11 @@ function bytesOf(text, numBefore) {
   };
   const lines = text.split("\n");
   lines.forEach((line, i) => {
-    const parts = line.match(/\s+|\S+/g) ?? [];
-    let blanks = line && numBefore; // bytes that belong to the word after them
+    const isWhole = i < lines.length - 1;
+    const kept = isWhole ? line.trimEnd() : line;
+    const endOfLine = start + Array.from(line).length;
+    const parts = kept.match(/\s+|\S+/g) ?? [];
+    let blanks = kept && numBefore; // bytes that belong to the word after them
     for (const part of parts) {
       const end = start + Array.from(part).length;
       if (part.trim()) {
@@ -90,11 +93,11 @@ function bytesOf(text, numBefore) {
       units.push({ start: start - Array.from(parts.at(-1)).length, end: start, tokens: [] });
       add(blanks, units.at(-1), true);
     }
-    if (line && i < lines.length - 1) {
-      units.push({ start, end: start + 1, tokens: [] });
+    if (kept && isWhole) {
+      units.push({ start: endOfLine, end: endOfLine + 1, tokens: [] });
       add(1, units.at(-1), false);
     }
-    start += 1;
+    start = endOfLine + 1;
   });
   return { units, owners, isBlank };
 }

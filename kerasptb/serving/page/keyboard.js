@@ -175,7 +175,7 @@ function announce(sentence) {
 
 /** Shows the probability of each word, given what is typed of it. */
 function showBars({ suggestions, prefix, prefix_probability: total }, before) {
-  const shares = suggestions.map(({ probability }) => (prefix ? Math.min(probability / total, 1) : probability));
+  const shares = suggestions.map(({ probability }) => (prefix ? Math.min(probability / total, 1) || 0 : probability));
   // The longest bar is full even for a small probability, but not below a limit: 1 % should not look certain.
   const widest = Math.max(shares[0] ?? 0, LEAST_FULL_WIDTH);
   while (bars.children.length > suggestions.length) {

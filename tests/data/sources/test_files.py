@@ -1,4 +1,5 @@
 import bz2
+import gzip
 import io
 import random
 import re
@@ -65,6 +66,12 @@ def test_archive(write, prefix, pattern, tmp_path):
     write(path, published(prefix, pattern).items())
     assert contents(path) == CONTENTS
     assert read_files(path)["test"].path == f"{path}/{prefix}{pattern.format('test')}"
+
+
+@pytest.mark.parametrize("write", [write_tar, write_zip])
+def test_compressed_texts_in_an_archive_are_unpacked(write, tmp_path):
+    write(tmp_path / "archive", [(f"{name}.gz", gzip.compress(data)) for name, data in published().items()])
+    assert contents(tmp_path / "archive") == CONTENTS
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])

@@ -12,10 +12,10 @@ from kerasptb.data.sources.tar import TarMember, tar_members
 TEXTS = {"train.txt": b"a b\n" * 300, "valid.txt": b"c\n", "test.txt": b""}
 
 
-def header(name, kind=tarfile.REGTYPE, size=0):
+def header(name, kind=tarfile.REGTYPE, size=0, tar_format=tarfile.USTAR_FORMAT):
     info = tarfile.TarInfo(name)
     info.type, info.size = kind, size
-    return info.tobuf(tarfile.USTAR_FORMAT)
+    return info.tobuf(tar_format)
 
 
 def padded(content):
@@ -109,6 +109,7 @@ def test_many_headers_are_refused(tmp_path, monkeypatch):
         (header("train.txt", tarfile.GNUTYPE_SPARSE), "a sparse file"),
         (pax(b"22 GNU.sparse.major=1\n") + header("train.txt"), "a sparse file"),
         (pax(b"11 size=-2\n") + header("train.txt"), "negative size"),
+        (header("x", tarfile.XHDTYPE, -1, tarfile.GNU_FORMAT), "negative size"),
         (pax(b"10 size=a\n") + header("train.txt"), "invalid literal"),
         (header("x", tarfile.XHDTYPE, 5_000), "its end is missing"),
     ],

@@ -38,7 +38,7 @@ def texts(file: SplitFile, source: Source) -> Iterator[str]:
 
 
 def _chapters(book):
-    """Returns the names of the pages of a book in the order of reading."""
+    """Returns the names of the pages of a book in the order of reading, each once."""
     place = _parsed(book, _CONTAINER).find(".//{*}rootfile").get("full-path")
     package = _parsed(book, place)
     pages = {
@@ -49,7 +49,7 @@ def _chapters(book):
     order = [item.get("idref") for item in package.iterfind(".//{*}spine/{*}itemref")]
     folder, members = posixpath.dirname(place), set(book.namelist())
     names = [posixpath.normpath(posixpath.join(folder, pages[each])) for each in order if each in pages]
-    return [name for name in names if name in members]
+    return [name for name in dict.fromkeys(names) if name in members]
 
 
 def _parsed(book, name):

@@ -317,7 +317,7 @@ def book():
         '<item id="b" href="text/chapter%20b.xhtml#one" media-type="application/xhtml+xml"/>'
         '<item id="a" href="text/a.xhtml" media-type="application/xhtml+xml"/>'
         '<item id="s" href="style.css" media-type="text/css"/><item media-type="text/html"/></manifest>'
-        '<spine><itemref idref="nav"/><itemref idref="b"/><itemref idref="a"/></spine></package>'
+        '<spine><itemref idref="nav"/><itemref idref="b"/><itemref idref="a"/><itemref idref="b"/></spine></package>'
     )
     chapter = '<html xmlns="http://www.w3.org/1999/xhtml"><body><p>Chapter {}.</p><p>It was — late.</p></body></html>'
     content = io.BytesIO()
