@@ -45,6 +45,7 @@ TEXTS = (
     "it's the cat's, we'll 's 'll don",
     "the cat’s",
     "e\u0301 é \xff",
+    "the ΠΡΟΣ",
 )
 SIGNS = "“”’—"  # those that the text of the models has
 KINDS = ("words", "subwords", pytest.param("characters", marks=pytest.mark.slow))
@@ -186,6 +187,14 @@ def test_any_text_is_read_so(exported, reader, text):
     typed = Writer(reader.tokenizer).split(read)
     assert exported.split(read) == (typed.whole, fold_case(typed.prefix), typed.begins)
     np.testing.assert_array_equal(exported.encode(read), reader.tokenizer.encode_typed(read)[1:])
+
+
+def test_a_greek_word_in_capitals_is_that_in_small_letters(tmp_path):
+    vocabulary = Vocabulary(["της", "σας", "<unk>", "<eos>"])
+    model = LanguageModel(4, 8, (8,), batch_size=1, num_steps=5, seed=1, tokenizer=vocabulary)
+    c = CModel(compile_model(export_c(model, tmp_path / "model", float32=True), "-O1"))
+    np.testing.assert_array_equal(c.encode("ΤΗΣ Σας ΣΑΣ Σ"), [0, 1, 1, 2])
+    np.testing.assert_array_equal(vocabulary.encode_typed("ΤΗΣ Σας ΣΑΣ Σ")[1:], [0, 1, 1, 2])
 
 
 def test_eight_bits_are_those_of_a_run(model, reader, tmp_path):

@@ -8,8 +8,8 @@ import numpy as np
 
 
 def fold_case(text: str) -> str:
-    """Returns a text as it is compared with what is typed: in lower case, with `'` for `’`."""
-    return text.replace("’", "'").lower()
+    """Returns a text as it is compared with what is typed: in lower case, with `'` for `’`, and `σ` for `ς`."""
+    return text.replace("’", "'").lower().replace("ς", "σ")
 
 
 def fold_bytes(text: str) -> bytes:

@@ -78,6 +78,8 @@ static int is_of_word(uint32_t character) {
   return is_apostrophe(character) || character == '-' || is_joiner(character) || character >= NO_CHARACTER;
 }
 
+enum { CAPITAL_SIGMA = 0x3A3, FINAL_SIGMA = 0x3C2, SIGMA };
+
 static uint32_t small(uint32_t character) {
   int32_t low = 0, high = tables.num_cases;
   const int32_t c = (int32_t)character;
@@ -94,8 +96,8 @@ static uint32_t small(uint32_t character) {
   return character;
 }
 
-/* Writes a text in small letters, and if it folds with ' for its typographic form: as texts are compared. Returns its
- * bytes, `room` if there are not less. */
+/* Writes a text in small letters, and if it folds with ' for its typographic form, and one small sigma for both: as
+ * texts are compared. Returns its bytes, `room` if there are not less. */
 static size_t in_small(const char* text, size_t size, int folds, char* result, size_t room) {
   size_t at = 0, written = 0, bytes;
   while (at < size) {
@@ -107,6 +109,7 @@ static size_t in_small(const char* text, size_t size, int folds, char* result, s
       character = 0x307;
     }
     character = folds && character == 0x2019 ? '\'' : small(character);
+    if (folds && character == FINAL_SIGMA) character = SIGMA;
     written += write_character(character, result + written);
   }
   return written;

@@ -28,10 +28,16 @@ static int32_t find_exact(const char* text, size_t size) {
 /* Returns the token of a word as it is written, or in small letters; -1 for none. */
 static int32_t find_word(const char* text, size_t size) {
   char small_letters[PART_BYTES + 8];
-  int32_t token = find_exact(text, size);
+  size_t begin, written;
+  const int32_t token = find_exact(text, size);
   if (token >= 0) return token;
-  size = in_small(text, size, 0, small_letters, sizeof small_letters);
-  return size < sizeof small_letters ? find_exact(small_letters, size) : -1;
+  written = in_small(text, size, 0, small_letters, sizeof small_letters);
+  if (written == sizeof small_letters) return -1;
+  if (size && character_before(text, size, &begin) == CAPITAL_SIGMA && begin) {
+    written -= 2;
+    written += write_character(FINAL_SIGMA, small_letters + written);
+  }
+  return find_exact(small_letters, written);
 }
 
 /* Returns the bytes of a word that is written together with the one before, such as n't, at a place; 0 for none. */

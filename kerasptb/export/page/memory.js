@@ -82,7 +82,7 @@ export class Memory {
 
 /** A text as it is compared with what is typed. */
 export function folded(text) {
-  return text.replaceAll("’", "'").toLowerCase();
+  return text.replaceAll("’", "'").toLowerCase().replaceAll("ς", "σ");
 }
 
 function counted(words) {
