@@ -38,6 +38,7 @@ TYPED = (
     "The cat sat. The cat ate",
     "It can't — it's Anna’s",
     "the Zebra saw Kim. The zebra s",
+    "the Zorblax's cat, l'xyz don't; Zo",
     "the zebra and Kim saw the zebra and K",
     "I d",
     "…and “wh",

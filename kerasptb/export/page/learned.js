@@ -1,9 +1,12 @@
 // What the page has learned of its writer. It is kept while the page is open, and in the browser only if that is asked.
 
-import { Memory, folded, remembered } from "./memory.js";
+import { Memory, UNK, folded, remembered } from "./memory.js";
 
 const EOS = "<eos>";
-const SIGNS = /[\p{L}\p{M}\p{N}_]+(?:[.'’-][\p{L}\p{M}\p{N}_]+)*/gu;
+// The tokens of data/tokenizers/ptb_words.py, between which a word is cut before a clitic, and what words have in them.
+const TOKENS = /(?:n't|'(?:s|re|ve|ll|d|m))(?![\p{L}\p{M}\p{N}_])|[\p{L}\p{M}\p{N}_]+(?:[.-][\p{L}\p{M}\p{N}_]+)*|[^\s']/giu;
+const CLITIC = /(?<=[\p{L}\p{M}\p{N}_])(?=(?:n't|'(?:s|re|ve|ll|d|m))(?![\p{L}\p{M}\p{N}_]))/iu;
+const OF_WORD = /[\p{L}\p{M}\p{N}_$%&]/u;
 
 export class Learned {
   #model;
@@ -71,7 +74,7 @@ export class Learned {
   /** Words that are tokens have their own probability; those that the model cannot write share that of `<unk>`. */
   #ofTokens({ logProbability }, { counts }) {
     const { unk_id: unknown } = this.#about;
-    const isNew = (word) => this.#token(word) === unknown;
+    const isNew = (word) => word !== UNK && this.#token(word) === unknown;
     const times = [...counts].filter(([word]) => isNew(word)).map(([, count]) => count);
     const ofNew = unknown === null ? 0 : Math.exp(logProbability(unknown)) / (sum(times) + times.length);
     const probability = (word) => (isNew(word) ? ofNew * counts.get(word) : Math.exp(logProbability(this.#token(word))));
@@ -100,8 +103,11 @@ export class Learned {
     if (!tokens.includes(this.#about.unk_id)) {
       return tokens.map((token) => this.#model.piece(token).text.trim());
     }
-    const words = part.match(SIGNS) ?? [];
-    return words.length === 1 && words[0] === part ? [part] : words.flatMap((word) => this.#known(word));
+    const words = part.replaceAll("’", "'").split(CLITIC).flatMap((text) => text.match(TOKENS) ?? []);
+    if (words.length === 1 && words[0] === part) {
+      return OF_WORD.test(part) ? [part] : [];
+    }
+    return words.flatMap((word) => this.#known(word));
   }
 
   get #key() {

@@ -2,7 +2,7 @@
 // source; this is the same.
 
 const EOS = "<eos>";
-const UNK = "<unk>";
+export const UNK = "<unk>";
 const WINDOW = 2000;
 const MAX_CHARACTERS = 40;
 const WORTH = [20, 8, 8]; // k for all words, for those after the same word, for those after the same two
