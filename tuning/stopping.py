@@ -45,9 +45,10 @@ class TrialEarlyStopping(keras.callbacks.Callback):
         self.record.save(self.folder)
 
     def _scheduled_rate(self):
-        """Returns the present rate of a schedule, such as one cycle; `None` if the optimizer has none."""
-        optimizer = self.model.optimizer
-        return optimizer.learning_rate if isinstance(optimizer.get_config().get("learning_rate"), dict) else None
+        """Returns the present rate of a schedule, such as one cycle; `None` if there is none."""
+        optimizer = getattr(self.model, "optimizer", None)  # a `fit` of one's own may train without
+        is_scheduled = optimizer is not None and isinstance(optimizer.get_config().get("learning_rate"), dict)
+        return optimizer.learning_rate if is_scheduled else None
 
     def _stop_reason(self, epochs, has_rate):
         if self.deadline and time.time() > self.deadline:

@@ -62,7 +62,7 @@ def test_who_else_has_stopped_a_training_is_not_overruled(tmp_path):
     folder = tmp_path / "trials" / "trial_0"
     folder.mkdir(parents=True)
     callback = TrialEarlyStopping(folder, tmp_path, Record(), epochs=12)
-    callback.set_model(types.SimpleNamespace(stop_training=True, optimizer=keras.optimizers.SGD(1.0)))
+    callback.set_model(types.SimpleNamespace(stop_training=True))
     callback.on_epoch_end(0, {"val_perplexity": 200.0})
     assert callback.model.stop_training
     assert callback.record.stopped is None
