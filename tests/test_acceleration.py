@@ -207,6 +207,7 @@ def test_a_model_that_is_not_built_is_refused():
 
 
 @pytest.mark.parametrize("name", ["sequential", "masked", "in time", "nested", "of cells", "subclassed"])
+@pytest.mark.fast_cases(2)
 def test_files_are_keras_own_in_both_directions(name, tmp_path):
     plain, model = MODELS[name](), kerasptb.accelerate(MODELS[name]())
     model.save_weights(tmp_path / "a.weights.h5")

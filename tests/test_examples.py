@@ -311,6 +311,7 @@ def test_documented_output(script, rel, absolute):
 
 
 @pytest.mark.usefixtures("native_library")
+@pytest.mark.slow
 def test_any_keras_model_has_the_same_loss_accelerated():
     output = run("12_any_keras_model.py", "--scale", "0.01", "--only", "weather", "addition")
     found = [line.split() for line in output.splitlines()]

@@ -82,6 +82,7 @@ def test_a_training_that_goes_on_counts_anew(copy, run, output_of):
     assert content(copy) == resumed
 
 
+@pytest.mark.slow
 def test_a_training_without_counts_removes_old_ones(run, no_steps, counted_run, copy, output_of):
     shutil.copy(Path(run) / "config.json", copy)
     assert content(copy)

@@ -56,7 +56,7 @@ def damage(path, how):
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("how", ["truncated", "emptied", "scrambled"])
-@pytest.mark.fast_cases(6)
+@pytest.mark.fast_cases(3)
 def test_a_damaged_file_is_named_or_does_not_matter(request, copy, sound, error_of, capsys, name, how):
     damage(copy / name, how)
     needed = name in ("config.json", "vocabulary.txt", "best.weights.h5")

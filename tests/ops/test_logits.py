@@ -79,6 +79,7 @@ def test_logits_that_nobody_reads_are_never_computed(jit_compile):
     "data", [{}, {"sample_weight": WEIGHTS}, {"sample_weight": WEIGHTS[:, 0]}], ids=["", "BT", "B"]
 )
 @pytest.mark.parametrize("mask_zero", [False, True])
+@pytest.mark.fast_cases(3)
 def test_the_same_as_from_plain_logits(data, mask_zero):
     results = [
         trained(model, SequenceCrossEntropy(), [Perplexity()], **data)

@@ -141,6 +141,7 @@ def listening_with(app):
             thread.join()
 
 
+@pytest.mark.slow
 def test_connections_without_a_request_are_closed():
     with listening_with(echo) as address:
         for begun in (b"", b"POST / HTTP/1.1\r\nHost: a\r\n"):

@@ -87,6 +87,7 @@ def test_a_recipe_with_a_memory_resumes_to_the_bit(of_recipe, tmp_path, preset):
             np.testing.assert_array_equal(one[name], other[name])
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_averages_of_its_weights(of_recipe):
     run = of_recipe("awd-lstm")
     best = min(run.history, key=lambda row: row["val_perplexity"])

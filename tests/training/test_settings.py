@@ -219,8 +219,12 @@ def test_a_backend_without_bfloat16_is_trained_in_float32_under_a_global_policy(
     assert (run.metrics["backend"], run.metrics["precision"]) == ("keras", "float32")
 
 
-def test_minutes_are_filled_with_epochs(no_steps, tmp_path, monkeypatch):
+def timed(monkeypatch):
     monkeypatch.setattr("kerasptb.training.budget.time_training", lambda *_: Speed(0.5, 0.5, 3.0))
+
+
+def test_minutes_are_filled_with_epochs(no_steps, tmp_path, monkeypatch):
+    timed(monkeypatch)
     run = train(tmp_path / "run", preset="small", epochs=None, minutes=2, **TINY)
     batches, training = run.config["batches"], run.config["training"]
     # An epoch of 22 steps takes 11.5 s, of some 106 s: 120 less 3, 8, two seconds for the test text, and the reading.
@@ -231,6 +235,13 @@ def test_minutes_are_filled_with_epochs(no_steps, tmp_path, monkeypatch):
     assert again.config == run.config
     with pytest.raises(RunError, match=r"has minutes=2\.0\. Received: minutes=3"):
         kerasptb.train(small_corpus(), out=run.folder, resume=True, minutes=3, verbose=0)
+
+
+@pytest.mark.slow
+def test_epochs_or_other_minutes_replace_those_of_a_run(no_steps, tmp_path, monkeypatch):
+    timed(monkeypatch)
+    run = train(tmp_path / "run", preset="small", epochs=None, minutes=2, **TINY)
+    training = run.config["training"]
     longer = kerasptb.train(small_corpus(), out=run.folder, resume=True, epochs=10, verbose=0)
     assert set(run.config["reasons"]) - set(longer.config["reasons"]) == {"epochs"}
     arguments = arguments_of(run.folder, epochs=9, data=small_corpus(), out=tmp_path / "same", verbose=0)

@@ -52,6 +52,7 @@ def test_a_run_of_words_begins_one_of_subwords(trained, tmp_path, capsys, no_ste
     np.testing.assert_array_equal(new[tokens.eos_id], old[source.vocabulary.eos_id])
 
 
+@pytest.mark.slow
 def test_a_run_of_subwords_cuts_the_text_that_begins_with_it(make_run, tmp_path, capsys, no_steps):
     subwords = Subwords.train(["The cat sat on the mat.", "The mat sat."] * 2, 270)
     model = kerasptb.LanguageModel(len(subwords), 9, (9, 9), batch_size=4, num_steps=5, tie_embeddings=True, seed=3)

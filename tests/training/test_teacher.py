@@ -19,6 +19,7 @@ def teacher(tmp_path_factory):
     return train(tmp_path_factory.mktemp("teacher") / "run", epochs=6, model_arguments=WIDE)
 
 
+@pytest.mark.slow
 def test_a_run_with_a_teacher_resumes_to_the_bit(teacher, tmp_path):
     arguments = {"teacher": teacher.folder, "teacher_weight": 0.8, "model_arguments": {**SMALL, "keep_prob": 0.8}}
     whole = train(tmp_path / "whole", **arguments)

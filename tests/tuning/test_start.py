@@ -59,6 +59,7 @@ def test_trials_on_a_small_text_in_english_begin_with_english(no_steps, capsys):
     assert "keeps its space" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_minutes_of_a_trial_are_laid_out_once(no_steps, monkeypatch, capsys):
     timed = []
 
