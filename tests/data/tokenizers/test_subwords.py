@@ -37,6 +37,12 @@ def test_any_text_comes_back(text, kind):
     assert tokenizer.decode(tokenizer.encode(text)) == "".join(kept) + rest
 
 
+def test_a_joiner_is_of_its_word(trained):
+    word = "\u0645\u06cc\u200c\u062e\u0648"  # Persian
+    assert trained.split_typed(f"a {word}") == ("a", f" {word}")
+    assert list(trained.words_typed(f"a {word}")) == ["a", word]
+
+
 def test_what_is_read_at_once_is_read_in_parts(trained):
     whole = np.concatenate(list(trained.encode_paragraphs(TEXT)))
     assert whole.dtype == np.int32
