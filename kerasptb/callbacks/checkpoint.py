@@ -112,7 +112,6 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Restores what the folder has, and makes `fit` begin in that epoch."""
         self.close()  # what a `fit` that has raised may have left
-        self._kept = {}
         self._fit = RunningFit(self._model)
         self._signals.install()
         self._signals.hold(all_of_them=self._fit.at_end(self.close))
@@ -178,6 +177,7 @@ class Checkpoint(keras.callbacks.Callback):
     def close(self) -> None:
         """Undoes what the callback has changed of the process and the model: for a `fit` that has raised."""
         self._signals.uninstall()
+        self._kept = {}
         if self._fit is not None:
             self._fit.train()
             self._fit.begin_in(None)

@@ -63,7 +63,7 @@ def _make_trainer(settings, steps_per_epoch):
     optimizer, callbacks = recipe.training(steps_per_epoch, training.epochs, **of_recipe)
     if training.optimizer is not None:
         optimizer = with_optimizer(optimizer, training.optimizer, settings.recipe.get("weight_decay"))
-        if not getattr(optimizer, "polyak_averaging", False):
+        if not optimizer.use_ema:
             callbacks = [each for each in callbacks if not isinstance(each, AveragedWeights)]
     if training.early_stopping is not None:
         callbacks = [*callbacks, EarlyStopping(patience=training.early_stopping)]
