@@ -84,7 +84,7 @@ wasm: $(VENV)/.installed-dev
 # The library inside is removed again, so that the checkout goes on with what it compiles itself.
 wheel: $(VENV)/.installed
 	@$(PIP) auditwheel build ziglang
-	$(BIN)/python -m kerasptb.ops.native.prebuild
+	$(BIN)/python -m kerasptb.native.prebuild
 	$(BIN)/python -m build --wheel "--config-setting=--build-option=--plat-name=manylinux_2_28_$$(uname -m)"; \
 	  status=$$?; rm -rf kerasptb/ops/native/prebuilt build; exit $$status
 	$(BIN)/auditwheel show dist/*-py3-none-manylinux_2_28_*.whl

@@ -27,8 +27,8 @@ import numpy as np
 import kerasptb
 from benchmarks import machine, texts
 from benchmarks.keyboard import Presage, type_units, units_of_text
-from kerasptb.evaluation import evaluate_keyboard
 from kerasptb.export import export_run
+from kerasptb.keyboard import evaluate_keyboard
 
 _TOKENS = 8000
 _LAYERS = {"units": (400, 400), "embedding_size": 400}  # five megabytes in 8 bits

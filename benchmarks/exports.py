@@ -80,7 +80,7 @@ def size_of(path):
 def main():
     """Runs the measurement from the command line."""
     import kerasptb  # noqa: PLC0415
-    from kerasptb import export  # noqa: PLC0415
+    from kerasptb import conversion  # noqa: PLC0415
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", help="run folder")
@@ -95,13 +95,13 @@ def main():
         folder = Path(temporary)
         contenders = {
             "run": lambda: (None, run_itself),
-            "saved-model": lambda: (export.export_saved_model(run, folder / "saved_model"), saved_model),
-            "litert": lambda: (export.export_litert(run, folder / "model.tflite"), litert),
+            "saved-model": lambda: (conversion.export_saved_model(run, folder / "saved_model"), saved_model),
+            "litert": lambda: (conversion.export_litert(run, folder / "model.tflite"), litert),
             "litert, 8-bit weights": lambda: (
-                export.export_litert(run, folder / "small.tflite", quantize=True),
+                conversion.export_litert(run, folder / "small.tflite", quantize=True),
                 litert,
             ),
-            "onnx": lambda: (export.export_onnx(run, folder / "model.onnx"), onnx),
+            "onnx": lambda: (conversion.export_onnx(run, folder / "model.onnx"), onnx),
         }
         rows = []
         for name, make in contenders.items():

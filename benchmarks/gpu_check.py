@@ -125,7 +125,7 @@ def examine(check):
         found["nvidia_smi"] = machine.nvidia_smi()
     report["label"] = f"{machine.processor()}. {gpu_process.ABOUT_CPU}" if options.cpu else _name_of(found["gpu"])
 
-    from kerasptb.ops.native import build  # noqa: PLC0415  (imports no framework)
+    from kerasptb.native import build  # noqa: PLC0415  (imports no framework)
 
     print("building the native library, unless it is there", flush=True)
     try:

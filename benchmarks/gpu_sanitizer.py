@@ -55,7 +55,7 @@ def judge(output, ended_well):
 
 
 def _find():
-    from kerasptb.ops.native import nvcc  # noqa: PLC0415
+    from kerasptb.native import nvcc  # noqa: PLC0415
 
     folders = [Path(entry) for entry in os.environ.get("PATH", "").split(os.pathsep) if entry]
     if (compiler := nvcc.find()) is not None:

@@ -128,7 +128,7 @@ class Operations:
 
     def softmax(self):
         """The native softmax cross-entropy alone: loss and gradient of given logits."""
-        from kerasptb.ops.native import calls  # noqa: PLC0415
+        from kerasptb.ops import calls  # noqa: PLC0415
 
         random = np.random.default_rng(0)
         for size in self._plan.softmax_sizes:
@@ -163,7 +163,7 @@ class Operations:
         return self._time(call, arguments[3:] + upstream, arguments[:3] + places, self._mode(backend))
 
     def _lstm_kernels(self, arguments, upstream, kernel):
-        from kerasptb.ops.native import calls  # noqa: PLC0415
+        from kerasptb.ops import calls  # noqa: PLC0415
 
         _, h0, c0, _, U, bias = arguments
         B, T, H = upstream[0].shape

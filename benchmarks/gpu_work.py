@@ -37,8 +37,8 @@ def environment(options):
     framework = FRAMEWORKS[options.framework]()
     import keras  # noqa: PLC0415
 
+    from kerasptb.native import loader  # noqa: PLC0415
     from kerasptb.ops import platform as platforms  # noqa: PLC0415
-    from kerasptb.ops.native import loader  # noqa: PLC0415
 
     say(
         gpus=framework.gpus(),

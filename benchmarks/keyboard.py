@@ -3,9 +3,9 @@
     python -m benchmarks.keyboard RUN … [--words 5000] [--csv FILE] [--picture FILE]
 
 All are trained on the training text of the first run's corpus, and type the first words of its test text with three
-keys, by the rules of kerasptb/evaluation/keyboard.py.
+keys, by the rules of kerasptb/keyboard/measure/savings.py.
 
-- The n-gram is the interpolated Kneser-Ney trigram of kerasptb/ops/kneser_ney.py, with all n-grams of the text. Its
+- The n-gram is the interpolated Kneser-Ney trigram of kerasptb/export/kneser_ney.py, with all n-grams of the text. Its
   perplexity is reported, to be compared with published ones.
 - Presage (Debian's packages `presage` and `libpresage1v5`) is called through its C interface, with its smoothed
   trigrams of the training text, in a database of its own text2ngram, and its recency predictor, as it is packaged.
@@ -30,14 +30,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import machine
+from kerasptb.conversion import export_litert
 from kerasptb.data import EOS, UNK, Subwords
 from kerasptb.data.tokenizers.tokenizer import TypedWord
 from kerasptb.data.tokenizers.written_text import is_of_word
-from kerasptb.evaluation import Typist, evaluate_keyboard
-from kerasptb.evaluation.keyboard import Shown, TypedCounts
-from kerasptb.export import export_litert
-from kerasptb.ops.kneser_ney import kneser_ney
-from kerasptb.runs import load_run
+from kerasptb.export.kneser_ney import kneser_ney
+from kerasptb.keyboard import Typist, evaluate_keyboard
+from kerasptb.keyboard.measure.savings import Shown, TypedCounts
+from kerasptb.run import load_run
 
 _BLOCK = 250
 _CONFIGURATION = """<?xml version="1.0" encoding="UTF-8" standalone="no" ?>

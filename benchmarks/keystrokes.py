@@ -21,9 +21,10 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.c_model import CModel, compile_model
 from benchmarks.exports import size_of
-from kerasptb import export
-from kerasptb.reading import Context, Writer, load_saved_model, run_search
-from kerasptb.runs import load_run
+from kerasptb import conversion, export
+from kerasptb.keyboard import Writer
+from kerasptb.reading import Context, run_search
+from kerasptb.run import load_run
 
 
 class Keyboard:
@@ -164,13 +165,12 @@ def make_keyboards(run, folder):
     tokenizer = run.vocabulary
     path = export.export_run(run, folder / "run")
     yield "run", size_of(path), Keyboard(tokenizer, *by_reader(load_run(path).reader))
-    path = export.export_saved_model(run, folder / "saved_model")
+    path = conversion.export_saved_model(run, folder / "saved_model")
     yield "saved-model", size_of(path), Keyboard(tokenizer, *saved_model(path, len(tokenizer)))
-    yield "saved-model in kerasptb", size_of(path), Keyboard(tokenizer, *by_reader(load_saved_model(path)))
     for name, quantize in (("litert", False), ("litert, 8 bits", True)):
-        path = export.export_litert(run, folder / name / "model.tflite", quantize=quantize)
+        path = conversion.export_litert(run, folder / name / "model.tflite", quantize=quantize)
         yield name, size_of(path.parent), Keyboard(tokenizer, *litert(path))
-    path = export.export_onnx(run, folder / "onnx" / "model.onnx")
+    path = conversion.export_onnx(run, folder / "onnx" / "model.onnx")
     yield "onnx", size_of(path.parent), Keyboard(tokenizer, *onnx(path))
     for name, float32 in (("c", True), ("c, 8 bits", False)):
         library = compile_model(export.export_c(run, folder / name, float32=float32), "-O3", "-march=native")

@@ -39,7 +39,7 @@ def contents(run):
     """Returns the arrays of a run's last checkpoint, and its results by epoch without what depends on the clock."""
     with np.load(run / "resume.npz") as saved:
         arrays = {name: saved[name] for name in saved.files if name not in ("history", "place")}
-    from kerasptb.runs import load_run  # noqa: PLC0415
+    from kerasptb.run import load_run  # noqa: PLC0415
 
     rows = [{name: row[name] for name in row if name != "words_per_second"} for row in load_run(run).history]
     return arrays, rows

@@ -147,7 +147,7 @@ def main(arguments=None):
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, whose names the rows have")
     parser.add_argument("--add", action="store_true", help="add them to the table, the curves and the picture")
     options = parser.parse_args(arguments)
-    from kerasptb.runs import load_run  # noqa: PLC0415
+    from kerasptb.run import load_run  # noqa: PLC0415
 
     runs = [load_run(folder) for folder in options.runs]
     rows = [{"run": run.folder.name, **describe(run), "machine": machine.processor()} for run in runs]

@@ -5,7 +5,7 @@
 The first characters of the text are typed one after another, and after each the page is waited for until it has its
 keys; a text that goes on is not read again: without corrections, and with them. Then the page is asked for the words
 after beginnings of passages of the text, of which the first three are compared, in their order, with those that
-`kerasptb.reading.Writer` finds. Memory is that of the page's process alone, less that of an empty page, after all that.
+`kerasptb.keyboard.Writer` finds. Memory is that of the page's process alone, less that of an empty page, after all that.
 Of Chromium and Firefox those that are installed are asked, without a screen.
 """
 
@@ -140,7 +140,8 @@ def contexts_of(text, count):
 
 def expected(run, texts):
     """Returns the three words that Python finds for each text."""
-    from kerasptb.reading import Writer, run_search  # noqa: PLC0415
+    from kerasptb.keyboard import Writer  # noqa: PLC0415
+    from kerasptb.reading import run_search  # noqa: PLC0415
     from kerasptb.serving.server import load_reader  # noqa: PLC0415
 
     reader = load_reader(run)
@@ -198,7 +199,7 @@ def measure(open_browser, path, typed, contexts, words):
 def main():
     """Runs the measurement from the command line."""
     from kerasptb.export import export_page  # noqa: PLC0415
-    from kerasptb.runs import load_run  # noqa: PLC0415
+    from kerasptb.run import load_run  # noqa: PLC0415
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", help="run folder, or english")

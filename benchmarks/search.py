@@ -8,7 +8,7 @@ characters, since a vocabulary of words needs no search.
 
 The other search reads every beginning that has a twentieth of the tenth word's probability, and a millionth of the
 prefix's. An answer misses a word that is among its k likeliest, unless that is as likely as one that the answer has.
-A row is a beginning that the model reads, a round a call of the model; the times are those of `NetworkReader`, which
+A row is a beginning that the model reads, a round a call of the model; the times are those of the engine, which
 the server uses, with nothing remembered between searches.
 """
 
@@ -70,7 +70,7 @@ class Exhaustive:
     """All words after a context that are not all but impossible.
 
     Args:
-        reader: a `NetworkReader`.
+        reader: a `Reader`.
         context: the `Context`.
         prefix: as `search_words` takes it, like `begins`.
         begins: whether a paragraph begins.

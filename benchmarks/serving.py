@@ -27,8 +27,8 @@ import time
 from pathlib import Path
 
 from benchmarks import machine
-from kerasptb.evaluation.simulator import Simulator
-from kerasptb.reading import load_layout
+from kerasptb.keyboard import load_layout
+from kerasptb.keyboard.measure.simulator import Simulator
 
 LIMIT_MS = 20.0  # answers within this time feel instant
 KEYSTROKES_PER_SECOND = 8  # of one person

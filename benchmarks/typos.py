@@ -2,7 +2,7 @@
 
     python -m benchmarks.typos RUN TEXT … [--rates 0 0.03 0.069 0.1] [--words 5000] [--train FILE] [--csv FILE]
 
-The first words of each text are typed on QWERTY, with errors as kerasptb/evaluation/simulator.py makes them, and each
+The first words of each text are typed on QWERTY, with errors as kerasptb/keyboard/measure/simulator.py makes them, and each
 is corrected after the text before it, typed right.
 
 - The run corrects from points and from letters, the keys that were hit; the others from letters.
@@ -25,10 +25,10 @@ import numpy as np
 from benchmarks import machine
 from kerasptb.data import EOS, UNK, Vocabulary
 from kerasptb.data.lexicon import WORD, Lexicon
-from kerasptb.evaluation import Share, Simulator
-from kerasptb.evaluation.typos import contexts_before, type_words, typed_words
-from kerasptb.reading import Context, Keyboard, Writer, run_search, run_searches
-from kerasptb.runs import load_run
+from kerasptb.keyboard import Keyboard, Share, Simulator, Writer
+from kerasptb.keyboard.measure.typos import contexts_before, type_words, typed_words
+from kerasptb.reading import Context, run_search, run_searches
+from kerasptb.run import load_run
 
 _SEARCHES, _KEYS = 32, 3
 

@@ -31,7 +31,7 @@ def part(options):
 
     import kerasptb  # noqa: PLC0415
     from kerasptb.callbacks import ResetStates  # noqa: PLC0415
-    from kerasptb.utils import peers  # noqa: PLC0415
+    from kerasptb.trainers import peers  # noqa: PLC0415
 
     tf.config.set_visible_devices([], "GPU")
     peers.join()

@@ -4,11 +4,11 @@ from typing import Any
 
 import keras
 
-from kerasptb.cells.keras_cell import kind_of
 from kerasptb.layers.fused import Fused
 from kerasptb.layers.fused_gru import FusedGRU
 from kerasptb.layers.fused_lstm import FusedLSTM
 from kerasptb.layers.fused_rnn import FusedRNN
+from kerasptb.layers.keras_cell import kind_of, limit_of_activations
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.plan import dtype_limit
 from kerasptb.ops.recurrence import plan as plan_recurrence
@@ -96,7 +96,7 @@ def why_not(layer: keras.Layer) -> str | None:
         return f"Its cell, {type(layer.cell).__name__}, has no kernels."
     if platforms.visible_gpus():
         return "On a GPU Keras' own runs, cuDNN where it can."
-    limit = kind.limit_of_activations(layer.cell) or dtype_limit(layer.dtype_policy)
+    limit = limit_of_activations(kind, layer.cell) or dtype_limit(layer.dtype_policy)
     return limit or plan_recurrence(kind, None, layer.cell.units, precision=layer.dtype_policy).reason
 
 

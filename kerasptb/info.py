@@ -1,47 +1,80 @@
 """Reports what this machine has, and what kerasptb would use of it and why."""
 
 import importlib.metadata
+import os
 import platform
 from pathlib import Path
+from typing import Any, get_args
 
-import keras
+import numpy as np
 
 import kerasptb
 from kerasptb.data.sources.raw_corpus import find_local_ptb
-from kerasptb.layers import StatefulLSTM
-from kerasptb.ops import platform as platforms
-from kerasptb.ops.native import loader
+from kerasptb.engine.network import why_not
+from kerasptb.native import loader
 from kerasptb.utils.processors import available_processors
+from kerasptb.utils.types import Precision
 
 
-def collect():
+def collect() -> dict[str, Any]:
     """Returns the information as a dict that JSON can represent: reasons why something cannot be used, or None."""
-    gpus = [f"GPU {number}" for number in platforms.visible_gpus()]
-    missing = {f"native, {precision}": platforms.why_not_native(precision) for precision in platforms.PRECISIONS}
+    gpus = _Gpus() if loader.count_gpus() else None  # what a framework sees of them, only it knows
+    missing = {each: why_not(each) if gpus is None else gpus.why_not(each) for each in get_args(Precision)}
     found = find_local_ptb()
     return {
         "versions": {
             "kerasptb": kerasptb.__version__,
             "python": platform.python_version(),
             **{package: _version(package) for package in ("tensorflow", "jax", "torch")},
-            "keras": f"{keras.__version__} on {keras.backend.backend()}",
-            "numpy": _version("numpy"),
+            "keras": f"{_version('keras')} on {os.environ.get('KERAS_BACKEND', 'tensorflow')}",
+            "numpy": np.__version__,
         },
         "machine": {"platform": platform.platform(), "cpus": available_processors()},
-        "devices": gpus or ["CPU only"],
-        "backends": {"reference": None, "keras": None, **missing},
+        "devices": (gpus and gpus.names) or ["CPU only"],
+        "backends": {
+            "reference": None,
+            "keras": None,
+            **{f"native, {precision}": reason for precision, reason in missing.items()},
+        },
         "notes": {  # drawbacks of what can be used
-            name: note
-            for (name, reason), precision in zip(missing.items(), platforms.PRECISIONS, strict=True)
-            if reason is None and (note := platforms.drawback(precision)) is not None
+            f"native, {precision}": note
+            for precision, reason in missing.items()
+            if reason is None and gpus is None and (note := loader.drawback(precision)) is not None
         },
         "cuda": _why_not_cuda(),
-        "lstm": _auto_choice(gpus),
+        "lstm": _auto_choice(missing["float32"]) if gpus is None else gpus.auto_choice(),
         "data": None if found is None else str(found),
     }
 
 
-def describe(information):
+class _Gpus:
+    """What Keras' backend would use of the GPUs of this machine; it imports that."""
+
+    def __init__(self) -> None:
+        from kerasptb.ops import platform as platforms  # noqa: PLC0415  (needs Keras)
+
+        self._platforms = platforms
+        self.names = [f"GPU {number}" for number in platforms.visible_gpus()]
+
+    def why_not(self, precision: Precision) -> str | None:
+        return self._platforms.why_not_native(precision)
+
+    def auto_choice(self) -> str:
+        from kerasptb.layers import StatefulLSTM  # noqa: PLC0415  (needs Keras)
+
+        planned = StatefulLSTM(1).plan()
+        if not self.names:
+            return _auto_choice(None if planned.is_native else planned.reason)
+        if not planned.is_native:
+            return f'backend="auto" runs cuDNN through keras.layers.LSTM: {planned.reason}'
+        limits = {precision: self._platforms.max_units(precision) for precision in ("float32", "bfloat16")}
+        return (
+            f'backend="auto" runs the native CUDA kernels up to {limits["float32"]} units, cuDNN through '
+            f'keras.layers.LSTM above; with precision="bfloat16" they take up to {limits["bfloat16"]}'
+        )
+
+
+def describe(information: dict[str, Any]) -> str:
     """Returns the result of `collect` as readable text."""
     lines = [f"{name:<12} {value or 'not installed'}" for name, value in information["versions"].items()]
     machine = information["machine"]
@@ -60,27 +93,20 @@ def describe(information):
     return "\n".join(lines)
 
 
-def _version(package):
+def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
 
 
-def _why_not_cuda():
+def _why_not_cuda() -> str | None:
     state = loader.status()
     return loader.why_not_cuda() if state.available else state.reason
 
 
-def _auto_choice(gpus):
-    planned = StatefulLSTM(1).plan()
-    if planned.is_native and gpus:
-        limits = {precision: platforms.max_units(precision) for precision in ("float32", "bfloat16")}
-        return (
-            f'backend="auto" runs the native CUDA kernels up to {limits["float32"]} units, cuDNN through '
-            f'keras.layers.LSTM above; with precision="bfloat16" they take up to {limits["bfloat16"]}'
-        )
-    if planned.is_native:
+def _auto_choice(reason: str | None) -> str:
+    """Returns what runs an LSTM on a processor; the reason is why not the library."""
+    if reason is None:
         return f'backend="auto" runs the native kernels ({loader.status().reason})'
-    runs = "cuDNN through keras.layers.LSTM" if gpus else "the loop of keras.layers.LSTM"
-    return f'backend="auto" runs {runs}: {planned.reason}'
+    return f'backend="auto" runs the loop of keras.layers.LSTM: {reason}'

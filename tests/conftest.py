@@ -45,7 +45,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-_NATIVE = Path(__file__).parent / "ops" / "native"
+_NATIVE = Path(__file__).with_name("native")
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m reads the marks
@@ -120,7 +120,7 @@ def no_start():
 @pytest.fixture(scope="session")
 def native_library():
     """The path of the native library, built if need be; skips where it cannot be built."""
-    from kerasptb.ops.native import build, load
+    from kerasptb.native import build, load
 
     try:
         path = build.build()
@@ -133,7 +133,7 @@ def native_library():
 @pytest.fixture(scope="session")
 def make_run():
     """Makes a run folder with the settings of a model and little else; `parts` are further parts of its config."""
-    from kerasptb.runs.folder import create_run
+    from kerasptb.run import Run
     from kerasptb.runs.settings import RunSettings
 
     def make(folder, vocabulary, model, **parts):
@@ -141,7 +141,7 @@ def make_run():
         text |= {"vocabulary_size": len(vocabulary), "vocabulary_digest": vocabulary.digest}
         config = {"model": model, "training": {"preset": "notebook", "epochs": 1}, **parts}
         config["data"] = {**text, **parts.get("data", {})}
-        return create_run(folder, RunSettings.from_config(config), vocabulary)
+        return Run.create(folder, RunSettings.from_config(config), vocabulary)
 
     return make
 
@@ -151,7 +151,7 @@ def _small_english(make_run, tmp_path_factory):
     import kerasptb
     from kerasptb.data import Subwords
     from kerasptb.export import export_run
-    from kerasptb.runs.weights import save_weights
+    from kerasptb.models.weights import save_weights
 
     folder = tmp_path_factory.mktemp("package")
     subwords = Subwords.train(["The cat sat on the mat, and the dog sat by it.\n" * 50] * 2, 300)
@@ -225,8 +225,8 @@ def gpus(native_library, monkeypatch):
 
     What runs all the same is the processor's side of the same handlers.
     """
+    from kerasptb.native import loader
     from kerasptb.ops import platform as platforms
-    from kerasptb.ops.native import loader
 
     def see(*reasons):
         monkeypatch.setattr(platforms, "visible_gpus", lambda: list(range(len(reasons))))

@@ -10,7 +10,7 @@ from kerasptb.layers import Dense, Dropout, FusedLSTM
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.metrics import Perplexity
 from kerasptb.models import LanguageModel
-from kerasptb.ops.native import NativeUnavailableError
+from kerasptb.native import NativeUnavailableError
 from kerasptb.ops.plan import Plan
 from kerasptb.ops.platform import Platform
 

@@ -18,7 +18,7 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
 import kerasptb
-from kerasptb.runs.weights import save_weights
+from kerasptb.models.weights import save_weights
 from kerasptb.tuning.built_models import arguments_of
 from kerasptb.tuning.oracles import COMPLETED, FAILED, REJECTED, make_oracle
 from kerasptb.tuning.records import OBJECTIVE, PROJECT, RUN, SEARCH, Record, copy_folder, settings_of

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from kerasptb.callbacks.progress import Resumable
-from kerasptb.data.batching import check_sizes
+from kerasptb.data.streams import check_sizes
 from kerasptb.optimizers import averaged_weights
 from kerasptb.optimizers.averaging import inner_optimizer
 

@@ -20,8 +20,8 @@ import numpy as np
 from kerasptb.callbacks.progress import Progress
 from kerasptb.callbacks.reset_states import stateful_layers
 from kerasptb.optimizers.averaging import weights_themselves
+from kerasptb.trainers import peers
 from kerasptb.trainers.running_fit import RunningFit
-from kerasptb.utils import peers
 from kerasptb.utils.files import DAMAGE, atomic_write, check_regular, make_folder
 from kerasptb.utils.interrupts import Signals
 

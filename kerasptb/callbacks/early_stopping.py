@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from kerasptb.callbacks.progress import Resumable
-from kerasptb.data.batching import check_sizes
+from kerasptb.data.streams import check_sizes
 
 
 def has_stalled(values: list[float], patience: int) -> bool:

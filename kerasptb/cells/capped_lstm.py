@@ -14,7 +14,6 @@ class CappedLSTM(LSTM):
     """An LSTM whose input gate is at most 1 - f."""
 
     name, title = "capped_lstm", "an LSTM with a capped input gate"
-    keras_class = keras_loop = None
     on_gpu = False
     onnx_operator = None
 

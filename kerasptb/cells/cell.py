@@ -3,11 +3,26 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
-from keras import ops
 
 from kerasptb.utils.products import multiply_rows
+
+
+class NumPy:
+    """The functions of `keras.ops` that a step needs, in NumPy: what a cell computes with unless it is given others."""
+
+    matmul, tanh, split, concatenate = multiply_rows, np.tanh, np.split, np.concatenate
+    mean, square, sqrt, minimum = np.mean, np.square, np.sqrt, np.minimum
+
+    @staticmethod
+    def unstack(x: np.ndarray, num: int) -> list[np.ndarray]:
+        """Returns the rows of an array, of which there are `num`."""
+        return list(x)
+
+    @staticmethod
+    def sigmoid(x: np.ndarray) -> np.ndarray:
+        """Returns 1 / (1 + exp(-x)), which never overflows this way."""
+        return 0.5 + 0.5 * np.tanh(0.5 * x)
 
 
 class Cell:
@@ -18,7 +33,6 @@ class Cell:
         title: the same in a sentence, such as "an LSTM".
         gates: a letter for each block of H columns of its weights.
         states: names of the tensors of its state, [B, H] each, as Keras orders them; the first is its output too.
-        keras_class: Keras' own cell of the same weights, or `None`.
         precisions: those that its kernels for processors have; none if it has none.
         on_gpu: whether it has CUDA kernels.
         why_no_kernels: one line on that, or `None`.
@@ -31,8 +45,6 @@ class Cell:
     title: str
     gates: str
     states: tuple[str, ...] = ("h",)
-    keras_class: Any = None
-    keras_loop: Any = None  # what of Keras' backend runs it over a sequence, by cuDNN where it can; or None
     precisions: tuple[str, ...] = ()
     on_gpu: bool = False
     why_no_kernels: str | None = None
@@ -56,7 +68,7 @@ class Cell:
         weights: Sequence[Any],
         input_mask: Any = None,
         recurrent_mask: Any = None,
-        ops: Any = ops,
+        ops: Any = NumPy,
     ) -> list[Any]:
         """Returns the state after one step: the specification of the cell.
 
@@ -66,15 +78,15 @@ class Cell:
             weights: those of `weight_shapes`, in order.
             input_mask: factors of x in its products with the weights, [B, D], or [G, B, D] of each gate; or `None`.
             recurrent_mask: likewise of h, [B, H] or [G, B, H].
-            ops: `keras.ops`, or `NumPy`: of a few rows a call of a framework takes longer than the step.
+            ops: `NumPy`, or `keras.ops`.
         """
         raise NotImplementedError
 
-    def join(self, weights: Sequence[Any], ops: Any = ops) -> list[Any]:
+    def join(self, weights: Sequence[Any], ops: Any = NumPy) -> list[Any]:
         """Returns the weights as `read_step` takes them: joined, where that saves products."""
         return list(weights)
 
-    def read_step(self, x: Any, state: Sequence[Any], joined: Sequence[Any], ops: Any = ops) -> list[Any]:
+    def read_step(self, x: Any, state: Sequence[Any], joined: Sequence[Any], ops: Any = NumPy) -> list[Any]:
         """Does what `step` does with the weights of `join`."""
         return self.step(x, state, joined, ops=ops)
 
@@ -116,25 +128,6 @@ class Cell:
         """Returns which of the names of a model's state tensors is that of the last layer's output."""
         outputs = [name for name in names if name.startswith(self.states[0])]
         return f"{self.states[0]}{len(outputs) - 1}"
-
-    def limit_of_activations(self, keras_cell: keras.Layer) -> str | None:
-        """Returns why only Keras' loop serves a cell with these activations, or `None`."""
-        served = {"activation": keras.activations.tanh, "recurrent_activation": keras.activations.sigmoid}
-        found = [name for name, function in served.items() if getattr(keras_cell, name) is not function]
-        values = ", ".join(f"{name}={keras.activations.serialize(getattr(keras_cell, name))!r}" for name in found)
-        return f"Only Keras' loop serves {self.title} with {values}." if found else None
-
-
-class NumPy:
-    """The functions of `keras.ops` that a step needs, in NumPy."""
-
-    matmul, tanh, split, concatenate = multiply_rows, np.tanh, np.split, np.concatenate
-    mean, square, sqrt, minimum = np.mean, np.square, np.sqrt, np.minimum
-
-    @staticmethod
-    def sigmoid(x: np.ndarray) -> np.ndarray:
-        """Returns 1 / (1 + exp(-x)), which never overflows this way."""
-        return 0.5 + 0.5 * np.tanh(0.5 * x)
 
 
 def masked_product(a: Any, matrix: Any, mask: Any, gates: int, ops: Any) -> Any:

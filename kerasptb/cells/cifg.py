@@ -18,7 +18,6 @@ class CIFG(LSTM):
 
     name, title = "cifg", "a CIFG"
     gates = "fco"
-    keras_class = keras_loop = None
     on_gpu = False
 
     def apply_gates(self, z, c, ops):

@@ -8,12 +8,9 @@ This is with the reset gate after the product, as in cuDNN and by default in Ker
 g = tanh(x[t] W + b + (r h[t-1]) U).
 """
 
-import keras
 import numpy as np
-from keras import ops
 
-from kerasptb.cells.cell import Cell, as_onnx, masked_product
-from kerasptb.compat.keras import gru_loop
+from kerasptb.cells.cell import Cell, NumPy, as_onnx, masked_product
 
 
 class GRU(Cell):
@@ -22,8 +19,6 @@ class GRU(Cell):
     name, title = "gru", "a GRU"
     # Update gate, reset gate, candidate.
     gates = "zrh"
-    keras_class = keras.layers.GRUCell
-    keras_loop = staticmethod(gru_loop)
     precisions = ("float32", "bfloat16x3", "bfloat16")
     onnx_operator = "GRU"
 
@@ -43,7 +38,7 @@ class GRU(Cell):
         shapes = super().weight_shapes(features, units)
         return {**shapes, "bias": ("[2, 3H]", (2, 3 * units))} if self.reset_after else shapes
 
-    def step(self, x, state, weights, input_mask=None, recurrent_mask=None, ops=ops):
+    def step(self, x, state, weights, input_mask=None, recurrent_mask=None, ops=NumPy):
         """See `Cell.step`."""
         (h,), (kernel, recurrent_kernel, bias) = state, weights
         of_x = masked_product(x, kernel, input_mask, 3, ops) + (bias[0] if self.reset_after else bias)

@@ -9,9 +9,7 @@ LN(v) = (v - mean) / sqrt(variance + 1e-5), of the numbers of a row.
 
 from collections.abc import Mapping
 
-from keras import ops
-
-from kerasptb.cells.cell import Cell, masked_product
+from kerasptb.cells.cell import Cell, NumPy, masked_product
 
 _EPSILON = 1e-5
 
@@ -35,7 +33,7 @@ class LayerNormLSTM(Cell):
         of_state = dict.fromkeys(("state_gain", "state_bias"), ("[H]", (units,)))
         return {**super().weight_shapes(features, units), **gains, **of_state}
 
-    def step(self, x, state, weights, input_mask=None, recurrent_mask=None, ops=ops):
+    def step(self, x, state, weights, input_mask=None, recurrent_mask=None, ops=NumPy):
         """See `Cell.step`."""
         kernel, recurrent_kernel, bias, kernel_gain, recurrent_gain, state_gain, state_bias = weights
         h, c = state

@@ -5,14 +5,9 @@ c[t] = f c[t-1] + i g
 h[t] = o tanh(c[t])
 """
 
-from typing import Any
-
-import keras
 import numpy as np
-from keras import ops
 
-from kerasptb.cells.cell import Cell, as_onnx, masked_product, reorder_gates
-from kerasptb.compat.keras import lstm_loop
+from kerasptb.cells.cell import Cell, NumPy, as_onnx, masked_product, reorder_gates
 
 _ONNX_GATES = "iofc"
 
@@ -31,13 +26,11 @@ class LSTM(Cell):
     # Input gate, forget gate, candidate of the cell state, output gate.
     gates = "ifco"
     states = ("h", "c")
-    keras_class: Any = keras.layers.LSTMCell
-    keras_loop: Any = staticmethod(lstm_loop)
     precisions: tuple[str, ...] = ("float32", "bfloat16x3", "bfloat16")
     on_gpu = True
     onnx_operator: str | None = "LSTM"
 
-    def step(self, x, state, weights, input_mask=None, recurrent_mask=None, ops=ops):
+    def step(self, x, state, weights, input_mask=None, recurrent_mask=None, ops=NumPy):
         """See `Cell.step`."""
         (h, c), (kernel, recurrent_kernel, bias) = state, weights
         gates = len(self.gates)
@@ -49,13 +42,13 @@ class LSTM(Cell):
         """Returns h[t] and c[t] of the sums z, x[t] W + h[t-1] U + b, [B, G H], and of c[t-1], [B, H]."""
         return apply_gates(z, c, ops)
 
-    def join(self, weights, ops=ops):
+    def join(self, weights, ops=NumPy):
         """Returns kernel and recurrent kernel as one matrix of x and h together, [D + H, G H], and the bias."""
         # Than two matrices it takes half the operations, and in 8 bits the outputs have half the scales.
         *kernels, bias = weights
         return [ops.concatenate(kernels, axis=0), bias]
 
-    def read_step(self, x, state, joined, ops=ops):
+    def read_step(self, x, state, joined, ops=NumPy):
         """See `Cell.read_step`."""
         (h, c), (kernels, bias) = state, joined
         return self.apply_gates(ops.matmul(ops.concatenate([x, h], axis=1), kernels) + bias, c, ops)

@@ -8,9 +8,7 @@ Before the step of an LSTM its input x and its last output h gate each other, in
 Q_i and R_i are products of two matrices of rank k, of at most 84.
 """
 
-from keras import ops
-
-from kerasptb.cells.cell import Cell
+from kerasptb.cells.cell import Cell, NumPy
 from kerasptb.cells.lstm import apply_gates
 
 _ROUNDS_OF_X, _ROUNDS_OF_H = 3, 2
@@ -37,7 +35,7 @@ class Mogrifier(Cell):
             "r_right": ("[2k, H]", (_ROUNDS_OF_H * k, H)),
         }
 
-    def step(self, x, state, weights, input_mask=None, recurrent_mask=None, ops=ops):
+    def step(self, x, state, weights, input_mask=None, recurrent_mask=None, ops=NumPy):
         """See `Cell.step`; masks are of x and h before the rounds, [B, D] and [B, H]."""
         kernel, recurrent_kernel, bias, *factors = weights
         q_left, q_right, r_left, r_right = (

@@ -5,7 +5,7 @@ from typing import get_args
 
 from kerasptb.arguments import Choice, ModelArguments, Number, Several, Text, Whole
 from kerasptb.data.sources.source import Source
-from kerasptb.runs import load_run
+from kerasptb.run import load_run
 from kerasptb.utils.types import Tokens
 
 DATA_HELP = (

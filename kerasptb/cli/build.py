@@ -13,7 +13,7 @@ def add_parser(commands):
 
 
 def execute(options):
-    from kerasptb.ops.native import build
+    from kerasptb.native import build
 
     def report(done, total):
         line = f"Compiling the kernels: {done} of {total} files"

@@ -8,7 +8,6 @@ import sys
 
 from kerasptb.cli import arguments
 from kerasptb.cli.lines import read_text
-from kerasptb.cli.notices import import_keras
 from kerasptb.cli.outcome import printable
 from kerasptb.utils.status_line import show_status
 
@@ -44,8 +43,7 @@ def add_parser(commands):
 
 def execute(options):
     run, text = arguments.open_run(options), read_text(options.file)
-    import_keras()
-    from kerasptb.reading import apply_corrections, open_channel
+    from kerasptb.keyboard import apply_corrections, open_channel
 
     settings = {"channel": open_channel(options.channel)}
     settings |= {} if options.margin is None else {"margin": options.margin}

@@ -3,7 +3,6 @@
 import sys
 
 from kerasptb.cli import arguments
-from kerasptb.cli.notices import import_keras
 
 
 def add_parser(commands):
@@ -17,5 +16,4 @@ def add_parser(commands):
 def execute(options):
     run = arguments.open_run(options)
     corpus = run.load_corpus(arguments.data_of(options))
-    import_keras()
     run.count(corpus, report=lambda line: print(line, file=sys.stderr))

@@ -88,7 +88,8 @@ def execute(options):
         _type(options, run)
         return
     corpus = run.load_corpus(arguments.data_of(options))
-    import_keras()
+    if options.dynamic:
+        import_keras()
     adapts = "dynamic" if options.dynamic else "continuous cache" if options.continuous_cache else None
     counts, results = corpus.count(options.split), []
     for batch_size in _batch_sizes(options, run, corpus, adapts):
@@ -164,7 +165,6 @@ def _type(options, run):
     else:
         corpus, text = None, read_utf8(Path(options.text), "text").removeprefix("\ufeff")
         named = {"text": options.text}
-    import_keras()
     if options.typos is None:
         name, lines = "keyboard", _keyboard_lines
         result = run.evaluate_keyboard(
@@ -179,7 +179,7 @@ def _type(options, run):
 
 
 def _evaluate_typos(options, run, corpus, text):
-    from kerasptb.reading import Keyboard
+    from kerasptb.keyboard import Keyboard
 
     return run.evaluate_typos(
         corpus,

@@ -1,10 +1,11 @@
 """`kerasptb export`."""
 
 import inspect
+from importlib.util import find_spec
 
 from kerasptb.cli import arguments
+from kerasptb.cli.formats import FORMATS, function_of, needs_keras
 from kerasptb.cli.notices import import_keras
-from kerasptb.export.formats import FORMATS, function_of
 
 
 def add_parser(commands):
@@ -34,9 +35,10 @@ def add_parser(commands):
 
 
 def execute(options):
-    import_keras(prefer_tensorflow=True)
-    from kerasptb.export import ExportError
-    from kerasptb.runs import load_run
+    if needs_keras(options.format) and find_spec("tensorflow"):
+        import_keras(prefer_tensorflow=True)
+    from kerasptb.run import load_run
+    from kerasptb.utils.errors import ExportError
 
     function = function_of(options.format)
     further = {name: getattr(options, name) for name in ("quantize", "float32", "stateful", "tokens")}

@@ -6,7 +6,6 @@ import json
 from kerasptb.arguments import SamplingArguments
 from kerasptb.cli import arguments
 from kerasptb.cli.lines import read_lines
-from kerasptb.cli.notices import import_keras
 from kerasptb.cli.outcome import printable
 
 
@@ -22,7 +21,6 @@ def add_parser(commands):
 
 def execute(options):
     run = arguments.open_run(options, batch_size=1)
-    import_keras()
     settings = SamplingArguments.asked(**SamplingArguments.named(vars(options)))
     prompts = itertools.chain.from_iterable(read_lines(None)) if options.prompt == "-" else [options.prompt]
     for prompt in prompts:

@@ -3,7 +3,6 @@
 import json
 
 from kerasptb.cli import arguments
-from kerasptb.cli.notices import import_keras
 
 
 def add_parser(commands):
@@ -12,7 +11,6 @@ def add_parser(commands):
 
 
 def execute(options):
-    import_keras()
     from kerasptb.info import collect, describe
 
     information = collect()

@@ -40,7 +40,7 @@ def import_keras(prefer_tensorflow=False, joins=False):
     with contextlib.nullcontext() if unseen or os.environ.get(_LEVEL) in ("0", "1") else without_notices():
         os.environ.setdefault(_LEVEL, "2")
         from kerasptb.ops.platform import visible_gpus
-        from kerasptb.utils import peers
+        from kerasptb.trainers import peers
 
         if joins:
             peers.join()

@@ -11,7 +11,6 @@ from pathlib import Path
 from kerasptb.arguments import Number
 from kerasptb.cli import arguments
 from kerasptb.cli.lines import read_lines
-from kerasptb.cli.notices import import_keras
 from kerasptb.cli.outcome import printable
 from kerasptb.data import DataError
 from kerasptb.data.sources.files import read_utf8
@@ -62,7 +61,6 @@ def execute(options):
     _check(options)
     run = arguments.open_run(options)
     references = None if options.tune is None else _references(options.tune)
-    import_keras()
     if options.nbest:
         _rescore(options, run.score, references)
     else:

@@ -1,7 +1,6 @@
 """`kerasptb serve`."""
 
 from kerasptb.cli import arguments
-from kerasptb.cli.notices import import_keras
 
 
 def add_parser(commands):
@@ -36,7 +35,6 @@ def add_parser(commands):
 
 
 def execute(options):
-    import_keras(prefer_tensorflow=True)
     from kerasptb.serving import serve
 
     serve(

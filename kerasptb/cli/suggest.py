@@ -5,7 +5,6 @@ import json
 
 from kerasptb.cli import arguments
 from kerasptb.cli.lines import read_lines
-from kerasptb.cli.notices import import_keras
 from kerasptb.cli.outcome import printable
 
 
@@ -39,7 +38,6 @@ def add_parser(commands):
 
 def execute(options):
     run = arguments.open_run(options, batch_size=1)
-    import_keras()
     is_one = options.text != "-"
     for text in [options.text] if is_one else itertools.chain.from_iterable(read_lines(None)):
         suggestions = run.suggest(text, options.k, complete=options.complete, typos=options.typos)

@@ -9,8 +9,7 @@ from kerasptb.cli.notices import import_keras
 from kerasptb.cli.workers import run_together
 from kerasptb.data.sources.raw_corpus import is_read_again
 from kerasptb.presets import PRESETS, get_preset, summary_of
-from kerasptb.runs import load_run
-from kerasptb.runs.folder import load_resumed
+from kerasptb.runs import RunFolder
 from kerasptb.runs.settings import NO_START, PARTS, arguments_of, check_divides
 
 
@@ -81,10 +80,10 @@ def execute(options):
 def _batch_size(preset=None, batch_size=None, start_from=None, out=None, resume=False, model_arguments=None, **others):
     """Returns the rows of a batch that `train` would train with; `None` where the text decides it."""
     if resume:
-        return load_resumed(out).settings.model.batch_size
+        return RunFolder.open_resumed(out).settings.model.batch_size
     if size := batch_size or (model_arguments or {}).get("batch_size"):
         return size
-    source = None if start_from in (None, NO_START) else load_run(start_from).settings
+    source = None if start_from in (None, NO_START) else RunFolder.open(start_from).settings
     preset = preset or (source and source.training.preset)
     recipe = None if preset is None else get_preset(preset)
     if recipe is None or "batch_size" in recipe.fitted:

@@ -1,6 +1,5 @@
-"""Text to ids to batches. Depends on numpy and tf.data, and on no model."""
+"""Text to ids. Depends on no model and on no framework."""
 
-from kerasptb.data.batching import make_dataset
 from kerasptb.data.corpus import Corpus, load_corpus
 from kerasptb.data.errors import DataError, UnknownWordError
 from kerasptb.data.reader import ptb_iterator, ptb_raw_data
@@ -23,7 +22,6 @@ __all__ = [
     "Vocabulary",
     "load_corpus",
     "load_tokenizer",
-    "make_dataset",
     "ptb_iterator",
     "ptb_raw_data",
     "tokenize",

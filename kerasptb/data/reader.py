@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from kerasptb.data.batching import as_ids, as_streams, count_batches
 from kerasptb.data.encoding import encode_words
 from kerasptb.data.sources.raw_corpus import read_path
+from kerasptb.data.streams import as_ids, as_streams, count_batches
 
 
 def ptb_raw_data(data_path: str | os.PathLike) -> tuple[list[int], list[int], list[int], int]:

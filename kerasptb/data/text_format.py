@@ -9,10 +9,10 @@ import os
 from pathlib import Path
 from typing import Any, Self, cast, get_args
 
-from kerasptb.data.batching import check_sizes
 from kerasptb.data.errors import DataError
 from kerasptb.data.signs import Signs
 from kerasptb.data.sources.raw_corpus import RawCorpus
+from kerasptb.data.streams import check_sizes
 from kerasptb.data.tokenizers.subwords import Subwords
 from kerasptb.data.tokenizers.tokenizer import Tokenizer, Unit
 from kerasptb.data.tokenizers.vocabulary import Vocabulary

@@ -6,20 +6,20 @@ after the word x_t, and sums over the last `window` positions i before t:
     p(w) = (1 - weight) p_vocab(w) + weight p_cache(w)
     p_cache(w) proportional to the sum of exp(theta h_t . h_i) over those i after which w came: w = x_{i+1}
 
-The model itself stays as it is. Nothing here is differentiated, so NumPy computes it, on any backend of Keras.
+The model itself stays as it is.
 """
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
-import keras
 import numpy as np
 
 from kerasptb.arguments import Arguments, Number, Whole, argument
-from kerasptb.data.batching import check_sizes
-from kerasptb.evaluation.perplexity import AdaptedEvaluation, checked_text
-from kerasptb.evaluation.reading import ROW, read_rows
-from kerasptb.models import LanguageModel
+from kerasptb.data.streams import check_sizes, checked_text
+from kerasptb.engine import open_network
+from kerasptb.evaluation.perplexity import AdaptedEvaluation
+from kerasptb.evaluation.reading import ROW
 
 # Words of a block: its products are [block, window + block].
 _BLOCK = 250
@@ -41,7 +41,7 @@ class CacheSettings(Arguments):
 
 
 def evaluate_continuous_cache(
-    model: LanguageModel, ids: Sequence[int] | np.ndarray, settings: CacheSettings, num_steps: int | None = None
+    model: Any, ids: Sequence[int] | np.ndarray, settings: CacheSettings, num_steps: int | None = None
 ) -> AdaptedEvaluation:
     """Returns the perplexity of a text by a model with a cache of the words before.
 
@@ -49,7 +49,7 @@ def evaluate_continuous_cache(
     still empty, by the model alone.
 
     Args:
-        model: a `LanguageModel`. It need not be compiled.
+        model: a `LanguageModel`, which need not be compiled, a `Reader`, or a `kerasptb.engine.Network`.
         ids: int32 [N], the text, of at least two words.
         settings: `CacheSettings`, such as `tune_continuous_cache` finds.
         num_steps: words of a row that the model reads at once, which the result does not depend on; `None` for many.
@@ -66,9 +66,7 @@ def evaluate_continuous_cache(
     return AdaptedEvaluation(float(np.exp(mixed.mean())), len(losses), 1, num_steps, settings, -mixed)
 
 
-def tune_continuous_cache(
-    model: LanguageModel, valid_ids: Sequence[int] | np.ndarray, window: int = 2000
-) -> CacheSettings:
+def tune_continuous_cache(model: Any, valid_ids: Sequence[int] | np.ndarray, window: int = 2000) -> CacheSettings:
     """Finds the theta and the weight with the lowest perplexity of a validation text, among all pairs of a grid.
 
     The model reads the text once, and the products of states are computed once.
@@ -104,13 +102,17 @@ def _read(model, ids, window, thetas, num_steps=None):
     That is the probabilities of the words for each theta, [len(thetas), N - 1], NaN where it is empty; and the number
     of words of a row.
     """
-    ids = checked_text(model.vocabulary_size, ids)
+    network = open_network(model)
+    ids = checked_text(network.vocabulary_size, ids)
     check_sizes(window=window, num_steps=num_steps or 1)
     num_steps = min(num_steps or ROW, len(ids) - 1)
     losses, of_caches, cache = [], [], None
-    for factors, states, targets in read_rows(model, ids, num_steps):
-        of_row = factors.cross_entropy(keras.ops.convert_to_tensor(targets[np.newaxis], "int32"), reduction="none")
-        losses.append(keras.ops.convert_to_numpy(of_row)[0].astype("float64"))
+    state = np.zeros((1, network.state_size), "float32")
+    for start in range(0, len(ids) - 1, num_steps):
+        targets = ids[start + 1 : start + num_steps + 1]
+        hidden, state = network.encode(ids[np.newaxis, start : start + len(targets)], state)
+        states = hidden[0]
+        losses.append(-network.likelihoods_after(states, targets).astype("float64"))
         cache = cache or Cache(window, states.shape[1])
         for first in range(0, len(states), _BLOCK):
             block = slice(first, first + _BLOCK)

@@ -4,14 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kerasptb.evaluation.perplexity import Evaluation, checked_text
+from kerasptb.data.streams import checked_text
+from kerasptb.evaluation.perplexity import Evaluation
 from kerasptb.reading.counted_reader import CountedReader
 
 
 def evaluate_counts(
     reader: CountedReader, ids: Sequence[int] | np.ndarray, of_network: np.ndarray | None = None
 ) -> tuple[Evaluation, Evaluation]:
-    """Returns how good a network is on a text with counts, see `kerasptb.ops.counts`.
+    """Returns how good a network is on a text with counts, see `kerasptb.reading.counts`.
 
     Every word but the first is scored, at batch size 1, from a zero state.
 

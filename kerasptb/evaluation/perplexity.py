@@ -3,20 +3,18 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from kerasptb.arguments import Arguments
-from kerasptb.data import DataError, make_dataset
-from kerasptb.data.batching import as_ids
 from kerasptb.data.counts import TextCounts
-from kerasptb.metrics.perplexity import find_perplexity
-from kerasptb.models import LanguageModel
+from kerasptb.data.streams import as_streams, check_sizes, checked_text, count_batches
+from kerasptb.engine import open_network
 
 # Most words of a row at batch size 1: enough to make the overhead of a call negligible, without much memory.
 _LONG_ROW = 1000
+_LARGEST = 709.0  # whose exponential a float64 holds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,119 +71,72 @@ class TextEvaluation:
         )
 
 
-def evaluate_perplexity(
-    model: LanguageModel,
+def evaluate_text(
+    model: Any,
     ids: Sequence[int] | np.ndarray,
     batch_size: int = 1,
     num_steps: int | None = None,
     every_word: bool = False,
-) -> float:
-    """Returns the perplexity of a text, read from a zero state.
+) -> Evaluation:
+    """Measures the perplexity of a text by a network alone, read from a zero state.
 
     At `batch_size=1` with `every_word=True` each word but the first is predicted from all the words before it: the
     strict figure. With more streams, as in the original's evaluation, each stream begins without a past, and the last
     words that do not fill a batch are left out. This makes the perplexity a little higher or lower.
 
     Args:
-        model: a `LanguageModel`, compiled with `Perplexity` among its metrics, as by default.
+        model: a `Reader`, a `kerasptb.engine.Network`, or a `LanguageModel`.
         ids: int32 [N], the text.
         batch_size: number of streams B that the text is read as.
         num_steps: words T of a stream in one batch. It changes the result only through the words left out at the end.
-            `None` for the model's at `batch_size` above 1, else for few, long batches that hold nearly all words.
+            `None` for few, long batches that hold nearly all words.
         every_word: whether to score the last, shorter batch too; needs `batch_size=1`.
 
     Returns:
-        A float.
+        An `Evaluation`.
 
     Raises:
         DataError: if the text is too short for one batch.
-        ValueError: if the model has no such metric, or `every_word` is asked for at another batch size.
+        ValueError: if `every_word` is asked for at another batch size, or for a word id out of range.
         ArithmeticError: if the perplexity is infinite or not a number.
     """
-    return evaluate_split(model, ids, batch_size, num_steps, every_word).perplexity
+    network = open_network(model)
+    check_every_word(every_word, batch_size)
+    check_sizes(batch_size=batch_size)
+    ids = checked_text(network.vocabulary_size, ids)
+    num_steps = num_steps or long_row(len(ids) // batch_size - 1)
+    if every_word:
+        check_sizes(num_steps=num_steps)
+        num_steps = min(num_steps, len(ids) - 1)  # all words of a shorter text are in one batch
+    streams = as_streams(ids, batch_size)
+    length = streams.shape[1] - 1 if every_word else count_batches(len(ids), batch_size, num_steps) * num_steps
+    states, total = np.zeros((batch_size, network.state_size), "float32"), 0.0
+    for start in range(0, length, num_steps):
+        end = min(start + num_steps, length)
+        values, states = network.log_likelihoods(streams[:, start:end], streams[:, start + 1 : end + 1], states)
+        total += values.sum(dtype="float64")
+    num_words = batch_size * length
+    return Evaluation(as_perplexity(-total / num_words), num_words, batch_size, num_steps)
 
 
-def evaluate_split(
-    model: LanguageModel,
-    ids: Sequence[int] | np.ndarray,
-    batch_size: int = 1,
-    num_steps: int | None = None,
-    every_word: bool = False,
-) -> Evaluation:
-    """Measures the perplexity of a text, with the same arguments and errors as `evaluate_perplexity`.
-
-    Returns:
-        An `Evaluation`.
-    """
+def check_every_word(every_word: bool, batch_size: int) -> None:
+    """Raises a ValueError if every word is to be scored in several streams."""
     if every_word and batch_size != 1:
         raise ValueError(f"Every word can be scored at batch_size=1 only. Received: batch_size={batch_size}")
-    if num_steps is None:
-        num_steps = model.num_steps if batch_size > 1 else _long_row(len(ids) - 1)
-    if every_word:
-        num_steps = min(num_steps, max(len(ids) - 1, 1))  # all words of a shorter text are in one batch
-    batches = make_dataset(ids, batch_size, num_steps)
-    with model.evaluation_alone():
-        results = model.evaluate(batches, verbose=0, return_dict=True)
-        metric = find_perplexity(model)
-        if metric is None:
-            raise ValueError(
-                "Expected a model compiled with kerasptb.metrics.Perplexity among its metrics, as `compile()` does. "
-                f"Received: one that measures {', '.join(results)}"
-            )
-        perplexity = results[metric.name]
-        read = len(batches) * batch_size * num_steps
-        num_words = _num_counted(metric, read)
-        if every_word and read < len(ids) - 1:
-            # The words that did not fill a row continue from the state in which `evaluate` ended.
-            rest = np.asarray(ids[read:], "int32")[np.newaxis]
-            of_rest = model.test_on_batch(rest[:, :-1], rest[:, 1:], return_dict=True)[metric.name]
-            num_rest = _num_counted(metric, len(ids) - 1 - read)
-            cross_entropy = num_words * math.log(perplexity) + num_rest * math.log(of_rest)
-            num_words += num_rest
-            perplexity = math.exp(cross_entropy / max(num_words, 1))
+
+
+def as_perplexity(cross_entropy: float) -> float:
+    """Returns the perplexity of a mean cross-entropy in nats; raises an ArithmeticError if it is no finite number."""
+    perplexity = math.exp(cross_entropy) if cross_entropy < _LARGEST else math.inf
     if not math.isfinite(perplexity):
         raise ArithmeticError(f"The perplexity is {perplexity}: the model's weights are no result of a training.")
-    return Evaluation(perplexity, num_words, batch_size, num_steps)
+    return perplexity
 
 
-def _num_counted(metric, num_read):
-    """Returns how many of the words given to a metric count."""
-    return num_read if metric.ignore_class is None else round(float(metric.num_words))
-
-
-def evaluate_both(model: LanguageModel, ids: Sequence[int] | np.ndarray) -> tuple[Evaluation, Evaluation | None]:
-    """Measures both figures that papers report for a text: the strict one, and that of the original's batches.
-
-    Args:
-        model: as in `evaluate_perplexity`, like `ids`, of at least two words.
-        ids: the text.
-
-    Returns:
-        strict: the `Evaluation` of every word.
-        streams: the `Evaluation` in as many streams as the model's batches have rows; `None` if the text is too short.
-    """
-    strict = evaluate_split(model, ids, every_word=True)
-    rows, fits = model.batch_size, len(ids) >= model.batch_size * (model.num_steps + 1)
-    return strict, evaluate_split(model, ids, rows, model.num_steps, every_word=rows == 1) if fits else None
-
-
-def _long_row(num_words):
-    """Words of a row at batch size 1: a long row saves calls, and the state continues from one row to the next.
+def long_row(num_words: int) -> int:
+    """Returns words of a row at batch size 1: a long row saves calls, and the state goes on from one row to the next.
 
     With rows of equal length, fewer words are left out at the end than there are rows.
     """
     rows = -(-num_words // _LONG_ROW)
     return max(num_words // max(rows, 1), 1)
-
-
-def checked_text(vocabulary_size: int, ids: npt.ArrayLike) -> np.ndarray:
-    """Returns a text as int32 [N]; raises a DataError for fewer than two words, a ValueError for one out of range."""
-    ids = as_ids(ids)  # raises for what is not one row of integers
-    if len(ids) < 2:
-        raise DataError(f"Expected a text of at least two words: the first is not predicted. Received: {len(ids)}")
-    wrong = ids[(ids < 0) | (ids >= vocabulary_size)]
-    if wrong.size:
-        raise ValueError(
-            f"Expected a text of word ids in [0, {vocabulary_size}), the model's vocabulary. Received: {wrong[0]}"
-        )
-    return ids

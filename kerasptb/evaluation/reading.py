@@ -1,33 +1,15 @@
-"""Reads a text with a model, without its output layer: row by row, or to go on from anywhere in it."""
+"""Reads a text with a model, without its output layer, to go on from anywhere in it."""
 
 from collections.abc import Iterator
 
-import keras
 import numpy as np
 
-from kerasptb.models import LanguageModel
-from kerasptb.ops.logits import LogitFactors
 from kerasptb.reading import Reader
 
 # Words of a row: enough to make the overhead of a call negligible, without much memory.
 ROW = 1000
 # Tokens whose states are in memory at once; 100 MB of a model of two layers of 200 units.
 _BLOCK = 1 << 15
-
-
-def read_rows(
-    model: LanguageModel, ids: np.ndarray, num_steps: int = ROW
-) -> Iterator[tuple[LogitFactors, np.ndarray, np.ndarray]]:
-    """Yields a text in rows of T words, read from a zero state at batch size 1; the state goes on from row to row.
-
-    Of each row the `LogitFactors` of the logits [1, T, V], their inputs, float32 [T, H], and the next words, int32 [T].
-    """
-    state = model.get_initial_state(1)
-    for start in range(0, len(ids) - 1, num_steps):
-        row = ids[start : start + num_steps + 1]
-        hidden, state = model.stateless_encode(keras.ops.convert_to_tensor(row[np.newaxis, :-1], "int32"), state)
-        states = keras.ops.convert_to_numpy(keras.ops.cast(hidden, "float32"))[0]
-        yield model.get_layer("logits").factors(hidden), states, row[1:]
 
 
 def read_blocks(

@@ -13,10 +13,9 @@ from kerasptb.data import EOS, DataError
 from kerasptb.data.counts import count_text, has_words
 from kerasptb.data.encoding import read_paragraphs
 from kerasptb.data.errors import check_text
-from kerasptb.models import LanguageModel
-from kerasptb.reading import Reader, open_reader
+from kerasptb.engine import entropies
+from kerasptb.reading import open_reader
 from kerasptb.reading.counted_reader import CountedReader
-from kerasptb.reading.reader import entropies
 
 # Sentences that are sorted by length, and tokens that are read together.
 _BLOCK, _TOGETHER = 4096, 1 << 13
@@ -116,16 +115,14 @@ def perplexity_of(log10_probability: float, num_words: int) -> float:
         return math.inf
 
 
-def score_sentences(
-    model: LanguageModel | Reader, sentences: str | Iterable[str], entropy: bool = False
-) -> Iterator[SentenceScore]:
+def score_sentences(model: Any, sentences: str | Iterable[str], entropy: bool = False) -> Iterator[SentenceScore]:
     """Yields what a model says of sentences, in their order.
 
     Each is read as a line of the training text is, after the end of another, from a zero state. They are read in
     batches of about equal length; the result does not depend on which, but for rounding.
 
     Args:
-        model: a `LanguageModel` that knows its tokenizer; it need not be compiled. Or what `load_saved_model` returns.
+        model: a `LanguageModel` that knows its tokenizer; it need not be compiled. Or a `Reader`, such as `load_reader` returns.
         sentences: texts without line ends, or one; read in blocks of some thousand.
         entropy: whether the entropies of the distributions, the shares of counts in them and the words are found too.
 
@@ -145,7 +142,7 @@ def score_sentences(
             yield _score(reader.tokenizer, sentence, ids, figures)
 
 
-def score_document(model: LanguageModel | Reader, text: str, entropy: bool = False) -> Iterator[SentenceScore]:
+def score_document(model: Any, text: str, entropy: bool = False) -> Iterator[SentenceScore]:
     """Yields what a model says of the paragraphs of a text, each read after all that stands before it.
 
     They are those that a training text would have: of a model of words the lines, empty ones too. With counts of the

@@ -1,12 +1,12 @@
-"""Exports of a trained run for servers, phones and other runtimes, all made from one portable, stateless model.
+"""Exports that need no framework: C, a page, n-grams, a pack for keyboards, a run to hand on.
 
-A format is a line of `FORMATS`, in `formats.py`, and a file with its function: "saved-model" is `export_saved_model` in
-`saved_model.py`.
+A format is a line of `FORMATS`, in `cli/formats.py`, and a file with its function: "arpa" is `export_arpa` in `arpa.py`.
+What TensorFlow and ONNX read is written by `kerasptb.conversion`.
 """
 
 import lazy_loader
 
-# __init__.pyi has the public names. They are imported when they are first used: TensorFlow takes seconds to import.
+# Names are imported when they are first used.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 del lazy_loader

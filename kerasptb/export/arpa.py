@@ -18,12 +18,12 @@ import numpy as np
 
 from kerasptb.data import EOS, UNK, Tokenizer
 from kerasptb.export.destination import atomic_file
+from kerasptb.export.kneser_ney import NGrams, kneser_ney
 from kerasptb.export.source import run_of
-from kerasptb.models.portable import ExportError
-from kerasptb.ops.kneser_ney import NGrams, kneser_ney
-from kerasptb.runs import Run
 from kerasptb.runs.counts import load_counts
+from kerasptb.runs.folder import RunFolder
 from kerasptb.runs.words import load_words
+from kerasptb.utils.errors import ExportError
 
 BEGIN, END = "<s>", "</s>"
 ORDER = 3  # Presage reads no more; a fourth word would bring 3 % of the perplexity on PTB, for 40 % more bytes
@@ -56,7 +56,7 @@ class CountedWords:
         return dict(zip(self.names, np.bincount(self.text, minlength=len(self.names)).tolist(), strict=True))
 
     @classmethod
-    def of(cls, run: Run) -> CountedWords:
+    def of(cls, run: RunFolder) -> CountedWords:
         """Returns the words that the counts of a run were made of.
 
         Those of subwords and characters are the words that keys show. The text must have them twice, or the run's
@@ -111,7 +111,7 @@ def _lines(grams: NGrams, names: np.ndarray) -> Iterator[str]:
         yield f"{probability:.6f}\t{' '.join(words)}{'' if longest else backoff}\n"
 
 
-def export_arpa(run: Run | str | os.PathLike[str], path: str | os.PathLike[str]) -> Path:
+def export_arpa(run: RunFolder | str | os.PathLike[str], path: str | os.PathLike[str]) -> Path:
     """Writes the n-grams of a run's training text, up to three words long, in ARPA form.
 
     Those of several words are there that the text has at least twice, the 300,000 most frequent at most, with modified

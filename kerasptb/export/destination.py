@@ -7,9 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import tensorflow as tf
-
-from kerasptb.models.portable import ExportError
+from kerasptb.utils.errors import ExportError
 from kerasptb.utils.files import atomic_write, lock_folder
 
 # In the hidden folder, the names of what is being moved out of it: if the process is killed meanwhile, the next export
@@ -103,8 +101,8 @@ def _disk_errors(path):
     """Makes Python's error of what TensorFlow raises when the disk is full."""
     try:
         yield
-    except tf.errors.OpError as error:
+    except Exception as error:  # TensorFlow's OpError, which is not imported for it
         for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO):
-            if os.strerror(number) in error.message:
+            if not isinstance(error, OSError) and os.strerror(number) in getattr(error, "message", ""):
                 raise OSError(number, os.strerror(number), str(path)) from None
         raise

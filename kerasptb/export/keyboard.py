@@ -10,12 +10,12 @@ from kerasptb.data.lexicon import WORD
 from kerasptb.export.arpa import END, NO_COUNTS, CountedWords
 from kerasptb.export.c import export_c
 from kerasptb.export.destination import atomic_folder
-from kerasptb.export.litert import export_litert
 from kerasptb.export.source import run_of
-from kerasptb.models.portable import ExportError
-from kerasptb.runs import Run, files, load_run
+from kerasptb.runs import files
+from kerasptb.runs.folder import RunFolder
 from kerasptb.runs.settings import NO_START
 from kerasptb.runs.words import load_words
+from kerasptb.utils.errors import ExportError
 
 # What the folder may hold beside the card, and what it is for.
 _LITERT, _C, _WORDS, _ARPA = "model.tflite", "c", "words.txt", "ngrams.arpa"
@@ -45,7 +45,7 @@ _ENGLISH = (
 )
 
 
-def export_keyboard(run: Run | str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
+def export_keyboard(run: RunFolder | str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
     """Writes what a keyboard needs of a run: a folder, whose `CARD.md` says what the model has read.
 
     `model.tflite` is the network in 8 bits, with its tokenizer beside it, and `c/` the same in C99. `words.txt` has a
@@ -60,8 +60,7 @@ def export_keyboard(run: Run | str | os.PathLike[str], folder: str | os.PathLike
         The folder, a `Path`.
 
     Raises:
-        ExportError: if it is no run that is given, the folder is taken, or Keras runs on another backend than
-            TensorFlow.
+        ExportError: if it is no run that is given, or the folder is taken.
         RunError: if the run has no weights yet, or its counts are damaged.
         OSError: if a file cannot be written.
     """
@@ -69,7 +68,8 @@ def export_keyboard(run: Run | str | os.PathLike[str], folder: str | os.PathLike
     counted: CountedWords | None = None
     missing: dict[str, str] = {}
     with atomic_folder(folder) as temporary:
-        export_litert(run, temporary / _LITERT, quantize=True)
+        with _telling(missing, _LITERT):
+            _write_litert(run, temporary / _LITERT)
         with _telling(missing, _C):
             export_c(run, temporary / _C)
         with _telling(missing, _ARPA):
@@ -81,6 +81,15 @@ def export_keyboard(run: Run | str | os.PathLike[str], folder: str | os.PathLike
         there = [name for name in _PURPOSES if (temporary / name).exists()]
         (temporary / "CARD.md").write_text(_card(run, counted, there, missing), encoding="utf-8")
     return Path(folder)
+
+
+def _write_litert(run, path):
+    """Writes the network for LiteRT, the part of the pack that needs TensorFlow."""
+    try:
+        from kerasptb.conversion.litert import export_litert  # noqa: PLC0415  (a door in the wall)
+    except ImportError:
+        raise ExportError("TensorFlow, which writes it, is not installed") from None
+    export_litert(run, path, quantize=True)
 
 
 @contextlib.contextmanager
@@ -125,7 +134,7 @@ def _section(title, lines):
 def _read(run, counted):
     """Yields what the model has read, and under which licences."""
     data, start = run.settings.data, run.settings.training.start_from
-    is_english = data.digest == load_run(files.IN_THE_PACKAGE).settings.data.digest
+    is_english = data.digest == RunFolder.open(files.IN_THE_PACKAGE).settings.data.digest
     if is_english or start == files.ENGLISH:
         yield f"`{files.ENGLISH}`: {_ENGLISH}"
     elif start not in (None, NO_START):

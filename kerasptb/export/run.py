@@ -4,18 +4,22 @@ import dataclasses
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
+from kerasptb.engine.files import weights_of
+from kerasptb.engine.quantized import write_quantized
 from kerasptb.export.destination import atomic_folder
 from kerasptb.export.source import run_of
-from kerasptb.runs import Run
 from kerasptb.runs.files import METRICS, QUANTIZED, WORDS
-from kerasptb.runs.quantized import save_quantized
+from kerasptb.runs.folder import RunFolder
 from kerasptb.runs.settings import CONFIG
-from kerasptb.training.teacher import NO_TEACHER
 from kerasptb.utils.files import write_json
 
+# The settings of a training without a teacher.
+_NO_TEACHER: dict[str, Any] = {"teacher": None, "teacher_weight": None, "teacher_digest": None}
 
-def export_run(run: Run | str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
+
+def export_run(run: RunFolder | str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
     """Writes a run folder of the best weights in 8 bits, with the settings, the results and the tokenizer.
 
     It serves where the run does, on any machine, but for what needs its text or its checkpoint: `train --resume`, and
@@ -34,18 +38,20 @@ def export_run(run: Run | str | os.PathLike[str], folder: str | os.PathLike[str]
         OSError: if a file cannot be written.
     """
     run = run_of(run)
-    model = run.load_model(backend="keras", precision="float32")
+    network = run.using(backend="reference", precision="float32").load_network()
     settings = dataclasses.replace(
         run.settings,
         model=dataclasses.replace(run.settings.model, backend="auto", precision="float32"),
-        training=dataclasses.replace(run.settings.training, start_from=None, **NO_TEACHER),
+        training=dataclasses.replace(run.settings.training, start_from=None, **_NO_TEACHER),
         # Whoever gets it reads texts of their own, whose lines are not those of its text.
         data=dataclasses.replace(
             run.settings.data, location=None, source=run.settings.data.name, keep_lines=None, wrapped=None
         ),
     )
     with atomic_folder(folder) as temporary:
-        save_quantized(model, temporary / QUANTIZED)
+        stored = weights_of(run.settings.model)  # without the kernel that is tied
+        arrays = network.weights if len(stored) == len(network.weights) else [*network.weights[:-2], network.bias]
+        write_quantized(temporary / QUANTIZED, {each.path: array for each, array in zip(stored, arrays, strict=True)})
         run.vocabulary.save(temporary / run.vocabulary.FILE)
         if (run.folder / WORDS).exists():
             shutil.copyfile(run.folder / WORDS, temporary / WORDS)

@@ -1,12 +1,12 @@
 """Keras layers."""
 
-from kerasptb.cells.keras_cell import RecurrentCell
 from kerasptb.layers.dense import Dense
 from kerasptb.layers.dropout import Dropout
 from kerasptb.layers.embedding import Embedding
 from kerasptb.layers.fused_gru import FusedGRU
 from kerasptb.layers.fused_lstm import FusedLSTM
 from kerasptb.layers.fused_rnn import FusedRNN
+from kerasptb.layers.keras_cell import RecurrentCell
 from kerasptb.layers.stateful import StatefulLSTM, StatefulRNN
 from kerasptb.layers.tied_dense import TiedDense
 

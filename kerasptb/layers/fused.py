@@ -7,8 +7,8 @@ import keras
 from keras import ops
 
 from kerasptb.cells import Cell
-from kerasptb.cells.keras_cell import kind_of, weights_of
 from kerasptb.compat.keras import get_keras_mask, in_symbolic_scope, is_exported, without_autocast
+from kerasptb.layers.keras_cell import kind_of, limit_of_activations, weights_of
 from kerasptb.ops.dropout import check_rates, dropout
 from kerasptb.ops.dropout import plan as plan_dropout
 from kerasptb.ops.dropout import run as run_dropout
@@ -257,13 +257,13 @@ class Fused(keras.layers.RNN):
 
     def _check_ours(self):
         """Raises for what neither Keras' loop nor ours can do."""
-        if (limit := self.kind.limit_of_activations(self.cell)) is not None:
+        if (limit := limit_of_activations(self.kind, self.cell)) is not None:
             ours = "resets, shared_recurrent_dropout or recurrent_kernel_dropout"
             raise ValueError(f"{limit} It has no {ours}.")
 
     def _limit(self, backend):
         """Why only Keras' loop can serve a layer with these settings, or None."""
-        if (limit := self.kind.limit_of_activations(self.cell)) is not None or backend not in ("auto", "native"):
+        if (limit := limit_of_activations(self.kind, self.cell)) is not None or backend not in ("auto", "native"):
             return limit
         if is_exported():
             return "An export cannot hold the native backend's operations, which only this package runs."

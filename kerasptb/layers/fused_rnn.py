@@ -4,8 +4,8 @@ from typing import Any
 
 import keras
 
-from kerasptb.cells.keras_cell import kind_of
 from kerasptb.layers.fused import Fused
+from kerasptb.layers.keras_cell import kind_of
 from kerasptb.utils.types import Backend, Precision
 
 

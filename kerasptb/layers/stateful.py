@@ -5,12 +5,12 @@ from typing import Any
 
 import keras
 
-from kerasptb.cells.keras_cell import make
 from kerasptb.compat.keras import get_keras_mask, in_symbolic_scope, is_exported
 from kerasptb.layers.evaluation_states import EvaluationStates
 from kerasptb.layers.fused import Fused
 from kerasptb.layers.fused_lstm import FusedLSTM
 from kerasptb.layers.fused_rnn import FusedRNN
+from kerasptb.layers.keras_cell import make
 from kerasptb.utils.types import Tensor
 
 
@@ -25,7 +25,7 @@ def stateful_layer(cell, units, *, recurrent_dropout, kernel_initializer, recurr
         **({"unit_forget_bias": False} if "f" in cell.gates else {}),
     }
     others |= {"return_sequences": True, "shared_recurrent_dropout": recurrent_dropout > 0}
-    if cell.keras_class is keras.layers.LSTMCell:
+    if cell.name == "lstm":
         return StatefulLSTM(units, **of_cell, **others)
     return StatefulRNN(make(cell, units, **of_cell), dtype=dtype, **others)
 

@@ -14,18 +14,20 @@ import numpy.typing as npt
 from kerasptb import presets
 from kerasptb.arguments import ModelArguments, as_json, with_changes
 from kerasptb.data import Tokenizer
-from kerasptb.data.text_format import TextFormat
+from kerasptb.data.text_format import USUAL, TextFormat
+from kerasptb.engine import Network
 from kerasptb.layers.embedding import Embedding
 from kerasptb.losses import LOSSES_OF_FACTORS, SequenceCrossEntropy
 from kerasptb.losses.sparse_categorical_crossentropy import from_factors
 from kerasptb.metrics import Perplexity
 from kerasptb.models.graph import Graph
 from kerasptb.models.overrides import Overrides, showing_overrides
-from kerasptb.models.portable import check_backend, check_path, portable_model
+from kerasptb.models.portable import check_backend, check_path, network_of, portable_model
 from kerasptb.models.teacher import Teacher
-from kerasptb.ops.plan import available_here
+from kerasptb.ops.plan import available_here, default_precision
 from kerasptb.ops.tensors import do_not_convert
 from kerasptb.optimizers import ClippedSGD
+from kerasptb.reading import Reader
 from kerasptb.trainers import Trainer
 from kerasptb.trainers.interface import StatefulLayer
 from kerasptb.utils.children import check_not_forked
@@ -343,10 +345,28 @@ class LanguageModel(Trainer):
         self.check_word_ids((tokens,))
         tokens = keras.ops.convert_to_tensor(tokens, dtype="int32")
         state = self.get_initial_state(tokens.shape[0]) if state is None else state
-        for start, end in few_lengths(tokens.shape[1]):
+        for start, end in _few_lengths(tokens.shape[1]):
             hidden, state = self.stateless_encode(tokens[:, start:end], state)
         logits = self.get_layer("logits")(hidden[:, -1:, :])
         return keras.ops.convert_to_numpy(keras.ops.softmax(keras.ops.cast(logits[:, 0, :], "float32"))), state
+
+    def open_network(self) -> Network:
+        """Returns the model as a `kerasptb.engine.Network`, with the weights that it has now.
+
+        It computes on the processor: on the native kernels in the model's precision, unless "keras" or "reference" was
+        named as its backend.
+        """
+        self.check_can_be_asked()
+        precision = self.precision or default_precision(self.backend, self.dtype_policy)
+        return network_of(self, backend=self.backend, precision=precision)
+
+    def open_reader(self) -> Reader:
+        """Returns what reads with the model as it is now: what `kerasptb.suggest` and the like ask.
+
+        Raises:
+            ValueError: if the model does not know its tokenizer.
+        """
+        return Reader(self.open_network(), self.text_format or USUAL)
 
     def check_can_be_asked(self) -> None:
         """Raises a RuntimeError while another thread trains the model with JAX, or if the process is a fork."""
@@ -539,7 +559,7 @@ def build_language_model(
     return LanguageModel(vocabulary_size, embedding_size, units, batch_size, num_steps, **kwargs)
 
 
-def few_lengths(length: int) -> Iterator[tuple[int, int]]:
+def _few_lengths(length: int) -> Iterator[tuple[int, int]]:
     """Yields begin and end of the parts to read a text in: powers of two of at least 32, the largest first, and a rest.
 
     TensorFlow and JAX compile the native operations for each shape. This way texts of any length need few.

@@ -2,15 +2,15 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import keras
+import numpy as np
 
 from kerasptb.cells import CELLS
-from kerasptb.cells.keras_cell import portable_layer
-
-
-class ExportError(ValueError):
-    """The export is not possible, or not to that path."""
+from kerasptb.engine import Network, open_network
+from kerasptb.layers.keras_cell import portable_layer
+from kerasptb.utils.errors import ExportError
 
 
 def check_backend(what):
@@ -18,15 +18,6 @@ def check_backend(what):
     if (backend := keras.backend.backend()) != "tensorflow":
         raise ExportError(
             f"{what} is made with Keras on TensorFlow: set KERAS_BACKEND=tensorflow. Received: KERAS_BACKEND={backend}"
-        )
-
-
-def check_cell(network, what, serves):
-    """Raises an `ExportError` unless a `PortableNetwork` has a cell that `what` has too."""
-    if not serves:
-        raise ExportError(
-            f"{what} has no form of such a cell; --format saved-model and litert take any. "
-            f"Received: a model of {network.cell.title}"
         )
 
 
@@ -39,23 +30,17 @@ def check_path(path):
 
 
 class PortableNetwork:
-    """A trained model as plain Keras layers, with copies of its weights, that take and return their state.
+    """A `LanguageModel` or a `Network` as plain Keras layers, with copies of its weights, that take and return state.
 
     A state is a dict of float32 [B, H] with the keys of `state_sizes`, "h0", "c0", "h1" and so on. `recurrent` are the
     layers of the `cell`, `dense` those after them.
     """
 
     def __init__(self, model):
-        self._build(CELLS[model.cell], _weights_of(model), model.tie_embeddings)
+        network = open_network(model)
+        self._build(network.cell, network.weights, network.is_tied)
 
-    @classmethod
-    def from_weights(cls, weights, cell):
-        """Returns the network of the `weights` of another, float32 arrays, and of its cell."""
-        network = cls.__new__(cls)
-        network._build(cell, weights)
-        return network
-
-    def _build(self, cell, weights, tied=False):
+    def _build(self, cell, weights, tied):
         """Makes the layers that these weights are of, arrays in the order of `weights`."""
         self.cell, self.tied = cell, tied
         (self.vocabulary_size, size), between, n = weights[0].shape, weights[1:-2], cell.num_weights
@@ -101,14 +86,14 @@ class PortableNetwork:
 
     def joined_weights(self):
         """Returns the weights of the recurrent layers as `Cell.read_step` takes them."""
-        return [self.cell.join([weight.value for weight in layer.weights]) for layer in self.recurrent]
+        return [self.cell.join([weight.value for weight in layer.weights], keras.ops) for layer in self.recurrent]
 
     def encode_vector(self, x, state):
         """As `encode_word`, of the words' vectors [B, D] and by `joined_weights`, in fewer operations."""
         joined = iter(self.joined_weights())
 
         def read(layer, x, state):
-            new_state = self.cell.read_step(x, state, next(joined))
+            new_state = self.cell.read_step(x, state, next(joined), keras.ops)
             return new_state[0], new_state
 
         return self._through_layers(read, x, state)
@@ -134,15 +119,23 @@ class PortableNetwork:
         return self.dense[-1](hidden)
 
 
+def network_of(model: keras.Model, **how: Any) -> Network:
+    """Returns the network of a `LanguageModel` as its weights are now; `how` are further arguments of `Network`.
+
+    On TensorFlow and JAX nothing is copied: what a training does makes new arrays. On PyTorch it changes them.
+    """
+    return Network(CELLS[model.cell], _weights_of(model), model.tie_embeddings, **how)
+
+
 def _weights_of(model):
-    """Returns copies of a model's weights, those of `PortableNetwork.weights`."""
+    """Returns a model's weights, those of `PortableNetwork.weights`, float32 arrays."""
     recurrent = [model.get_layer(CELLS[model.cell].layer_name(i)).get_weights() for i in range(len(model.units))]
     dense = [model.get_layer(name) for name in (("projection", "logits") if model.projection else ("logits",))]
     # Read by attribute, not by `get_weights`: a matrix with LoRA, or a kernel tied to the embedding, is not among the
     # weights of its layer.
     of_dense = [weight for layer in dense for weight in (layer.kernel, layer.bias)]
     weights = [model.get_layer("embedding").embeddings, *itertools.chain(*recurrent), *of_dense]
-    return [keras.ops.convert_to_numpy(weight) for weight in weights]
+    return [np.asarray(keras.ops.convert_to_numpy(weight), "float32") for weight in weights]
 
 
 def portable_model(model: keras.Model, with_state: bool = True) -> keras.Model:
@@ -159,7 +152,7 @@ def portable_model(model: keras.Model, with_state: bool = True) -> keras.Model:
 
     Example:
     >>> import kerasptb, numpy as np
-    >>> from kerasptb.export import portable_model
+    >>> from kerasptb.models import portable_model
     >>> model = kerasptb.LanguageModel(vocabulary_size=9, embedding_size=4, units=3, batch_size=2, num_steps=5)
     >>> outputs = portable_model(model)(
     ...     {"tokens": np.zeros((1, 7), "int32"), "h0": np.zeros((1, 3)), "c0": np.zeros((1, 3))}

@@ -6,7 +6,7 @@ Its tensors are flat here: h [N, D], targets [N].
 import keras
 from keras import ops
 
-from kerasptb.ops.native import calls
+from kerasptb.ops import calls
 from kerasptb.ops.sharding import Rows
 from kerasptb.ops.tensors import after, differentiable, matmul, matmul_bfloat16
 

@@ -3,9 +3,9 @@
 import keras
 from keras import ops
 
+from kerasptb.ops import calls
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.global_norm import run as run_global_norm
-from kerasptb.ops.native import calls
 from kerasptb.ops.plan import choose
 
 

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerasptb.ops import calls
 from kerasptb.ops import platform as platforms
-from kerasptb.ops.native import calls
 from kerasptb.ops.plan import choose
 from kerasptb.ops.sharding import Rows, first_of_replica
 from kerasptb.ops.tensors import differentiable, do_not_convert

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
+from kerasptb.ops import calls
 from kerasptb.ops import platform as platforms
-from kerasptb.ops.native import calls
 from kerasptb.ops.plan import choose
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"

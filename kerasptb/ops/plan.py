@@ -21,8 +21,8 @@ from typing import Literal, NamedTuple, get_args
 import keras
 
 from kerasptb.compat.keras import in_symbolic_scope, is_exported
+from kerasptb.native.loader import NativeUnavailableError
 from kerasptb.ops import platform as platforms
-from kerasptb.ops.native.loader import NativeUnavailableError
 from kerasptb.utils.types import Backend
 
 BACKENDS = get_args(Backend)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import keras
 
 from kerasptb.compat.keras import torch_device
-from kerasptb.ops.native import loader
+from kerasptb.native import loader
+from kerasptb.ops import hosts
 from kerasptb.utils.processors import available_processors
 
 PRECISIONS = loader.PRECISIONS
@@ -31,14 +32,14 @@ def visible_gpus():
 
 def processors():
     """Returns what this process computes with, on which last bits depend, such as "avx2, threads: 4"."""
-    state = loader.status()
+    state = hosts.status()
     kernels = state.reason if state.available else f"no native kernels, threads: {available_processors()}"
     return f"{len(gpus)} GPUs, {kernels}" if (gpus := visible_gpus()) else kernels
 
 
 def why_not_native(precision="float32"):
     """Returns one line on why the native library serves no call of this precision in this process, or None."""
-    state = loader.status()
+    state = hosts.status()
     if not state.available:
         return state.reason
     if gpus := visible_gpus():
@@ -47,13 +48,7 @@ def why_not_native(precision="float32"):
         if precision == "bfloat16x3":
             return "`precision='bfloat16x3'` is for CPUs: the kernels for GPUs compute in float32 and bfloat16."
         return next((reason for gpu in gpus if (reason := loader.why_not_cuda(gpu)) is not None), None)
-    if precision != "float32" and (level := loader.cpu_level()) not in loader.BFLOAT16_LEVELS:
-        missing = "".join(f" The library was built without {part}." for part in loader.levels_left_out())
-        return (
-            f"`precision={precision!r}` needs a processor with AVX512-BF16 or AMX. "
-            f"This one is used as {level!r}.{missing}"
-        )
-    return None
+    return loader.why_not_precision(precision)
 
 
 def max_units(precision="float32"):
@@ -63,10 +58,7 @@ def max_units(precision="float32"):
 
 def drawback(precision):
     """Returns one line on the drawback of a precision that can be used in this process, or None."""
-    if precision == "bfloat16x3" and not visible_gpus() and loader.cpu_level() == "avx512bf16":
-        # It needs three bfloat16 products, each only twice as fast as a float32 one; with AMX four times or more.
-        return "slower than float32 on this processor, which has AVX512-BF16 but no AMX"
-    return None
+    return None if visible_gpus() else loader.drawback(precision)
 
 
 @dataclasses.dataclass(frozen=True)

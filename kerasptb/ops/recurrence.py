@@ -12,11 +12,14 @@ import contextlib
 import keras
 from keras import ops
 
-from kerasptb.compat.keras import rnn_loop
+from kerasptb.compat.keras import gru_loop, lstm_loop, rnn_loop
+from kerasptb.ops import native_recurrence as native
 from kerasptb.ops import platform as platforms
-from kerasptb.ops.native import recurrence as native
 from kerasptb.ops.plan import choose
 from kerasptb.ops.tensors import as_tensor, check_one_dtype, check_shape, do_not_convert
+
+# What of Keras' backend runs a cell over a sequence, by cuDNN where it can.
+_LOOPS = {"lstm": lstm_loop, "gru": gru_loop}
 
 
 @do_not_convert
@@ -118,17 +121,17 @@ def _reference(cell, x, state, weights, mask=None, resets=None, **constant):
 def _step(cell, x_t, state, weights, mask=None, reset=None, **constant):
     if reset is not None:
         state = [ops.where(reset, ops.zeros_like(tensor), tensor) for tensor in state]
-    after = cell.step(x_t, state, weights, **constant)
+    after = cell.step(x_t, state, weights, **constant, ops=ops)
     return after if mask is None else [ops.where(mask, *pair) for pair in zip(after, state, strict=True)]
 
 
 def _keras(cell, x, state, weights, **masks):
     """Runs the loop of Keras' own layer."""
-    if not masks and cell.keras_loop is not None:
+    if not masks and cell.name in _LOOPS:
         activations = {"activation": keras.activations.tanh, "recurrent_activation": keras.activations.sigmoid}
         named = dict(zip(cell.weight_shapes(1, 1), weights, strict=True))
         with contextlib.suppress(NotImplementedError):  # Keras raises this where cuDNN cannot be used
-            _, h_seq, after = cell.keras_loop(x, *state, None, **named, **activations, return_sequences=True)
+            _, h_seq, after = _LOOPS[cell.name](x, *state, None, **named, **activations, return_sequences=True)
             return h_seq, *after
 
     constant = {name: masks.pop(name) for name in ("recurrent_mask", "input_mask") if name in masks}

@@ -1,8 +1,8 @@
-"""What comes next: what a model knows after a text, the words on the keys, and samples."""
+"""What comes next: what a model knows after a text, the words that follow, and samples."""
 
 import lazy_loader
 
-# The search for words and the writer serve where there is no Keras: names are imported when they are first used.
+# Names are imported when they are first used.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 del lazy_loader

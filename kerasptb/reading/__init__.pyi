@@ -1,27 +1,12 @@
-from .channel import Channel as Channel
-from .channel import Confusions as Confusions
-from .channel import Errors as Errors
-from .channel import Keyboard as Keyboard
-from .channel import Taps as Taps
-from .channel import open_channel as open_channel
 from .context import Beginning as Beginning
 from .context import Context as Context
-from .correction import Correction as Correction
-from .correction import apply_corrections as apply_corrections
-from .correction import correct as correct
-from .correction import correct_parts as correct_parts
 from .counted_reader import CountedReader as CountedReader
+from .files import load_saved_model as load_saved_model
 from .generation import generate as generate
 from .generation import generate_text as generate_text
 from .generation import sample as sample
-from .layout import Layout as Layout
-from .layout import load_layout as load_layout
-from .memory import Memory as Memory
-from .network_reader import NetworkReader as NetworkReader
-from .network_reader import load_saved_model as load_saved_model
 from .pieces import WordPieces as WordPieces
 from .pieces import pieces_of as pieces_of
-from .reader import ModelReader as ModelReader
 from .reader import Reader as Reader
 from .reader import open_reader as open_reader
 from .search import NextWords as NextWords
@@ -30,10 +15,7 @@ from .search import run_searches as run_searches
 from .search import search_side_by_side as search_side_by_side
 from .suggestion import Suggestion as Suggestion
 from .suggestion import suggest as suggest
-from .tapped import Readings as Readings
-from .tapped import search_taps as search_taps
+from .typed import Typed as Typed
 from .words import search_words as search_words
-from .writer import Typed as Typed
-from .writer import Writer as Writer
 
 __all__: list[str]

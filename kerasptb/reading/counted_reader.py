@@ -1,20 +1,22 @@
 """A model beside the counts of a text: each distribution of the network is refined by what followed the last tokens.
 
-`kerasptb.ops.counts` has the formula. A `CountedReader` reads as the reader that it wraps; its states hold the last
+`kerasptb.reading.counts` has the formula. A `CountedReader` reads as the reader that it wraps; its states hold the last
 tokens too, so all that reads with a model reads with counts.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Iterator
 
 import numpy as np
 
-from kerasptb.ops.counts import DEPTH, find_parts, initial_weights, kept_shares, mix_parts, open_counts
+from kerasptb.engine import entropies
 from kerasptb.reading.context import Context
-from kerasptb.reading.reader import Reader, entropies
+from kerasptb.reading.counts import DEPTH, find_parts, initial_weights, kept_shares, mix_parts, open_counts
+from kerasptb.reading.reader import Reader
 
 # Tokens of which the parts are found together, and how often the weights go over a text, with what rate.
 _TOGETHER = 1024
@@ -56,22 +58,25 @@ class CountedReader(Reader):
     Args:
         network: the `Reader` of the network.
         counts: the `CountedText`.
+
+    Attributes:
+        alone: that reader.
     """
 
     def __init__(self, network: Reader, counts: CountedText) -> None:
-        super().__init__(network.text_format, network.dense, (*network.state_sizes, DEPTH), network.output)
-        self.network, self._text_counts = network, counts
+        super().__init__(network.network, network.text_format)
+        self.alone, self._text_counts, self.state_size = network, counts, network.state_size + DEPTH
         self._counts = open_counts(counts.tokens, counts.order)
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """Hexadecimal digest of the network, the tokenizer and the counts."""
-        both = f"{self.network.fingerprint} {self._text_counts.digest.hex()}"
+        both = f"{self.alone.fingerprint} {self._text_counts.digest.hex()}"
         return hashlib.blake2b(both.encode(), digest_size=8).hexdigest()
 
     def encode(self, tokens: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns what `Reader.encode` says; the last tokens are behind the inputs of the logits layer."""
-        hidden, after = self.network.encode(tokens, states[:, :-DEPTH])
+        hidden, after = self.alone.encode(tokens, states[:, :-DEPTH])
         histories = np.lib.stride_tricks.sliding_window_view(_with_history(states, tokens), DEPTH, axis=1)[:, 1:]
         return np.concatenate([hidden, histories], axis=2), np.concatenate([after, histories[:, -1]], axis=1)
 
@@ -79,7 +84,7 @@ class CountedReader(Reader):
         self, tokens: np.ndarray, targets: np.ndarray, states: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns what `Reader.log_likelihoods` says."""
-        values, after = self.network.log_likelihoods(tokens, targets, states[:, :-DEPTH])
+        values, after = self.alone.log_likelihoods(tokens, targets, states[:, :-DEPTH])
         read, targets = _with_history(states, tokens), np.ascontiguousarray(targets, "int32")
         values, weights = np.array(values), self._text_counts.weights
         for row, context, of_row in zip(values, read.astype("int32") - 1, targets, strict=True):
@@ -103,7 +108,7 @@ class CountedReader(Reader):
         learned, going_on = text.weights.copy(), text.going_on.copy()
         tokens = np.ascontiguousarray(tokens, "int32")
         read.append(tokens[:1])
-        of_network = _score(self.network, tokens) if of_network is None else of_network
+        of_network = _score(self.alone, tokens) if of_network is None else of_network
         for targets, context, values in _pieces(tokens, of_network):
             parts = find_parts(self._counts, context, targets)
             with_counts, together = values.copy(), values.copy()
@@ -121,13 +126,13 @@ class CountedReader(Reader):
         Yields:
             float64 [N, 3]: the log probability, the entropy in bits before the token, and the share of all counts.
         """
-        counts, states = (self._counts, open_counts()), np.zeros((1, self.network.state_size), "float32")
+        counts, states = (self._counts, open_counts()), np.zeros((1, self.alone.state_size), "float32")
         weights = self._text_counts.weights.copy(), self._text_counts.going_on.copy()
         tokens = np.ascontiguousarray(tokens, "int32")
         counts[1].append(tokens[:1])
-        for targets, context, values in _pieces(tokens, _score(self.network, tokens)):
-            hidden, states = self.network.encode(context[np.newaxis, DEPTH - 1 :], states)
-            rows, kept = np.ascontiguousarray(self.network.log_probabilities(hidden[0])), np.ones(len(targets))
+        for targets, context, values in _pieces(tokens, _score(self.alone, tokens)):
+            hidden, states = self.alone.encode(context[np.newaxis, DEPTH - 1 :], states)
+            rows, kept = np.ascontiguousarray(self.alone.log_probabilities(hidden[0])), np.ones(len(targets))
             for i in range(len(targets)):
                 one, history = slice(i, i + 1), context[i : i + DEPTH]
                 for of_one, learned, append in zip(counts, weights, (False, True), strict=True):
@@ -139,7 +144,7 @@ class CountedReader(Reader):
 
     def log_probabilities(self, hidden: np.ndarray) -> np.ndarray:
         """Returns what `Reader.log_probabilities` says."""
-        rows = np.ascontiguousarray(self.network.log_probabilities(hidden[:, :-DEPTH]))
+        rows = np.ascontiguousarray(self.alone.log_probabilities(hidden[:, :-DEPTH]))
         self._counts.mix(self._text_counts.weights, hidden[:, -DEPTH:].astype("int32") - 1, rows)
         return rows
 
@@ -151,7 +156,7 @@ class CountedReader(Reader):
 
     def hidden_after(self, states: np.ndarray) -> np.ndarray:
         """Returns what `Reader.hidden_after` says."""
-        return np.concatenate([super().hidden_after(states), states[:, -DEPTH:]], axis=1)
+        return np.concatenate([self.alone.hidden_after(states[:, :-DEPTH]), states[:, -DEPTH:]], axis=1)
 
 
 def learn_weights(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -11,10 +12,9 @@ from kerasptb.data import EOS, UNK, DataError
 from kerasptb.data.errors import check_text
 from kerasptb.data.scripts import is_unspaced
 from kerasptb.data.tokenizers.written_text import comes_unspaced
-from kerasptb.models import LanguageModel
 from kerasptb.reading.context import Context
 from kerasptb.reading.pieces import pieces_of
-from kerasptb.reading.reader import Reader, open_reader
+from kerasptb.reading.reader import open_reader
 
 # Of the words that the first model of English wrote, so many were none (that 70,000 words of other texts have): 10 % at
 # temperature 1, 4 % from 0.9 of the probability, 0.2 % at 0.7. A few unlikely pieces make a word that is none.
@@ -23,7 +23,7 @@ _LONGEST = 40  # tokens of a word that is sampled, so that it ends
 
 
 def generate(
-    model: LanguageModel | Reader,
+    model: Any,
     prompt: str = "",
     words: int = 50,
     temperature: float | None = None,
@@ -67,7 +67,7 @@ def generate(
 
 
 def generate_text(
-    model: LanguageModel | Reader,
+    model: Any,
     prompt: str = "",
     words: int = 50,
     temperature: float | None = None,

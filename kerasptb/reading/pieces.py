@@ -2,7 +2,6 @@
 
 import functools
 import math
-import unicodedata
 import weakref
 from collections.abc import Collection
 
@@ -10,7 +9,6 @@ import numpy as np
 
 from kerasptb.data import EOS, Tokenizer
 from kerasptb.data.tokenizers.written_text import is_of_word
-from kerasptb.ops.taps import Trie
 from kerasptb.reading.context import Context
 
 
@@ -48,24 +46,6 @@ class WordPieces:
         for index in np.flatnonzero(self.is_whole).tolist():
             words.setdefault(word_of(self.written[index]), []).append(index)
         return words
-
-    def spelling(self, word: str) -> float:
-        """Returns the log probability of the letters of a word that the vocabulary lacks: 1 / 20 each."""
-        return -math.log(20) * (len(word) + 1)
-
-    @functools.cached_property
-    def trie(self) -> Trie:
-        """The pieces that write a word, or go on with one, by their letters."""
-        named = zip(self.tokenizer.tokens, self.written, strict=True)
-        return Trie(
-            [text if token not in self.tokenizer.unnamed and self._writes(text) else None for token, text in named]
-        )
-
-    def _writes(self, text):
-        letters = text.removeprefix(" ")
-        if self.are_words:
-            return bool(letters) and not any(map(str.isspace, letters))
-        return text == " " or (bool(letters) and all(is_of_word(each) and _is_character(each) for each in letters))
 
     def fitting(self, rest: bytes) -> np.ndarray:
         """Returns the ids of the pieces that may come next where the rest of a prefix is to be written, int [M].
@@ -138,10 +118,6 @@ def word_of(written: str) -> str:
 def mass(log_probabilities: np.ndarray) -> float:
     """Returns the probability of all of some pieces, from their log probabilities, natural logarithms, float [M]."""
     return float(np.exp(log_probabilities).sum(dtype="float64"))
-
-
-def _is_character(letter):
-    return unicodedata.category(letter) != "Cs"
 
 
 def _is_sign(written):

@@ -1,7 +1,7 @@
-"""Run folders: what a training writes after each epoch, and loading from them."""
+"""Run folders: what a training writes after each epoch, and what is read from them; `kerasptb.run` is what one asks."""
 
 from kerasptb.runs.damage import RunError
-from kerasptb.runs.folder import load_run
-from kerasptb.runs.run import Run
+from kerasptb.runs.folder import RunFolder
+from kerasptb.runs.reader import load_reader
 
-__all__ = ["Run", "RunError", "load_run"]
+__all__ = ["RunError", "RunFolder", "load_reader"]

@@ -5,9 +5,9 @@ import time
 
 import numpy as np
 
-from kerasptb.evaluation.perplexity import checked_text
-from kerasptb.ops.counts import NUM_WEIGHTS, sort_positions
+from kerasptb.data.streams import checked_text
 from kerasptb.reading.counted_reader import CountedText, learn_weights
+from kerasptb.reading.counts import NUM_WEIGHTS, sort_positions
 from kerasptb.runs.damage import damage
 from kerasptb.runs.files import COUNTS
 from kerasptb.runs.words import make_words, remove_words

@@ -1,60 +1,85 @@
 """Files of weights that tell whether they are what was written."""
 
+from __future__ import annotations
+
 import hashlib
-import io
 import logging
 import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 
-from kerasptb.compat.keras import H5IOStore, save_state
+from kerasptb.arguments import ModelArguments
+from kerasptb.engine import Network
+from kerasptb.engine.files import network_of, read_weights
+from kerasptb.engine.network import why_not
 from kerasptb.runs.damage import RunError, damage
-from kerasptb.runs.quantized import load_quantized
 from kerasptb.utils.files import atomic_write
+
+if TYPE_CHECKING:
+    import h5py
 
 logger = logging.getLogger(__name__)
 
-_DIGEST = "kerasptb_sha256"
+DIGEST = "kerasptb_sha256"
 _REMEDY = '--resume writes it anew; in a script load_model(weights="last") or ("best") reads the other weights.'
+_EXPORT_ANEW = "Export the run anew."
 
 
-def save_weights(model, *paths):
-    """Writes a model's weights, with their digest in the same file, to each path; the files are replaced whole."""
-    # In memory: HDF5 kills the process if the disk is full.
-    content = io.BytesIO()
-    store = H5IOStore(content, mode="w")
-    save_state(model, store, assets_store=None, inner_path="", visited_saveables=set())
-    store.close()
-    with h5py.File(content, "r+") as file:
-        file.attrs[_DIGEST] = _digest(file)
-    for path in paths:
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(content.getbuffer())
+def load_network(path: Path, arguments: ModelArguments, changes: Mapping[str, Any]) -> Network:
+    """Returns the network of a file of weights.
+
+    Args:
+        path: the file.
+        arguments: of the model.
+        changes: "backend" and "precision" in place of the model's, among others.
+
+    Raises:
+        RunError: the file is damaged, or of another model.
+        NativeUnavailableError: a backend or precision among the changes is not there. One of the model's own that is not
+            there is replaced, with a warning.
+    """
+    weights = read_checked(path, arguments)
+    backend, precision = (changes.get(name) or getattr(arguments, name) for name in ("backend", "precision"))
+    if precision is None:
+        precision = "bfloat16" if arguments.dtype == "mixed_bfloat16" and not why_not("bfloat16") else "float32"
+    if not changes.get("precision") and precision != "float32":
+        on_library = backend in ("auto", "native")
+        if (reason := why_not(precision) if on_library else f"backend={backend!r} computes in float32.") is not None:
+            precision = "float32"
+            warnings.warn(f"Loaded with precision='float32': {reason}", stacklevel=4)
+    if not changes.get("backend") and backend == "native" and (reason := why_not("float32")) is not None:
+        backend = "auto"
+        warnings.warn(f"Loaded with backend='auto': {reason}", stacklevel=4)
+    return network_of(arguments, weights, backend=backend, precision=precision)
 
 
-def load_weights(model, path):
-    """Reads a model's weights, of `save_weights`, or of `save_quantized` if the file's name ends in `.npz`."""
+def read_checked(path: Path, arguments: ModelArguments) -> list[np.ndarray]:
+    """Returns the arrays of `weights_of` of a model in a file; raises a `RunError` for a damaged one."""
     if path.suffix == ".npz":
-        load_quantized(model, path)
-        return
-    _check(path)
+        with damage(path, _EXPORT_ANEW):
+            return read_weights(path, arguments)
+    check(path)
     with damage(path, _REMEDY):
-        model.load_weights(path)
-    if not all(np.isfinite(weight).all() for weight in model.get_weights()):
+        weights = read_weights(path, arguments)
+    if not all(np.isfinite(weight).all() for weight in weights):
         raise RunError(f"{path} holds weights that are not numbers: its training has diverged. {_REMEDY}")
+    return weights
 
 
-def is_whole(path):
+def is_whole(path: Path) -> bool:
     """Returns whether a file of weights is there, and is what was written."""
     try:
-        _check(path)
+        check(path)
     except (RunError, FileNotFoundError):
         return False
     return True
 
 
-def mend_weights(path, copy):
+def mend_weights(path: Path, copy: Path) -> None:
     """Writes a file of weights that is damaged or gone anew from its copy, or the copy from it, and logs it."""
     for file, other in ((path, copy), (copy, path)):
         if is_whole(file):
@@ -69,27 +94,32 @@ def mend_weights(path, copy):
             shutil.copyfile(other, temporary)
 
 
-def _check(path):
+def check(path: Path) -> None:
+    """Raises a `RunError` unless a file of weights is what was written."""
+    import h5py  # noqa: PLC0415  (weights in 8 bits need none)
+
     with damage(path, _REMEDY), h5py.File(path, "r") as file:
-        if (expected := file.attrs.get(_DIGEST)) is None:
+        if (expected := file.attrs.get(DIGEST)) is None:
             raise ValueError("it has no digest")
         if sum(array.nbytes for array in _arrays(file).values()) > path.stat().st_size:
             raise ValueError("its arrays are larger than the file")
-        if expected != _digest(file):
+        if expected != digest(file):
             raise ValueError("its digest is another")
 
 
-def _arrays(file):
+def _arrays(file: h5py.File) -> dict[str, h5py.Dataset]:
     """Returns the arrays in an HDF5 file by name, unread."""
-    arrays = {}
+    import h5py  # noqa: PLC0415
+
+    arrays: dict[str, h5py.Dataset] = {}
     file.visititems(lambda name, item: arrays.update({name: item}) if isinstance(item, h5py.Dataset) else None)
     return arrays
 
 
-def _digest(file):
+def digest(file: h5py.File) -> str:
     """Returns the SHA-256 of the names and values of all arrays in an HDF5 file, in hexadecimal."""
-    digest = hashlib.sha256()
+    found = hashlib.sha256()
     for name, array in sorted(_arrays(file).items()):
-        digest.update(f"{name} {array.shape} {array.dtype}\n".encode())
-        digest.update(np.ascontiguousarray(array[()]).tobytes())
-    return digest.hexdigest()
+        found.update(f"{name} {array.shape} {array.dtype}\n".encode())
+        found.update(np.ascontiguousarray(array[()]).tobytes())
+    return found.hexdigest()

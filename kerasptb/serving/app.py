@@ -6,7 +6,6 @@ import itertools
 import math
 from pathlib import Path
 
-import tensorflow as tf
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
@@ -16,7 +15,7 @@ from starlette.exceptions import HTTPException
 import kerasptb
 from kerasptb.data import EOS, DataError
 from kerasptb.data.tokenizers.prefixes import fold_case
-from kerasptb.reading import Keyboard
+from kerasptb.keyboard import Keyboard
 from kerasptb.serving import schemas
 from kerasptb.serving.engine import SuggestionEngine
 from kerasptb.serving.errors import BadRequestError, BusyError
@@ -164,7 +163,6 @@ def _add_routes(app):
         engine = app.state.engine
         return schemas.Version(
             kerasptb=kerasptb.__version__,
-            tensorflow=tf.__version__,
             model=engine.fingerprint,
             name=app.state.name,
             tokens=engine.tokenizer.kind,

@@ -5,8 +5,9 @@ import math
 
 import numpy as np
 
-from kerasptb.reading import Taps, Writer, search_side_by_side
-from kerasptb.reading.tapped import MARGIN
+from kerasptb.keyboard import Taps, Writer
+from kerasptb.keyboard.tapped import MARGIN
+from kerasptb.reading import search_side_by_side
 from kerasptb.serving.batching import Batcher
 from kerasptb.serving.errors import BadRequestError
 from kerasptb.serving.shared_reader import BatchedReader, RememberingReader

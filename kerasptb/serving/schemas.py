@@ -197,7 +197,6 @@ class Version(BaseModel):
     """What is served, by what, and what a request may hold."""
 
     kerasptb: str
-    tensorflow: str
     model: str = Field(description="Fingerprint of the weights and the tokenizer.")
     name: str = Field(description="Name of the run's folder; «english» for the model that comes with kerasptb.")
     tokens: str = Field(description="What it reads: words, subwords or characters.")

@@ -10,34 +10,24 @@ import socket
 from collections.abc import Collection
 from pathlib import Path
 
+from kerasptb.runs.damage import RunError
+from kerasptb.runs.reader import load_reader
 from kerasptb.serving.errors import ServingError
+from kerasptb.utils.errors import ExportError
 
 logger = logging.getLogger(__name__)
 
 
-def load_reader(folder, counts=True):
-    """Returns the `Reader` of a run folder, "english" or a SavedModel of ours; ServingError for others.
+def open_served(folder, counts=True):
+    """Returns the `Reader` of a run folder, "english", a `.keras` file or a SavedModel of ours; ServingError for others.
 
     With `counts` that of a run has the counts of its training text, if there are some.
     """
-    # TensorFlow is slow to import.
-    from kerasptb.export.source import resolve  # noqa: PLC0415
-    from kerasptb.models.portable import ExportError, check_backend  # noqa: PLC0415
-    from kerasptb.reading.network_reader import NetworkReader, load_saved_model  # noqa: PLC0415
-    from kerasptb.runs import RunError, load_run  # noqa: PLC0415
-
-    check_backend("A server's model")
     try:
-        if (Path(folder) / "saved_model.pb").exists():
-            reader = load_saved_model(folder)
-        else:
-            run = load_run(folder)
-            model, _ = resolve(run)
-            reader = run.using(counts).counted(NetworkReader.of(model))
+        # In float32, whatever the training ran in: few rows are read at a time, for which that takes no longer.
+        return load_reader(folder, counts, precision="float32")
     except (ExportError, RunError) as error:
         raise ServingError(str(error)) from None
-    reader.warm_up()  # which should not delay the first request
-    return reader
 
 
 def serve(
@@ -89,7 +79,7 @@ def serve(
         rate = DEFAULT_RATE if rate is None else rate or None
         is_own = ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
         name = ENGLISH if is_in_the_package(folder) else Path(folder).resolve().name
-        app = create_app(load_reader(folder, counts), name, rate, allowed_hosts if is_own or allowed_hosts else None)
+        app = create_app(open_served(folder, counts), name, rate, allowed_hosts if is_own or allowed_hosts else None)
         config = uvicorn.Config(
             app,
             http=BoundedProtocol,
@@ -185,7 +175,7 @@ async def _load_anew(app, folder, counts):
     from kerasptb.serving.app import replace_model  # noqa: PLC0415  (of the extra `serve`)
 
     try:
-        reader = await asyncio.to_thread(load_reader, folder, counts)
+        reader = await asyncio.to_thread(open_served, folder, counts)
     except Exception as error:
         logger.warning("%s cannot be served; the model loaded before still is. %s", folder, error)
     else:

@@ -16,7 +16,7 @@ import zlib
 import numpy as np
 
 from kerasptb.data.tokenizers.written_text import comes_unspaced
-from kerasptb.reading.memory import MAX_CHARACTERS, WINDOW, Memory
+from kerasptb.keyboard.memory import MAX_CHARACTERS, WINDOW, Memory
 from kerasptb.serving.errors import StateError
 
 _WITH_WORDS = 2

@@ -14,9 +14,8 @@ import keras
 from kerasptb.layers.embedding import looked_up
 from kerasptb.ops.sharding import on_every_replica
 from kerasptb.optimizers.clipped_sgd import ClippedSGD, RowGradient
-from kerasptb.trainers import replicas
+from kerasptb.trainers import peers, replicas
 from kerasptb.trainers.stateful import StatefulTrainer, array_of
-from kerasptb.utils import peers
 from kerasptb.utils.interrupts import uninterrupted
 
 

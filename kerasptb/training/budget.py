@@ -6,7 +6,7 @@ import time
 
 import keras
 
-from kerasptb.data.batching import count_batches
+from kerasptb.data.streams import count_batches
 from kerasptb.models import LanguageModel
 from kerasptb.presets import get_preset
 from kerasptb.runs.counts import LEARNED_ON

@@ -6,9 +6,9 @@ import math
 import keras
 
 from kerasptb.callbacks import AveragedWeights, EarlyStopping
-from kerasptb.data import make_dataset
 from kerasptb.ops import platform as platforms
 from kerasptb.optimizers import with_optimizer
+from kerasptb.pipeline import make_dataset
 from kerasptb.presets import get_preset
 from kerasptb.training.teacher import load_teacher
 

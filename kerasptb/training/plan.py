@@ -22,18 +22,18 @@ from kerasptb.models import LanguageModel
 from kerasptb.ops import platform as platforms
 from kerasptb.optimizers import decay_of, rate_of
 from kerasptb.presets import Facts, Recipe, get_preset
+from kerasptb.run import Run
 from kerasptb.runs.damage import RunError
 from kerasptb.runs.files import METRICS
-from kerasptb.runs.folder import check_free, create_run, load_resumed
+from kerasptb.runs.folder import check_free
 from kerasptb.runs.request import Request
-from kerasptb.runs.run import Run
 from kerasptb.runs.settings import CONFIG, RunSettings, check_divides
 from kerasptb.runs.text import TextRecord
+from kerasptb.trainers import peers
 from kerasptb.training.budget import fit_training
 from kerasptb.training.recipe import check_texts, has_bfloat16, precision_of, usual_preset
 from kerasptb.training.start import Start, choose_start
 from kerasptb.training.teacher import with_teacher
-from kerasptb.utils import peers
 from kerasptb.utils.files import new_folder, write_json
 
 # What a model that takes a run's weights does not take of it: they are the text's, the machine's, or drawn.
@@ -71,12 +71,12 @@ def _begun(request, out, workers, begin, callbacks):
     if out is None:
         name = f"{plan.settings.training.preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
         out, made = new_folder(Path("runs") / name), True
-    return create_run(out, plan.settings, plan.corpus.vocabulary, made), plan
+    return Run.create(out, plan.settings, plan.corpus.vocabulary, made), plan
 
 
 def _resumed(request, folder, workers):
     """Opens a run folder; raises if what is asked for contradicts the run."""
-    run = load_resumed(folder)
+    run = Run.open_resumed(folder)
     settings, text = run.settings, run.settings.data
     check_divides(settings.model.batch_size, workers)
     try:

@@ -3,7 +3,7 @@
 import keras
 
 from kerasptb.data import Corpus, DataError
-from kerasptb.data.batching import count_batches
+from kerasptb.data.streams import count_batches
 from kerasptb.ops.plan import default_precision
 from kerasptb.ops.platform import why_not_native
 from kerasptb.presets import get_preset

@@ -4,12 +4,13 @@ import dataclasses
 from pathlib import Path
 
 from kerasptb.callbacks import Checkpoint
+from kerasptb.models.weights import save_weights
 from kerasptb.optimizers import averaged_weights
 from kerasptb.runs import files
 from kerasptb.runs.damage import RunError
-from kerasptb.runs.weights import is_whole, mend_weights, save_weights
+from kerasptb.runs.weights import is_whole, mend_weights
+from kerasptb.trainers import peers
 from kerasptb.training.plots import plot_curves
-from kerasptb.utils import peers
 from kerasptb.utils.files import atomic_write
 
 

@@ -9,10 +9,10 @@ from kerasptb.arguments import LAYERS
 from kerasptb.data import Corpus
 from kerasptb.data.sources.raw_corpus import RawCorpus
 from kerasptb.data.text_format import TextFormat
+from kerasptb.run import Run, load_run
 from kerasptb.runs.files import ENGLISH
-from kerasptb.runs.folder import is_in_the_package, load_run
+from kerasptb.runs.folder import is_in_the_package
 from kerasptb.runs.request import Request
-from kerasptb.runs.run import Run
 from kerasptb.runs.settings import NO_START
 from kerasptb.training.recipe import format_by_preset
 from kerasptb.training.teacher import open_teacher

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from kerasptb.runs import load_run
+from kerasptb.run import load_run
 from kerasptb.runs.damage import RunError
 
 NO_TEACHER: dict[str, Any] = {"teacher": None, "teacher_weight": None, "teacher_digest": None}

@@ -18,22 +18,24 @@ from kerasptb.data import UNK, Corpus, Tokenizer
 from kerasptb.data.counts import describe
 from kerasptb.data.sources.raw_corpus import TextSource
 from kerasptb.data.text_format import TextFormat, open_tokenizer
-from kerasptb.evaluation import evaluate_both, evaluate_counts
+from kerasptb.evaluation import evaluate_counts
 from kerasptb.explanation import explain
+from kerasptb.models import evaluate_both
 from kerasptb.models.transfer import transfer_weights
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.plan import note_as_reported
 from kerasptb.reading import CountedReader, open_reader
-from kerasptb.runs import Run, files, load_run
+from kerasptb.run import Run, load_run
+from kerasptb.runs import files
 from kerasptb.runs.counts import make_counts, remove_counts
 from kerasptb.runs.request import Request
+from kerasptb.trainers import peers
 from kerasptb.training.budget import describe_length
 from kerasptb.training.fitting import compile_model, freeze, make_batches
 from kerasptb.training.plan import open_run, record_resumption, report_differences
 from kerasptb.training.progress import ProgressBar
 from kerasptb.training.recorder import Recorder
 from kerasptb.training.start import describe_start, recorded_run, recorded_start
-from kerasptb.utils import peers
 from kerasptb.utils.files import atomic_write, finite, write_json
 from kerasptb.utils.interrupts import Signals
 from kerasptb.utils.types import Backend, CellName, Precision, Tokens
@@ -127,7 +129,7 @@ def train(
         teacher_weight: weight of that distribution, from 0 to 1; the text has the rest. `None` for 0.5.
         freeze: names of layers whose weights stay, such as `["embedding"]`, or one name; `None` for none.
         counts: "auto" counts the training text at the end, and keeps its counts where they help on the validation text
-            (see `kerasptb.ops.counts`): all that reads with the run uses them. "none" keeps none. `None` for "auto".
+            (see `kerasptb.reading.counts`): all that reads with the run uses them. "none" keeps none. `None` for "auto".
         out: the run folder, which must be empty or new; `None` for `runs/PRESET-TIME`.
         resume: whether to continue the run in `out` from its latest checkpoint, to the results that it would have had.
             The run keeps its settings and its text; an argument that contradicts them is an error.

@@ -1,5 +1,5 @@
 from benchmarks.corrections import figures, first_words, type_text
-from kerasptb.reading import Correction
+from kerasptb.keyboard import Correction
 
 
 def test_words_are_counted_before_and_after_corrections():

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from kerasptb.callbacks import ResetStates
-from kerasptb.data import make_dataset
 from kerasptb.layers import StatefulLSTM
+from kerasptb.pipeline import make_dataset
 
 TRAIN = np.random.default_rng(0).integers(0, 11, 200).astype("int32")
 VALID = np.random.default_rng(1).integers(0, 11, 90).astype("int32")

@@ -7,8 +7,8 @@ import pytest
 from kerasptb.cells import CELLS
 from kerasptb.cells.cell import NumPy, reorder_gates
 from kerasptb.cells.gru import GRU
-from kerasptb.cells.keras_cell import kind_of, make, portable_layer, weights_of
 from kerasptb.layers import RecurrentCell
+from kerasptb.layers.keras_cell import kind_of, make, portable_layer, weights_of
 from kerasptb.models import LanguageModel
 
 B, D, H = 2, 3, 4

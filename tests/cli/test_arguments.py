@@ -45,7 +45,7 @@ SERVE_LISTS = {"--allow-host=a.example": ("allowed_hosts", ["a.example"]), "--pr
             {"--resume": ("resume", True), "--no-early-stopping": ("early_stopping", False)},
         ),
         ("serve run", "kerasptb.serving.serve", {"host": "::1", "port": 81, "rate": 0.5}, SERVE_LISTS),
-        ("build", "kerasptb.ops.native.build.build", {}, {"--force": ("force", True), "--verbose": ("verbose", True)}),
+        ("build", "kerasptb.native.build.build", {}, {"--force": ("force", True), "--verbose": ("verbose", True)}),
     ],
 )
 def test_every_option_reaches_what_does_the_work(monkeypatch, command, place, options, flags):

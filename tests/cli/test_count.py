@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kerasptb.cli import main
-from kerasptb.runs import load_run
+from kerasptb.run import load_run
 from kerasptb.runs.files import COUNTS, lock_run
 
 REMEDY = "`kerasptb count RUN` makes the counts anew; --counts none does without."

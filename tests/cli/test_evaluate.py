@@ -7,9 +7,9 @@ import pytest
 
 import kerasptb
 from kerasptb.cli import main
-from kerasptb.evaluation import CacheSettings, evaluate_keyboard, evaluate_typos
-from kerasptb.reading import Keyboard
-from kerasptb.runs.weights import save_weights
+from kerasptb.evaluation import CacheSettings
+from kerasptb.keyboard import Keyboard, evaluate_keyboard, evaluate_typos
+from kerasptb.models.weights import save_weights
 
 
 def test_evaluate_reports_both_figures_and_labels_them(run, texts, capsys):

@@ -1,7 +1,5 @@
 import json
 
-import keras
-
 import kerasptb
 from kerasptb.cli import main
 
@@ -17,12 +15,3 @@ def test_info_is_one_json_object(capsys):
     assert json.loads(capsys.readouterr().out)["versions"]["kerasptb"] == kerasptb.__version__
     assert main(["info"]) == 0
     assert "native" in capsys.readouterr().out
-
-
-def test_info_says_what_layers_of_another_precision_run_on(capsys, native_library):
-    keras.config.set_dtype_policy("float64")
-    try:
-        assert main(["info"]) == 0
-    finally:
-        keras.config.set_dtype_policy("float32")
-    assert "keras.layers.LSTM: The native backend takes float32" in capsys.readouterr().out

@@ -5,7 +5,7 @@ import sys
 from kerasptb.cli import main
 from kerasptb.data import Vocabulary
 from kerasptb.models import LanguageModel
-from kerasptb.runs.weights import save_weights
+from kerasptb.models.weights import save_weights
 
 
 def test_suggest_prints_words_with_probabilities(run, capsys):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from kerasptb import data
-from kerasptb.data import DataError, UnknownWordError, Vocabulary, load_corpus, make_dataset, ptb_iterator, ptb_raw_data
+from kerasptb.data import DataError, UnknownWordError, Vocabulary, load_corpus, ptb_iterator, ptb_raw_data
+from kerasptb.pipeline import make_dataset
 
 needs_ptb = pytest.mark.skipif(not os.environ.get("KERASPTB_DATA"), reason="needs PTB: set KERASPTB_DATA to its folder")
 

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from kerasptb.data import corpus as corpora
-from kerasptb.data import load_corpus, make_dataset
+from kerasptb.data import load_corpus
 from kerasptb.data.corpus import open_text
 from kerasptb.data.text_format import TextFormat
+from kerasptb.pipeline import make_dataset
 
 
 @pytest.fixture

@@ -3,11 +3,10 @@ import math
 import numpy as np
 import pytest
 
-from kerasptb.evaluation import evaluate_both, evaluate_perplexity, evaluate_split
 from kerasptb.evaluation.perplexity import _long_row
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.metrics import Perplexity
-from kerasptb.models import LanguageModel
+from kerasptb.models import LanguageModel, evaluate_both, evaluate_perplexity, evaluate_split
 
 IDS = np.random.default_rng(0).integers(0, 13, 158).astype("int32")
 

@@ -7,8 +7,7 @@ from kerasptb.data import DataError, Subwords, UnknownWordError, Vocabulary
 from kerasptb.data.text_format import TextFormat
 from kerasptb.evaluation import score_document, score_sentences, sentences
 from kerasptb.models import LanguageModel
-from kerasptb.ops import counts
-from kerasptb.reading import ModelReader, counted_reader
+from kerasptb.reading import counted_reader, counts, open_reader
 from kerasptb.reading.counted_reader import CountedReader, CountedText
 
 WORDS = ["a", "b", "c", "d", "<unk>", "<eos>"]
@@ -130,7 +129,7 @@ def counted(model):
     random = np.random.default_rng(0)
     tokens = np.concatenate([np.tile([5, 0, 1, 2, 3], 5), random.integers(0, 6, 40)]).astype("int32")
     weights = (counts.initial_weights() + random.normal(-2, 1, (2, counts.NUM_WEIGHTS))).astype("float32")
-    return CountedReader(ModelReader(model), CountedText(tokens, counts.sort_positions(tokens, 6), *weights))
+    return CountedReader(open_reader(model), CountedText(tokens, counts.sort_positions(tokens, 6), *weights))
 
 
 def check_figures(scored, rows, ids):
@@ -145,7 +144,7 @@ def check_figures(scored, rows, ids):
 @pytest.mark.parametrize("with_counts", [False, True])
 def test_surprisal_and_entropy_are_those_of_the_whole_distributions(model, counted, with_counts, monkeypatch):
     monkeypatch.setattr(sentences, "_ROWS", 7)  # and what is read together does not matter
-    reader = counted if with_counts else ModelReader(model)
+    reader = counted if with_counts else open_reader(model)
     found = list(score_sentences(reader, ["b", "d a b c b b a b c d a", ""], entropy=True))
     plain = list(score_sentences(reader, ["b", "d a b c b b a b c d a", ""]))
     for scored, alone, ids in zip(found, plain, ([1, 5], [3, 0, 1, 2, 1, 1, 0, 1, 2, 3, 0, 5], [5]), strict=True):
@@ -190,7 +189,7 @@ def test_a_document_is_read_from_its_beginning_to_its_end(model, monkeypatch):
         np.testing.assert_allclose(logs, expected(model, ids[1:]), rtol=2e-5)
     assert [each.sentence for each in scored] == ["a b", "", "b nobody", "c"]
     assert [each.tokens for each in scored][1:3] == [("<eos>",), ("b", "<unk>", "<eos>")]
-    reader, contexts = ModelReader(model), []
+    reader, contexts = open_reader(model), []
     for i in range(1, len(ids)):
         contexts.append(reader.read_together([(reader.begin(), np.array(ids[1:i], "int32"))])[0])
     check_figures(scored[3], [context.log_probabilities for context in contexts[7:]], [2, 5])

@@ -5,17 +5,12 @@ import pytest
 
 from kerasptb.data import DataError, Subwords, Vocabulary
 from kerasptb.data.tokenizers.tokenizer import EOS
-from kerasptb.evaluation import (
-    CacheSettings,
-    DynamicSettings,
-    evaluate_continuous_cache,
-    evaluate_dynamic,
-    evaluate_keyboard,
-    keyboard,
-    reading,
-)
+from kerasptb.dynamic_evaluation import DynamicSettings, evaluate_dynamic
+from kerasptb.evaluation import CacheSettings, evaluate_continuous_cache, reading
+from kerasptb.keyboard import evaluate_keyboard
+from kerasptb.keyboard.measure import savings as keyboard
 from kerasptb.models import LanguageModel
-from kerasptb.reading import ModelReader, pieces_of, search_words, suggest
+from kerasptb.reading import open_reader, pieces_of, search_words, suggest
 
 LINES = ["The cat (a cat) sat.", "", 'It cost $ 5: the café\'s "hat!"']
 TEXT = "\n".join(LINES)
@@ -133,7 +128,7 @@ def test_the_result_is_the_same_in_any_blocks(model, subwords, monkeypatch):
     parts = subwords.parts_of(ids)
 
     def find():
-        shown = keyboard._find_all(ModelReader(model), ids, parts, 2, None, learn=False)
+        shown = keyboard._find_all(open_reader(model), ids, parts, 2, None, learn=False)
         return [shown.get(id(unit)) for part in parts for unit in part]
 
     expected = find()
@@ -145,7 +140,7 @@ def test_the_result_is_the_same_in_any_blocks(model, subwords, monkeypatch):
 
 def test_contexts_are_those_of_a_text_that_is_read_from_the_beginning(model, subwords, monkeypatch):
     monkeypatch.setattr(reading, "_BLOCK", 10)
-    ids, reader, places = subwords.encode_typed(TEXT)[:25], ModelReader(model), []
+    ids, reader, places = subwords.encode_typed(TEXT)[:25], open_reader(model), []
     for start, hidden, states in reading.read_blocks(reader, ids):
         places.append(start)
         for i, context in enumerate(reader.contexts(hidden, states)):
@@ -157,7 +152,7 @@ def test_contexts_are_those_of_a_text_that_is_read_from_the_beginning(model, sub
 
 
 def test_no_less_probable_words_are_looked_for_and_the_others_are_the_same(model, subwords):
-    pieces, reader = pieces_of(subwords), ModelReader(model)
+    pieces, reader = pieces_of(subwords), open_reader(model)
     context = reader.read_typed("The")
 
     def search(**how):
@@ -213,7 +208,7 @@ def test_what_cannot_be_typed(model, subwords):
 
 @pytest.mark.parametrize(("keys", "expected"), [(1, 62), (3, 62), (6, 31), (1000, 1)])
 def test_so_few_words_are_looked_for_at_once_that_they_fit_in_memory(keys, expected, model, monkeypatch):
-    seen, reader = [], ModelReader(model)
+    seen, reader = [], open_reader(model)
     monkeypatch.setattr(Subwords, "__len__", lambda _: 8000)
     monkeypatch.setattr(keyboard, "run_searches", lambda searches, read, most: seen.append(most) or {})
     keyboard._find_all(reader, *reader.tokenizer.typed_parts("The cat"), keys, None, learn=True)

@@ -47,7 +47,7 @@ def model(vocabulary):
 @pytest.fixture(scope="session")
 def saved_model(model, vocabulary, tmp_path_factory):
     """The folder of the model as a SavedModel."""
-    from kerasptb.export import export_saved_model
+    from kerasptb.conversion import export_saved_model
 
     return export_saved_model(model, tmp_path_factory.mktemp("exports") / "saved_model")
 
@@ -81,7 +81,7 @@ def subword_model(subwords):
 @pytest.fixture(scope="session")
 def subword_exports(subword_model, subwords, tmp_path_factory):
     """A folder with the model of subwords as docs/export.md names it."""
-    from kerasptb.export import export_litert, export_saved_model
+    from kerasptb.conversion import export_litert, export_saved_model
 
     folder = tmp_path_factory.mktemp("subwords")
     export_saved_model(subword_model, folder / "models" / "novel" / "1")

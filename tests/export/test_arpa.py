@@ -11,8 +11,9 @@ from arpa_file import ArpaFile
 from counted_runs import make_counted
 
 from kerasptb.data import Subwords, Vocabulary
-from kerasptb.export import ExportError, export_arpa
+from kerasptb.export import export_arpa
 from kerasptb.runs.files import COUNTS, WORDS
+from kerasptb.utils.errors import ExportError
 
 LINES = [
     "The cat sat on the mat, and the dog sat by it.",

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kerasptb.runs.quantized import load_quantized, save_quantized
 from small_readers import TEXTS as USUAL_TEXTS
 
 from benchmarks.c_model import CModel, compile_model
@@ -21,17 +22,17 @@ from kerasptb.data import Subwords, Vocabulary
 from kerasptb.data.signs import absent_signs
 from kerasptb.data.text_format import TextFormat
 from kerasptb.data.tokenizers.prefixes import fold_case
-from kerasptb.export import ExportError, export_c
 from kerasptb.export import c as c_format
+from kerasptb.export import export_c
+from kerasptb.keyboard import Keyboard, Taps, Writer
+from kerasptb.keyboard.tapped import MARGIN
 from kerasptb.models import LanguageModel
-from kerasptb.reading import Keyboard, Taps, Writer, run_search
-from kerasptb.reading.network_reader import NetworkReader
-from kerasptb.reading.tapped import MARGIN
-from kerasptb.runs import load_run
+from kerasptb.models.weights import save_weights
+from kerasptb.reading import open_reader, run_search
+from kerasptb.run import load_run
 from kerasptb.runs.files import WORDS
-from kerasptb.runs.quantized import load_quantized, save_quantized
-from kerasptb.runs.weights import save_weights
 from kerasptb.runs.words import load_words
+from kerasptb.utils.errors import ExportError
 
 pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
 
@@ -86,7 +87,7 @@ def tapped(model, make_run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reader(model):
-    return NetworkReader.of(model)
+    return open_reader(model)
 
 
 def keys(reader, text, k=3):
@@ -203,7 +204,7 @@ def test_eight_bits_are_those_of_a_run(model, reader, tmp_path):
     in_eight_bits = LanguageModel.from_config(model.get_config())
     load_quantized(in_eight_bits, tmp_path / "weights.npz")
     in_eight_bits.tokenizer = model.text_format
-    expected = NetworkReader.of(in_eight_bits).read_typed("the cat sat").log_probabilities
+    expected = open_reader(in_eight_bits).read_typed("the cat sat").log_probabilities
     found = c.read(c.begin(), reader.tokenizer.encode_typed("the cat sat")[1:])
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
     assert np.abs(expected - reader.read_typed("the cat sat").log_probabilities).max() > 5e-4
@@ -300,7 +301,7 @@ def test_compilers_agree_and_nothing_is_read_outside_arrays(name, exported, mode
 @pytest.mark.parametrize("float32", [False, True])
 def test_the_english_model_s_words_in_hundreds_of_contexts(float32, tmp_path):
     run = load_run("english")
-    reader = NetworkReader.of(run.load_model(backend="keras", precision="float32"))
+    reader = open_reader(run.load_model(backend="keras", precision="float32"))
     c = CModel(compile_model(export_c(run, tmp_path / "model", float32), "-O3"))
     page = Path(__file__).parents[2] / "README.md"
     text, draw = reader.text_format.signs.read(page.read_text(encoding="utf-8")), random.Random(1)

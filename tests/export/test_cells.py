@@ -4,14 +4,15 @@ import shutil
 
 import numpy as np
 import pytest
+from kerasptb.runs.quantized import load_quantized, save_quantized
 
 from benchmarks.c_model import CModel, compile_model
 from kerasptb.cells import CELLS
-from kerasptb.export import ExportError, export_c, export_litert, export_onnx, export_page, export_saved_model
+from kerasptb.conversion import export_litert, export_onnx, export_saved_model
+from kerasptb.export import export_c, export_page
 from kerasptb.models import LanguageModel
-from kerasptb.reading import load_saved_model
-from kerasptb.reading.network_reader import NetworkReader
-from kerasptb.runs.quantized import load_quantized, save_quantized
+from kerasptb.reading import load_saved_model, open_reader
+from kerasptb.utils.errors import ExportError
 
 IDS = np.array([3, 1, 4, 1, 5, 9, 2, 6], "int32")
 IN_C = ("lstm", "cifg", "gru")
@@ -36,7 +37,7 @@ def expected(model):
 
 def test_saved_models_and_readers(model, expected, tmp_path):
     export_saved_model(model, tmp_path / "saved")
-    for reader in (NetworkReader.of(model), load_saved_model(tmp_path / "saved")):
+    for reader in (open_reader(model), load_saved_model(tmp_path / "saved")):
         states = np.zeros((1, reader.state_size), "float32")
         hidden, after = reader.encode(IDS[np.newaxis], states)
         kernel, bias = reader.dense[-1]
@@ -82,7 +83,7 @@ def test_c(model, tmp_path):
                 export(model, tmp_path / path)
         return
     c = CModel(compile_model(export_c(model, tmp_path / "float", float32=True), "-O1"))
-    reader = NetworkReader.of(model)
+    reader = open_reader(model)
     text = "the cat sat on the mat"
     tokens = reader.tokenizer.encode_typed(text)[1:]
     expected = reader.read_typed(text).log_probabilities
@@ -92,5 +93,5 @@ def test_c(model, tmp_path):
     load_quantized(in_eight_bits, tmp_path / "weights.npz")
     in_eight_bits.tokenizer = model.text_format
     c = CModel(compile_model(export_c(model, tmp_path / "eight"), "-O1"))
-    expected = NetworkReader.of(in_eight_bits).read_typed(text).log_probabilities
+    expected = open_reader(in_eight_bits).read_typed(text).log_probabilities
     np.testing.assert_allclose(c.read(c.begin(), tokens), expected, rtol=0, atol=1e-3)

@@ -2,8 +2,8 @@ import pytest
 from counted_runs import count
 
 from kerasptb import cli
-from kerasptb.export.formats import FORMATS
-from kerasptb.runs.weights import save_weights
+from kerasptb.cli.formats import FORMATS
+from kerasptb.models.weights import save_weights
 
 
 @pytest.fixture(scope="module")

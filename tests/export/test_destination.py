@@ -5,7 +5,7 @@ import pytest
 
 from kerasptb.data import Vocabulary
 from kerasptb.export.destination import atomic_file, atomic_folder
-from kerasptb.models.portable import ExportError
+from kerasptb.utils.errors import ExportError
 
 
 def test_what_a_killed_export_left_in_a_folder_is_cleared(tmp_path):

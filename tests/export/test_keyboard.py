@@ -9,12 +9,14 @@ import pytest
 from arpa_file import ArpaFile
 from counted_runs import make_counted
 
+from kerasptb.conversion import export_litert
 from kerasptb.data import Subwords, Vocabulary
-from kerasptb.export import ExportError, export_arpa, export_keyboard, export_litert
+from kerasptb.export import export_arpa, export_keyboard
 from kerasptb.export.arpa import CountedWords
 from kerasptb.export.c import export_c
 from kerasptb.export.keyboard import _ENGLISH, _read
 from kerasptb.runs.files import COUNTS, METRICS, WORDS
+from kerasptb.utils.errors import ExportError
 from kerasptb.utils.files import write_json
 
 TEXT = "The cat , the dog and the cats sat .\nDon't say the cat sat : the dog sat , 12 times .\n" * 2

@@ -9,10 +9,11 @@ import re
 import numpy as np
 import pytest
 
-from kerasptb.export import ExportError, export_page
+from kerasptb.engine.quantized import quantize_rows
+from kerasptb.export import export_page
 from kerasptb.export import page as page_format
 from kerasptb.export.page import wasm
-from kerasptb.runs.quantized import quantize_rows
+from kerasptb.utils.errors import ExportError
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,10 @@ from small_browser import Page
 from small_client import post
 from small_readers import TEXTS, Subworded, model, vocabulary
 
+from kerasptb.engine.quantized import quantize_rows
 from kerasptb.export import export_page
-from kerasptb.models.portable import PortableNetwork
-from kerasptb.reading.network_reader import NetworkReader
-from kerasptb.runs import load_run
-from kerasptb.runs.quantized import quantize_rows
+from kerasptb.reading import open_reader
+from kerasptb.run import load_run
 from kerasptb.serving.app import create_app
 from kerasptb.serving.server import load_reader
 
@@ -72,7 +71,7 @@ def exported(model, tmp_path_factory):
     found = {}
     for kind in KINDS:
         of_kind = small_model(kind, model)
-        reader = NetworkReader(PortableNetwork(of_kind), of_kind.text_format)
+        reader = open_reader(of_kind)
         found[kind] = TestClient(create_app(reader, rate=None)), export_page(of_kind, folder / f"{kind}.html")
     reader = load_reader("english")
     found["english"] = TestClient(create_app(reader, rate=None)), export_page(load_run("english"), folder / "e.html")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import kerasptb
-from kerasptb.export import ExportError, export_run
-from kerasptb.runs import RunError
-from kerasptb.runs.folder import load_resumed
-from kerasptb.runs.weights import save_weights
+from kerasptb.export import export_run
+from kerasptb.models.weights import save_weights
+from kerasptb.runs import RunError, RunFolder
+from kerasptb.utils.errors import ExportError
 from kerasptb.utils.files import write_json
 
 
@@ -110,7 +110,7 @@ def test_it_is_not_resumed(exported):
     with pytest.raises(
         RunError, match=rf"it has no checkpoint\. Begin a new training with --from {re.escape(str(exported))}"
     ):
-        load_resumed(exported)
+        RunFolder.open_resumed(exported)
 
 
 def test_a_model_alone_has_no_settings(subword_model, tmp_path):

@@ -19,9 +19,10 @@ with atheris.instrument_imports(include=["kerasptb.data", "kerasptb.runs", "kera
     import kerasptb
     from kerasptb.data import DataError, Subwords, Vocabulary, load_corpus
     from kerasptb.data.tokenizers.sentence_piece import _model_class, convert
+    from kerasptb.keyboard import Memory
     from kerasptb.models.tf1_checkpoint import load_tf1_checkpoint
-    from kerasptb.reading import Memory
-    from kerasptb.runs import RunError, load_run
+    from kerasptb.run import load_run
+    from kerasptb.runs import RunError
     from kerasptb.serving.errors import StateError
     from kerasptb.serving.state_token import decode_state, encode_state
 

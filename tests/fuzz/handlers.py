@@ -19,7 +19,7 @@ FLAGS = "-fsanitize=address,undefined -g -O1 -fno-omit-frame-pointer -fno-saniti
 
 def under_sanitizers():
     """Starts this program again with the sanitizers' runtimes, which must be loaded first."""
-    from kerasptb.ops.native import build
+    from kerasptb.native import build
 
     os.environ |= {"KERASPTB_CXXFLAGS": FLAGS, "KERASPTB_NVCC": "", "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
     build.build()
@@ -42,12 +42,12 @@ def sound_calls():
     from kerasptb import ops
     from kerasptb.cells import CELLS
     from kerasptb.cells.gru import GRU
+    from kerasptb.ops import calls as native_calls
     from kerasptb.ops import clipped_adamw, clipped_sgd
     from kerasptb.ops import platform as platforms
     from kerasptb.ops.clipped_step import plan_of
     from kerasptb.ops.dropout import dropout
     from kerasptb.ops.global_norm import global_norm
-    from kerasptb.ops.native import calls as native_calls
     from kerasptb.ops.recurrence import recur
 
     recorded, call = [], native_calls.call_jax
@@ -145,7 +145,7 @@ def main(seconds, seed):
     import jax
     import numpy as np
 
-    from kerasptb.ops.native import calls as native_calls
+    from kerasptb.ops import calls as native_calls
 
     calls, draw, counts = sound_calls(), random.Random(seed), collections.Counter()
     end = time.monotonic() + seconds

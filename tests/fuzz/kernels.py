@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from kerasptb.ops.native import build
+from kerasptb.native import build
 
 HERE = Path(__file__).parent
 SANITIZERS = [

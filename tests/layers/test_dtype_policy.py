@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kerasptb import native
 from kerasptb.layers import FusedLSTM
-from kerasptb.ops import native
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.plan import Plan, default_precision
 

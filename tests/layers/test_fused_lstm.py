@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kerasptb import native
 from kerasptb.layers import FusedLSTM, StatefulLSTM
 from kerasptb.models import LanguageModel
-from kerasptb.ops import native
 from kerasptb.ops import platform as platforms
 
 B, T, D, H = 4, 6, 3, 10

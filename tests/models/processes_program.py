@@ -10,7 +10,7 @@ import numpy as np
 import kerasptb
 from kerasptb.callbacks import ResetStates
 from kerasptb.data import Vocabulary
-from kerasptb.utils import peers
+from kerasptb.trainers import peers
 
 
 def fail():

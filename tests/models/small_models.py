@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 
-from kerasptb.data import make_dataset
 from kerasptb.models import build_language_model
+from kerasptb.pipeline import make_dataset
 
 KERAS = keras.losses.SparseCategoricalCrossentropy
 V, B, T = 23, 4, 5

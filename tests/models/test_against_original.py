@@ -20,7 +20,7 @@ import pytest
 import tensorflow as tf
 
 from kerasptb.cells.cell import reorder_gates
-from kerasptb.data import load_corpus, make_dataset
+from kerasptb.data import load_corpus
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.metrics import Perplexity
 from kerasptb.models import build_language_model
@@ -28,6 +28,7 @@ from kerasptb.models.tf1_checkpoint import basic_lstm_to_keras, load_tf1_checkpo
 from kerasptb.ops.platform import why_not_native
 from kerasptb.optimizers import ClippedSGD
 from kerasptb.optimizers.clipped_sgd import norm_of_gradients
+from kerasptb.pipeline import make_dataset
 
 ORIGINAL = Path(__file__).parents[1] / "original"
 HAS_TF_KERAS = importlib.util.find_spec("tf_keras") is not None

@@ -6,11 +6,11 @@ import pytest
 import tensorflow as tf
 from small_models import TRAIN, VALID, B, T, V, compiled_model, losses_of, small_model
 
-from kerasptb.data import make_dataset
 from kerasptb.losses import SequenceCrossEntropy, SparseCategoricalCrossentropy
 from kerasptb.metrics import Perplexity
 from kerasptb.models import LanguageModel
 from kerasptb.optimizers import ClippedSGD
+from kerasptb.pipeline import make_dataset
 
 
 class OwnMetrics(LanguageModel):

@@ -9,12 +9,12 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import config
 
-from kerasptb.data import make_dataset
 from kerasptb.layers import FusedLSTM
 from kerasptb.metrics import Perplexity
 from kerasptb.models import LanguageModel
 from kerasptb.ops.tensors import compiled_by_xla
 from kerasptb.optimizers import ClippedAdamW, ClippedSGD
+from kerasptb.pipeline import make_dataset
 
 V, B, T = 23, 4, 5
 TEXT = np.random.default_rng(0).integers(0, V, 404).astype("int32")

@@ -7,11 +7,12 @@ import pytest
 import tensorflow as tf
 from small_models import TRAIN, VALID, B, T, V, compiled_model, losses_of, small_model
 
-from kerasptb.data import Vocabulary, make_dataset
+from kerasptb.data import Vocabulary
 from kerasptb.data.text_format import TextFormat
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.models import LanguageModel, build_language_model
 from kerasptb.ops import platform as platforms
+from kerasptb.pipeline import make_dataset
 from kerasptb.presets import get_preset
 
 

@@ -4,8 +4,7 @@ import pytest
 import tensorflow as tf
 
 from kerasptb.cells import CELLS
-from kerasptb.export import portable_model
-from kerasptb.models import LanguageModel
+from kerasptb.models import LanguageModel, portable_model
 from kerasptb.models.portable import PortableNetwork
 
 TOKENS = np.random.default_rng(0).integers(0, 40, (3, 12)).astype("int32")

@@ -7,11 +7,12 @@ import pytest
 import tensorflow as tf
 from small_models import KERAS, TRAIN, VALID, B, T, V, compiled_model, losses_of, small_model
 
-from kerasptb.data import Vocabulary, make_dataset
+from kerasptb.data import Vocabulary
 from kerasptb.losses import SequenceCrossEntropy, SparseCategoricalCrossentropy
 from kerasptb.metrics import Perplexity
 from kerasptb.models import LanguageModel
 from kerasptb.optimizers import ClippedSGD
+from kerasptb.pipeline import make_dataset
 
 
 def test_the_choice_of_compiling_is_not_saved_with_the_model(tmp_path):

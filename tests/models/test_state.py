@@ -9,11 +9,11 @@ import tensorflow as tf
 from small_models import TRAIN, VALID, B, T, V, compiled_model, losses_of, small_model
 
 from kerasptb.callbacks import ResetStates
-from kerasptb.data import make_dataset
-from kerasptb.evaluation.perplexity import evaluate_split
 from kerasptb.layers import StatefulLSTM
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.models import LanguageModel
+from kerasptb.models.evaluation import evaluate_split
+from kerasptb.pipeline import make_dataset
 
 
 def test_training_losses_are_the_same_with_and_without_validation_to_the_bit():

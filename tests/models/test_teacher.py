@@ -9,7 +9,8 @@ from small_models import TRAIN, VALID, B, Losses, T, V
 
 import kerasptb
 from kerasptb.callbacks import ResetStates
-from kerasptb.data import Vocabulary, make_dataset
+from kerasptb.data import Vocabulary
+from kerasptb.pipeline import make_dataset
 
 X, Y = (TRAIN[i : i + 3 * B * T].reshape(3, B, T) for i in (0, 1))
 

@@ -30,7 +30,7 @@ def test_a_run_is_trained_and_resumed_and_opens_with_tensorflow(run_under_torch,
     assert run_under_torch(program, tmp_path).split()[-1] == "trained"
     run = kerasptb.load_run(tmp_path / "whole")
     ids = runpy.run_path(str(program))["IDS"][570:]
-    found = kerasptb.evaluation.evaluate_perplexity(run.model, ids, 1, 5, every_word=True)
+    found = kerasptb.models.evaluate_perplexity(run.model, ids, 1, 5, every_word=True)
     np.testing.assert_allclose(found, run.metrics["test_perplexity_every_word"], rtol=1e-5)
 
 

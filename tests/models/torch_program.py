@@ -6,12 +6,12 @@ import torch
 
 import kerasptb
 from kerasptb.compat.keras import torch_device
-from kerasptb.data import make_dataset
 from kerasptb.layers import Dense, FusedLSTM
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.models import LanguageModel
 from kerasptb.ops.logits import unread
 from kerasptb.optimizers import ClippedAdamW
+from kerasptb.pipeline import make_dataset
 
 V, B, T = 50, 4, 5
 rows = np.random.default_rng(0).integers(0, V, (8 * B, T)).astype("int32")

@@ -9,12 +9,11 @@ import keras
 import numpy as np
 
 from kerasptb.callbacks import LearningRateDecay, ResetStates, StopOnDivergence, WordsPerSecond
-from kerasptb.data import make_dataset
-from kerasptb.evaluation import evaluate_perplexity
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.metrics import Perplexity
-from kerasptb.models import LanguageModel
+from kerasptb.models import LanguageModel, evaluate_perplexity
 from kerasptb.optimizers import ClippedSGD
+from kerasptb.pipeline import make_dataset
 
 V, B, T = 50, 4, 5
 TRAIN = np.random.default_rng(0).integers(0, V, B * (T * 5 + 1)).astype("int32")

@@ -6,9 +6,9 @@ import numpy as np
 
 from kerasptb.ops import linear_cross_entropy, lstm
 from kerasptb.ops import platform as platforms
+from kerasptb.ops.calls import call
 from kerasptb.ops.dropout import dropout
 from kerasptb.ops.global_norm import global_norm
-from kerasptb.ops.native.calls import call
 from kerasptb.ops.plan import choose
 
 PRECISIONS = {"float32": 2e-6, "bfloat16x3": 4e-5, "bfloat16": 2e-2}

@@ -357,7 +357,7 @@ def test_targets_outside_the_vocabulary_are_an_error_that_names_them(precision, 
 @pytest.mark.parametrize("target", ["loss_and_gradients_bfloat16", "loss_bfloat16x3"])
 @pytest.mark.parametrize("invalid", [-1, 10, -(2**31), 2**31 - 1])
 def test_handlers_check_targets_themselves(target, invalid):
-    from kerasptb.ops.native import calls
+    from kerasptb.ops import calls
 
     arrays, targets, upstream = loss_inputs(5, 3, 10)
     targets[3] = invalid
@@ -373,7 +373,7 @@ def test_handlers_check_targets_themselves(target, invalid):
 
 
 def test_handlers_refuse_shapes_that_do_not_fit():
-    from kerasptb.ops.native import calls
+    from kerasptb.ops import calls
 
     arrays, targets, upstream = loss_inputs(5, 3, 10)
     arguments = [tf.constant(x) for x in (*arrays, targets, upstream)]

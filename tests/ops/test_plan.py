@@ -12,13 +12,13 @@ import tensorflow as tf
 
 from kerasptb.cells import CELLS
 from kerasptb.layers import Dense, Dropout, FusedLSTM, StatefulLSTM
+from kerasptb.native import NativeUnavailableError, loader
 from kerasptb.ops.clipped_adamw import plan as plan_clipped_adamw
 from kerasptb.ops.clipped_sgd import plan as plan_clipped_sgd
 from kerasptb.ops.dropout import plan as plan_dropout
 from kerasptb.ops.global_norm import plan as plan_global_norm
 from kerasptb.ops.linear_cross_entropy import plan as plan_cross_entropy
 from kerasptb.ops.logits import LogitFactors
-from kerasptb.ops.native import NativeUnavailableError, loader
 from kerasptb.ops.plan import Plan, check_names, choose, default_precision
 from kerasptb.ops.platform import Platform, this_process
 from kerasptb.ops.recurrence import plan as plan_recurrence
@@ -310,7 +310,7 @@ def test_a_call_may_have_what_the_layer_does_not_know(native_library):
 def test_what_is_told_is_what_runs(native_library, monkeypatch, options, training):
     if (reason := this_process().why_not_native(options.get("precision", "float32"))) is not None:
         pytest.skip(reason)
-    native, targets = importlib.import_module("kerasptb.ops.native.recurrence"), []
+    native, targets = importlib.import_module("kerasptb.ops.native_recurrence"), []
     call = native.call
     monkeypatch.setattr(native, "call", lambda target, *rest, **kw: targets.append(target) or call(target, *rest, **kw))
     layer = FusedLSTM(4, **options)

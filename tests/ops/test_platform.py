@@ -14,9 +14,9 @@ from kerasptb.cells import CELLS
 from kerasptb.data import Corpus, Vocabulary
 from kerasptb.explanation import Explanation
 from kerasptb.layers import FusedLSTM
+from kerasptb.native import loader
 from kerasptb.ops import linear_cross_entropy, lstm
 from kerasptb.ops import platform as platforms
-from kerasptb.ops.native import loader
 from kerasptb.ops.plan import choose
 from kerasptb.ops.recurrence import plan as plan_recurrence
 from kerasptb.training import training
@@ -144,7 +144,7 @@ def test_on_a_gpu_masks_of_the_inputs_are_the_framework_s(gpus, monkeypatch):
     """Its kernels take no masks; those of the inputs, of each gate, are factors of the products around them."""
     import tensorflow as tf
 
-    native = importlib.import_module("kerasptb.ops.native.recurrence")
+    native = importlib.import_module("kerasptb.ops.native_recurrence")
     generator, handed, call = np.random.default_rng(0), [], native.call
     inputs = [tf.constant(generator.normal(size=x.shape), "float32") for x in arguments(5)]
     mask = tf.constant(2 * generator.integers(0, 2, (4, 2, 4)), "float32")

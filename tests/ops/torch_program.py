@@ -7,11 +7,10 @@ import numpy as np
 import torch
 
 from kerasptb.cells import CELLS
-from kerasptb.ops import clipped_adamw, clipped_sgd, gru, linear_cross_entropy, lstm
+from kerasptb.ops import calls, clipped_adamw, clipped_sgd, gru, linear_cross_entropy, lstm
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.clipped_step import plan_of
 from kerasptb.ops.dropout import dropout
-from kerasptb.ops.native import calls
 from kerasptb.ops.plan import choose
 from kerasptb.ops.recurrence import recur
 

@@ -39,14 +39,14 @@ def model(vocabulary):
 @pytest.fixture(scope="session")
 def saved_model(model, vocabulary, tmp_path_factory):
     """The folder of the model as a SavedModel."""
-    from kerasptb.export import export_saved_model
+    from kerasptb.conversion import export_saved_model
 
     return export_saved_model(model, tmp_path_factory.mktemp("serving") / "saved_model")
 
 
 @pytest.fixture(scope="session")
 def reader(saved_model):
-    from kerasptb.reading.network_reader import load_saved_model
+    from kerasptb.reading import load_saved_model
 
     return load_saved_model(saved_model)
 
@@ -56,8 +56,8 @@ def counted(reader):
     """The same with the counts of a text, which comes back to some of its sentences, by weights far from even."""
     import numpy as np
 
-    from kerasptb.ops.counts import NUM_WEIGHTS, initial_weights, sort_positions
     from kerasptb.reading.counted_reader import CountedReader, CountedText
+    from kerasptb.reading.counts import NUM_WEIGHTS, initial_weights, sort_positions
 
     random, vocabulary = np.random.default_rng(0), reader.tokenizer
     sentences = [" ".join(random.choice(WORDS.split()[4:], 6)) for _ in range(15)]
@@ -79,7 +79,7 @@ class Subworded:
         from kerasptb.data import Subwords
         from kerasptb.models import LanguageModel
         from kerasptb.models.portable import PortableNetwork
-        from kerasptb.reading.network_reader import NetworkReader
+        from kerasptb.reading import open_reader
 
         lines = ["The cat sat on the mat, and the cat's hat sat on it.", "A dog, (the dog) that sat, ran to the cat."]
         self.tokenizer = tokenizer or Subwords.train(lines * 3, 290)
@@ -95,7 +95,7 @@ class Subworded:
             [3.0 if len(piece) > 1 else chances.get(piece, chances[piece in written]) for piece in pieces]
         )
         self.network = PortableNetwork(self.model)
-        self.reader = NetworkReader(self.network, self.model.text_format)
+        self.reader = open_reader(self.model)
 
 
 @pytest.fixture(scope="session")

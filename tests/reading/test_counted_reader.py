@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from small_readers import WORDS
 
-from kerasptb.evaluation import evaluate_counts, evaluate_keyboard, score_sentences
-from kerasptb.ops import counts
-from kerasptb.ops.native import loader
-from kerasptb.reading import counted_reader, generate, open_reader, suggest
+from kerasptb.evaluation import evaluate_counts, score_sentences
+from kerasptb.keyboard import evaluate_keyboard
+from kerasptb.native import loader
+from kerasptb.reading import counted_reader, counts, generate, open_reader, suggest
 from kerasptb.reading.context import Context
 from kerasptb.reading.counted_reader import CountedReader, CountedText, learn_weights
 

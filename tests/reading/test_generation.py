@@ -5,7 +5,8 @@ import pytest
 
 from kerasptb.data import DataError, Subwords, Vocabulary
 from kerasptb.data.text_format import TextFormat
-from kerasptb.evaluation import evaluate_keyboard, score_sentences
+from kerasptb.evaluation import score_sentences
+from kerasptb.keyboard import evaluate_keyboard
 from kerasptb.models import LanguageModel
 from kerasptb.reading import Reader, generate, generate_text, sample, suggest
 

@@ -4,7 +4,7 @@ import pytest
 
 import kerasptb
 from kerasptb.data import DataError, Subwords, Vocabulary
-from kerasptb.evaluation import evaluate_keyboard
+from kerasptb.keyboard import evaluate_keyboard
 from kerasptb.models import LanguageModel
 from kerasptb.reading import generate, suggest
 

@@ -9,12 +9,12 @@ import pytest
 
 from kerasptb.data import Corpus, DataError, Subwords, Vocabulary, load_corpus
 from kerasptb.data.text_format import TextFormat
-from kerasptb.evaluation import CacheSettings, evaluate_continuous_cache, evaluate_perplexity, score_sentences
-from kerasptb.models import LanguageModel
+from kerasptb.evaluation import CacheSettings, evaluate_continuous_cache, score_sentences
+from kerasptb.models import LanguageModel, evaluate_perplexity
+from kerasptb.models.weights import save_weights
 from kerasptb.reading import generate_text, suggest
 from kerasptb.runs import RunError
 from kerasptb.runs.text import TextRecord
-from kerasptb.runs.weights import save_weights
 
 WORDS = ["a", "b", "c", "<unk>", "<eos>"]
 SIZES = {"embedding_size": 4, "units": [5], "batch_size": 2, "num_steps": 3, "init_scale": 1.0, "seed": 1}

@@ -9,12 +9,13 @@ import pytest
 
 from kerasptb.data import Corpus, Vocabulary
 from kerasptb.models import LanguageModel
-from kerasptb.ops.counts import NUM_WEIGHTS
-from kerasptb.reading import CountedReader, ModelReader
-from kerasptb.runs import RunError, load_run
+from kerasptb.models.weights import save_weights
+from kerasptb.reading import CountedReader, Reader
+from kerasptb.reading.counts import NUM_WEIGHTS
+from kerasptb.run import load_run
+from kerasptb.runs import RunError
 from kerasptb.runs.counts import load_counts, write_counts
 from kerasptb.runs.files import COUNTS, lock_run
-from kerasptb.runs.weights import save_weights
 
 WORDS = ["a", "b", "c", "d", "<unk>", "<eos>"]
 SIZES = {"embedding_size": 4, "units": [5], "batch_size": 2, "num_steps": 3, "init_scale": 1.0, "seed": 1}
@@ -62,7 +63,7 @@ def test_counts_are_the_same_bytes_each_time_and_what_reads_uses_them(run):
     assert best.word == "d"
     assert best.probability > 0.1 + counted.using(counts=False).suggest("b c", 1)[0].probability
     alone = counted.using(counts=False)
-    assert type(alone.reader) is ModelReader
+    assert type(alone.reader) is Reader
     assert alone.evaluate_counts(corpus()) is None
     assert alone.suggest("b c", 4) == run.using(counts=False).suggest("b c", 4) != counted.suggest("b c", 4)
     static, going_on = counted.evaluate_counts(corpus())
@@ -86,7 +87,7 @@ def test_counts_that_do_not_help_are_not_kept_nor_are_old_ones(counted, text, li
     assert len(told) == 1
     assert told[0].split(" ")[:6] == line.split(" ")[:6]
     assert load_counts(counted) is None
-    assert type(load_run(counted.folder).reader) is ModelReader
+    assert type(load_run(counted.folder).reader) is Reader
 
 
 def test_a_text_of_too_many_tokens_is_told(run):

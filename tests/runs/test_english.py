@@ -8,8 +8,7 @@ import pytest
 
 import kerasptb
 from kerasptb import cli
-from kerasptb.runs import RunError
-from kerasptb.runs.folder import load_resumed
+from kerasptb.runs import RunError, RunFolder
 
 # The Adventures of Sherlock Holmes (1892), of which no word was trained on.
 HELD_OUT = (
@@ -112,7 +111,7 @@ def test_what_needs_its_text_says_so(english, tmp_path, monkeypatch):
     ):
         english.load_corpus()
     with pytest.raises(RunError, match=r"english, which has no config.json"):
-        load_resumed("english")
+        RunFolder.open_resumed("english")
 
 
 def test_commands_take_its_name(tmp_path, monkeypatch, capsys):

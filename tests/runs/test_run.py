@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from kerasptb.data import Vocabulary, load_corpus
-from kerasptb.runs import RunError, load_run
+from kerasptb.run import load_run
+from kerasptb.runs import RunError
 from kerasptb.runs.files import lock_run, remove, write_rows
 
 VOCABULARY = Vocabulary(["the", "<unk>"])

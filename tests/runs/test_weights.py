@@ -3,8 +3,9 @@ import keras
 import numpy as np
 import pytest
 
+from kerasptb.models.weights import save_weights
 from kerasptb.runs import RunError
-from kerasptb.runs.weights import load_weights, save_weights
+from kerasptb.runs.weights import load_weights
 
 
 def model(value=None):

@@ -8,9 +8,9 @@ import pytest
 from kerasptb.data import Corpus, Subwords, Vocabulary
 from kerasptb.export import export_run
 from kerasptb.models import LanguageModel
-from kerasptb.runs import load_run
+from kerasptb.models.weights import save_weights
+from kerasptb.run import load_run
 from kerasptb.runs.files import WORDS
-from kerasptb.runs.weights import save_weights
 from kerasptb.runs.words import load_words, make_words
 
 TEXT = "The cat saw the dog.\nA dog saw Anna's cat, and Anna saw 12 cats.\n"

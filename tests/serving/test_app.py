@@ -14,11 +14,10 @@ pytest.importorskip("httpx2", reason="httpx2, which Starlette's test client need
 from small_client import post
 from starlette.testclient import TestClient
 
+from kerasptb.conversion import export_saved_model
 from kerasptb.data import Vocabulary
-from kerasptb.export import export_saved_model
 from kerasptb.models import LanguageModel
-from kerasptb.reading import suggest
-from kerasptb.reading.network_reader import load_saved_model
+from kerasptb.reading import load_saved_model, suggest
 from kerasptb.serving.app import MAX_BODY_BYTES, create_app, replace_model
 from kerasptb.serving.engine import SuggestionEngine
 from kerasptb.serving.errors import BusyError

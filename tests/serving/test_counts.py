@@ -9,8 +9,8 @@ pytest.importorskip("httpx2", reason="httpx2, which Starlette's test client need
 from small_client import post
 from starlette.testclient import TestClient
 
-from kerasptb.ops.counts import DEPTH
 from kerasptb.reading import suggest
+from kerasptb.reading.counts import DEPTH
 from kerasptb.serving.app import create_app
 from kerasptb.serving.state_token import decode_state, encode_state
 

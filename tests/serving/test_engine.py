@@ -6,8 +6,9 @@ import threading
 import numpy as np
 import pytest
 
-from kerasptb.reading import NextWords, Typed
-from kerasptb.reading.memory import WINDOW
+from kerasptb.keyboard import Typed
+from kerasptb.keyboard.memory import WINDOW
+from kerasptb.reading import NextWords
 from kerasptb.serving.engine import SuggestionEngine
 from kerasptb.serving.errors import BusyError
 from kerasptb.serving.memory import key_of
@@ -363,10 +364,10 @@ def test_the_total_of_rounded_probabilities_is_one_at_most(reader):
 
 
 def test_without_eos_nothing_is_known_of_the_first_word(tmp_path):
+    from kerasptb.conversion import export_saved_model
     from kerasptb.data import Vocabulary
-    from kerasptb.export import export_saved_model
     from kerasptb.models import LanguageModel
-    from kerasptb.reading.network_reader import load_saved_model
+    from kerasptb.reading import load_saved_model
 
     words = Vocabulary(["one", "two", "three"])
     model = LanguageModel(3, 4, 5, batch_size=1, num_steps=4, init_scale=1.0, seed=1, tokenizer=words)

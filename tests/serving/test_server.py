@@ -21,9 +21,9 @@ import pytest
 
 from kerasptb.cli import main
 from kerasptb.data import Vocabulary
-from kerasptb.runs.weights import save_weights
+from kerasptb.models.weights import save_weights
 from kerasptb.serving import ServingError, serve
-from kerasptb.serving.server import _allow_many_connections, _listen, _make_server, load_reader
+from kerasptb.serving.server import _allow_many_connections, _listen, _make_server, open_served
 
 GUIDE = Path(__file__).parents[2] / "docs" / "serving.md"
 
@@ -359,7 +359,7 @@ def test_a_run_is_served_as_its_export(model, vocabulary, reader, make_run, tmp_
     arguments = ("vocabulary_size", "embedding_size", "units", "batch_size", "num_steps")
     run = make_run(tmp_path / "run", vocabulary, {name: getattr(model, name) for name in arguments})
     save_weights(model, run.weights_path("best"))
-    assert load_reader(run.folder).fingerprint == reader.fingerprint
+    assert open_served(run.folder).fingerprint == reader.fingerprint
 
 
 def test_the_guides_client_works(serving, capsys):
@@ -421,7 +421,7 @@ def test_who_closes_the_terminal_stops_the_server(monkeypatch):
 def test_an_address_of_version_6_stands_in_brackets(monkeypatch, tmp_path, capsys):
     pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
     nothing = SimpleNamespace(state=SimpleNamespace(engine=None), run=lambda sockets: None)
-    for name in ("server.load_reader", "app.create_app", "server._make_server"):
+    for name in ("server.open_served", "app.create_app", "server._make_server"):
         monkeypatch.setattr(f"kerasptb.serving.{name}", lambda *_: nothing)
     monkeypatch.setattr("kerasptb.serving.server._listen", lambda *_: socket.create_server(("127.0.0.1", 0)))
     serve(tmp_path, host="::1", port=0)
@@ -437,7 +437,7 @@ def test_the_rate_is_limited_unless_none_is_asked_for(monkeypatch, tmp_path, ask
         seen.append(rate)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("kerasptb.serving.server.load_reader", lambda *_: None)
+    monkeypatch.setattr("kerasptb.serving.server.open_served", lambda *_: None)
     monkeypatch.setattr("kerasptb.serving.app.create_app", create_app)
     with pytest.raises(KeyboardInterrupt):
         serve(tmp_path, port=0, rate=asked)
@@ -466,7 +466,7 @@ def test_a_client_is_whom_a_proxy_names_that_is_known(monkeypatch, tmp_path, pro
         raise KeyboardInterrupt
 
     app.state = SimpleNamespace(engine=None)
-    monkeypatch.setattr("kerasptb.serving.server.load_reader", lambda *_: None)
+    monkeypatch.setattr("kerasptb.serving.server.open_served", lambda *_: None)
     monkeypatch.setattr("kerasptb.serving.app.create_app", lambda *_: app)
     monkeypatch.setattr("kerasptb.serving.server._make_server", make_server)
     serve(tmp_path, port=0, proxies=proxies)
@@ -494,7 +494,7 @@ def test_at_this_machine_s_own_address_no_foreign_name_is_allowed(monkeypatch, t
     # Nothing listens beyond this machine here.
     name = SimpleNamespace(getsockname=lambda: (host, 0), close=lambda: None)
     monkeypatch.setattr("kerasptb.serving.server._listen", lambda *_: contextlib.nullcontext(name))
-    monkeypatch.setattr("kerasptb.serving.server.load_reader", lambda *_: None)
+    monkeypatch.setattr("kerasptb.serving.server.open_served", lambda *_: None)
     monkeypatch.setattr("kerasptb.serving.app.create_app", create_app)
     with pytest.raises(KeyboardInterrupt):
         serve(tmp_path, host=host, port=0, allowed_hosts=given)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kerasptb.data import EOS
-from kerasptb.reading.memory import MAX_CHARACTERS, WINDOW, Memory
+from kerasptb.keyboard.memory import MAX_CHARACTERS, WINDOW, Memory
 from kerasptb.serving.errors import StateError
 from kerasptb.serving.state_token import decode_state, encode_state, largest_token
 

@@ -13,8 +13,7 @@ from small_client import post
 from starlette.testclient import TestClient
 
 from kerasptb.data import Subwords
-from kerasptb.reading import suggest
-from kerasptb.reading.network_reader import load_saved_model
+from kerasptb.reading import load_saved_model, suggest
 from kerasptb.serving.app import create_app
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from kerasptb.data.signs import absent_signs
 from kerasptb.data.text_format import TextFormat
-from kerasptb.evaluation import evaluate_keyboard, keyboard
-from kerasptb.reading import Writer
+from kerasptb.keyboard import Writer, evaluate_keyboard
+from kerasptb.keyboard.measure import savings as keyboard
 from kerasptb.serving.engine import SuggestionEngine
 
 KEYS = 3

@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 
 from kerasptb.callbacks import ResetStates
-from kerasptb.data import make_dataset
 from kerasptb.layers import Embedding, StatefulLSTM
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.models import LanguageModel
+from kerasptb.pipeline import make_dataset
 from kerasptb.trainers import Trainer
 
 V, B, T = 23, 4, 5

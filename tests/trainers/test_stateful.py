@@ -8,13 +8,14 @@ import tensorflow as tf
 from tensorflow.python.framework.ops import gradient_registry
 
 import kerasptb
-from kerasptb.data import make_dataset, ptb_iterator
+from kerasptb.data import ptb_iterator
 from kerasptb.layers import Embedding
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.metrics import Perplexity
 from kerasptb.metrics.perplexity import find_perplexity
 from kerasptb.models import LanguageModel, build_language_model
 from kerasptb.ops.platform import why_not_native
+from kerasptb.pipeline import make_dataset
 from kerasptb.trainers import tensorflow as trainer
 
 V, B, T = 23, 4, 5

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasptb.data import make_dataset
 from kerasptb.models import LanguageModel
+from kerasptb.pipeline import make_dataset
 from kerasptb.trainers import step_groups
 from kerasptb.trainers import tensorflow as trainer
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasptb.data import make_dataset
 from kerasptb.losses import SparseCategoricalCrossentropy
 from kerasptb.models import LanguageModel
+from kerasptb.pipeline import make_dataset
 
 V, B, T, WRONG = 23, 4, 5, 4  # the batch that has the id
 TEXT = np.random.default_rng(0).integers(0, V, 204).astype("int32")

@@ -13,9 +13,9 @@ from small_trainings import Diverging, FailAt, assert_equal_weights, small_corpu
 
 import kerasptb
 from kerasptb.callbacks import TrainingDivergedError
-from kerasptb.data import make_dataset
+from kerasptb.models.weights import save_weights
+from kerasptb.pipeline import make_dataset
 from kerasptb.runs import RunError
-from kerasptb.runs.weights import save_weights
 from kerasptb.training.recorder import Recorder
 from kerasptb.utils import files
 

@@ -13,7 +13,7 @@ from small_trainings import SMALL, TINY, Diverging, FailAt, assert_equal_weights
 
 import kerasptb
 from kerasptb.callbacks import TrainingDivergedError
-from kerasptb.evaluation import evaluate_perplexity
+from kerasptb.models import evaluate_perplexity
 from kerasptb.ops import platform as platforms
 from kerasptb.runs import RunError
 

@@ -6,10 +6,10 @@ import pytest
 from small_trainings import SMALL, TINY, small_corpus, train
 
 import kerasptb
-from kerasptb.evaluation import evaluate_perplexity
+from kerasptb.models import evaluate_perplexity
+from kerasptb.ops import native_recurrence as native_lstm
 from kerasptb.ops import plan
 from kerasptb.ops import platform as platforms
-from kerasptb.ops.native import recurrence as native_lstm
 from kerasptb.ops.plan import default_precision
 from kerasptb.runs import RunError
 from kerasptb.runs.settings import arguments_of

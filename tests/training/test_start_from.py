@@ -4,7 +4,7 @@ from small_trainings import assert_equal_weights, small_corpus
 
 import kerasptb
 from kerasptb.data import Corpus, Subwords, Vocabulary
-from kerasptb.runs.weights import save_weights
+from kerasptb.models.weights import save_weights
 
 
 def other_corpus():

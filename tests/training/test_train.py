@@ -11,7 +11,7 @@ from small_trainings import SMALL, assert_equal_weights, small_corpus, train
 
 import kerasptb
 from kerasptb.data.counts import TextCounts
-from kerasptb.evaluation import evaluate_perplexity
+from kerasptb.models import evaluate_perplexity
 from kerasptb.ops import platform as platforms
 from kerasptb.runs import RunError
 

@@ -25,7 +25,7 @@ def a_script(folder: Path) -> None:
     assert_type(corpus.vocabulary, kerasptb.data.Tokenizer)
     assert_type(kerasptb.evaluate_perplexity(model, corpus.test, num_steps=20), float)
     assert_type(kerasptb.suggest(model, "the")[0], kerasptb.reading.Suggestion)
-    assert_type(kerasptb.correct(model, "the"), list[kerasptb.reading.Correction])
+    assert_type(kerasptb.correct(model, "the"), list[kerasptb.keyboard.Correction])
     assert_type(kerasptb.generate(model, top_k=10), list[str])
     assert_type(kerasptb.explain(model)[0].reason, str | None)
     assert_type(kerasptb.export_onnx(run, folder / "model.onnx"), Path)

@@ -10,8 +10,8 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
-from kerasptb.data.batching import as_ids
 from kerasptb.data.errors import DataError
+from kerasptb.data.streams import as_ids
 from kerasptb.data.tokenizers.prefixes import PrefixIndex
 from kerasptb.utils.types import Tokens
 

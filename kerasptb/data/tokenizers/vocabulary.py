@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from kerasptb.data.batching import check_sizes
 from kerasptb.data.errors import DataError, UnknownWordError
 from kerasptb.data.signs import begins_word
 from kerasptb.data.sources.files import read_utf8
+from kerasptb.data.streams import check_sizes
 from kerasptb.data.tokenizers.ptb_words import NUMBER
 from kerasptb.data.tokenizers.tokenizer import EOS, UNK, Parts, Tokenizer, TypedWord, Unit, WordsThatBegin, digest_of
 from kerasptb.data.tokenizers.typed_text import LINE_END, read_part, read_words, split_words

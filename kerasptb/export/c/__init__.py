@@ -6,17 +6,16 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import kerasptb
-from kerasptb.data.text_format import USUAL
 from kerasptb.export.c.tables import CELLS_IN_C, Tables, sizes_of, tables_of
 from kerasptb.export.destination import atomic_folder
-from kerasptb.export.source import opened, resolve, words_of
-from kerasptb.models import LanguageModel
-from kerasptb.models.portable import ExportError, PortableNetwork, check_backend, check_cell
-from kerasptb.runs import Run
+from kerasptb.export.source import check_cell, open_source
+from kerasptb.runs.folder import RunFolder
+from kerasptb.utils.errors import ExportError
 
 SOURCES = Path(__file__).parent
 # Of the runtime, each of which needs those before it.
@@ -28,14 +27,14 @@ _TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int32": "int32_t", "uint32": "u
 
 
 def export_c(
-    run_or_model: Run | str | os.PathLike[str] | LanguageModel,
+    run_or_model: RunFolder | str | os.PathLike[str] | Any,
     folder: str | os.PathLike[str],
     float32: bool = False,
 ) -> Path:
     """Writes a trained model as C99, with its tokenizer: `model.h`, `model.c`, and `main.c`, a program that suggests.
 
     The sources need `math.h` and `string.h` alone, allocate nothing, and have no state; `model.h` says what a program
-    calls. Words are found as `kerasptb.reading.Writer` finds them.
+    calls. Words are found as `kerasptb.keyboard.Writer` finds them.
 
     Args:
         run_or_model: a `Run`, the path of its folder, or a `LanguageModel`.
@@ -47,21 +46,18 @@ def export_c(
 
     Raises:
         ExportError: if the folder is taken, the model is too large for a source, its tokenizer has rules that are not
-            in C, it does not know its tokenizer, or Keras runs on another backend than TensorFlow.
+            in C, or it does not know its tokenizer.
         RunError: if the run has no weights yet.
         OSError: if a file cannot be written.
     """
-    check_backend("A source in C")
-    run_or_model = opened(run_or_model)
-    model, _ = resolve(run_or_model)
-    network = PortableNetwork(model)
+    network, text_format, lexicon, _ = open_source(run_or_model)
     check_cell(network, "A source in C", network.cell.name in CELLS_IN_C)
-    if (size := sum(weight.shape.num_elements() for weight in network.weights)) > _MOST_NUMBERS:
+    if (size := sum(weight.size for weight in network.weights)) > _MOST_NUMBERS:
         raise ExportError(
             f"Expected a model of at most {_MOST_NUMBERS:,} weights, since compilers take no larger source; --format "
             f"litert has any. Received: {size:,}"
         )
-    tables = tables_of(network, model.text_format or USUAL, words_of(run_or_model), float32)
+    tables = tables_of(network, text_format, lexicon, float32)
     constants = {**sizes_of(network, tables), "LM_FLOAT": int(float32)}
     with atomic_folder(folder) as temporary:
         (temporary / "model.h").write_text(_header(constants, Path(folder).name), encoding="utf-8")

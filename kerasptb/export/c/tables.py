@@ -15,10 +15,11 @@ from kerasptb.data.scripts import is_unspaced
 from kerasptb.data.text_format import TextFormat
 from kerasptb.data.tokenizers.prefixes import fold_bytes
 from kerasptb.data.tokenizers.ptb_words import NUMBER
+from kerasptb.engine import Network
+from kerasptb.engine.quantized import quantize_rows
 from kerasptb.export.c.taps import fields_of_taps
-from kerasptb.models.portable import ExportError, PortableNetwork
-from kerasptb.reading.writer import Writer
-from kerasptb.runs.quantized import quantize_rows
+from kerasptb.keyboard.writer import Writer
+from kerasptb.utils.errors import ExportError
 
 # `lm_tables.cell`
 CELLS_IN_C = ("lstm", "cifg", "gru")
@@ -42,23 +43,23 @@ class Tables:
     matrices: list[dict[str, Any]]
 
 
-def sizes_of(network: PortableNetwork, tables: Tables) -> dict[str, int]:
+def sizes_of(network: Network, tables: Tables) -> dict[str, int]:
     """Returns the sizes of a network and its tables that C needs as constants, by their names."""
-    layers = network.recurrent
-    inputs = [layer.weights[0].shape[0] + layer.cell.units for layer in layers] + [layers[-1].cell.units]
-    between = [layer.units for layer in network.dense[:-1]]
+    layers = zip(network.layers, network.units, strict=True)
+    inputs = [kernel.shape[0] + units for (kernel, *_), units in layers] + [network.units[-1]]
+    between = [len(bias) for _, bias in network.dense[:-1]]
     return {
         "LM_VOCABULARY_SIZE": network.vocabulary_size,
-        "LM_STATE_SIZE": sum(network.state_sizes.values()),
+        "LM_STATE_SIZE": network.state_size,
         "LM_MOST_INPUTS": _padded_size(max([*inputs, *between, network.embeddings.shape[1]])),
         "LM_MOST_OUTPUTS": max(matrix["num_outputs"] for matrix in tables.matrices[:-1]),
-        "LM_MOST_MATRICES": len(layers) + len(network.dense),
+        "LM_MOST_MATRICES": len(network.layers) + len(network.dense),
         "LM_NUM_SYMBOLS": tables.fields["num_symbols"],
         "LM_MOST_LETTERS": int(np.diff(tables.fields["pieces_ends"], prepend=0).max()),
     }
 
 
-def tables_of(network: PortableNetwork, text_format: TextFormat, lexicon: Lexicon | None, is_float: bool) -> Tables:
+def tables_of(network: Network, text_format: TextFormat, lexicon: Lexicon | None, is_float: bool) -> Tables:
     """Returns the `Tables` of a network and its tokenizer, with weights in float32 or in 8 bits.
 
     Words that the lexicon lacks are less likely where one types with errors; without it none is.
@@ -71,7 +72,7 @@ def tables_of(network: PortableNetwork, text_format: TextFormat, lexicon: Lexico
     _check(tokenizer)
     merges, signs = _merges(tokenizer), _signs(text_format)
     classes, cases = np.array(list(_classes()), "uint32"), np.array(list(_cases()), "int32")
-    embeddings, scales = _stored(network.embeddings.numpy(), is_float)
+    embeddings, scales = _stored(network.embeddings, is_float)
     embedding_size, embeddings = embeddings.shape[1], _padded(embeddings)
     matrices = list(_matrices(network, embeddings, scales, is_float))
     fields = {
@@ -82,7 +83,7 @@ def tables_of(network: PortableNetwork, text_format: TextFormat, lexicon: Lexico
         "unk": _id(tokenizer.unk_id),
         "number": tokenizer.token_to_id.get(NUMBER, -1) if isinstance(tokenizer, Vocabulary) else -1,
         "num_tokens": len(tokenizer),
-        "num_layers": len(network.recurrent),
+        "num_layers": len(network.layers),
         "num_matrices": len(matrices),
         "num_merges": len(merges),
         "num_classes": len(classes),
@@ -127,18 +128,17 @@ def _stored(matrix, is_float):
 
 def _matrices(network, embeddings, scales, is_float):
     """Yields the matrices: a row is an output, so that each is a product of two rows."""
-    for layer in network.recurrent:
-        *kernels, bias = (weight.numpy() for weight in layer.weights)
-        kernels = [_stored(kernel, is_float) for kernel in kernels]
-        of_inputs = None if is_float else np.concatenate([of_kernel for _, of_kernel in kernels])
-        rows, bias = _joined(network.cell, *(matrix for matrix, _ in kernels), bias)
+    for *kernels, bias in network.layers:
+        stored = [_stored(kernel, is_float) for kernel in kernels]
+        of_inputs = None if is_float else np.concatenate([of_kernel for _, of_kernel in stored])
+        rows, bias = _joined(network.cell, *(matrix for matrix, _ in stored), bias)
         yield _matrix(rows, of_inputs, None, bias)
-    for layer in network.dense:
-        if network.tied and layer is network.dense[-1]:
-            yield _matrix(embeddings, None, scales, layer.bias.numpy()) | {"num_inputs": layer.kernel.shape[0]}
+    for kernel, bias in network.dense:
+        if network.is_tied and kernel is network.kernel:
+            yield _matrix(embeddings, None, scales, bias) | {"num_inputs": kernel.shape[0]}
         else:
-            matrix, of_inputs = _stored(layer.kernel.numpy(), is_float)
-            yield _matrix(matrix.T, of_inputs, None, layer.bias.numpy())
+            matrix, of_inputs = _stored(kernel, is_float)
+            yield _matrix(matrix.T, of_inputs, None, bias)
 
 
 def _joined(cell, kernel, recurrent_kernel, bias):

@@ -10,7 +10,8 @@ import numpy as np
 from kerasptb.data import Tokenizer
 from kerasptb.data.lexicon import Lexicon
 from kerasptb.data.tokenizers.prefixes import fold_case
-from kerasptb.reading.channel import Errors, Keyboard
+from kerasptb.keyboard.channel import Errors, Keyboard
+from kerasptb.keyboard.tapped import trie_of
 from kerasptb.reading.pieces import pieces_of
 
 # In the order of LM_AZERTY and so on.
@@ -20,7 +21,7 @@ _MOST_KEYS = 40
 
 def fields_of_taps(tokenizer: Tokenizer, lexicon: Lexicon | None) -> dict[str, Any]:
     """Returns the fields of `lm_tables` from `num_symbols` on, up to the matrices."""
-    trie = pieces_of(tokenizer).trie
+    trie = trie_of(pieces_of(tokenizer))
     known = np.unique([_hash(fold_case(word)) for word in lexicon.words] if lexicon else []).astype("uint32")
     return {
         "num_symbols": len(trie.symbols),

@@ -11,21 +11,21 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import kerasptb
 from kerasptb.data import Tokenizer
 from kerasptb.data.scripts import UNSPACED
-from kerasptb.data.text_format import USUAL, TextFormat
+from kerasptb.data.text_format import TextFormat
 from kerasptb.export.c.tables import CELLS_IN_C, Tables, sizes_of, tables_of
 from kerasptb.export.c.taps import LAYOUTS
 from kerasptb.export.destination import atomic_file
-from kerasptb.export.source import opened, resolve, words_of
-from kerasptb.models import LanguageModel
-from kerasptb.models.portable import ExportError, PortableNetwork, check_backend, check_cell
-from kerasptb.reading.writer import Writer
-from kerasptb.runs import Run
+from kerasptb.export.source import check_cell, open_source
+from kerasptb.keyboard.writer import Writer
+from kerasptb.runs.folder import RunFolder
+from kerasptb.utils.errors import ExportError
 
 _HERE = Path(__file__).parent
 # The page of the server, of which this one is made: its sources are files, no modules of Python.
@@ -43,7 +43,7 @@ _IMPORT = re.compile(r'^import (?:\* as )?(.+?) from "\./(\w+)\.js";$', re.MULTI
 _EXPORT = re.compile(r"^export ((?:async )?(?:class|const|function) (\w+))", re.MULTILINE)
 
 
-def export_page(run_or_model: Run | str | os.PathLike[str] | LanguageModel, path: str | os.PathLike[str]) -> Path:
+def export_page(run_or_model: RunFolder | str | os.PathLike[str] | Any, path: str | os.PathLike[str]) -> Path:
     """Writes a trained model as one HTML file: a keyboard page that asks no server.
 
     The page is that of `kerasptb serve`, with the weights in 8 bits, the tokenizer, and the runtime that `export_c`
@@ -59,19 +59,15 @@ def export_page(run_or_model: Run | str | os.PathLike[str] | LanguageModel, path
 
     Raises:
         ExportError: if the file exists or has another suffix, the model is too large for the page's runtime, its
-            tokenizer has rules that are not in C, it does not know its tokenizer, or Keras runs on another backend
-            than TensorFlow.
+            tokenizer has rules that are not in C, or it does not know its tokenizer.
         RunError: if the run has no weights yet.
         OSError: if the file cannot be written.
     """
-    check_backend("A page")
-    run = opened(run_or_model)
-    model, tokenizer = resolve(run)
-    network, text_format = PortableNetwork(model), model.text_format or USUAL
+    network, text_format, lexicon, name = open_source(run_or_model)
     check_cell(network, "A page", network.cell.name in CELLS_IN_C)
-    tables = tables_of(network, text_format, words_of(run), is_float=False)
+    tables = tables_of(network, text_format, lexicon, is_float=False)
     _check_sizes(sizes_of(network, tables))
-    about = _about(tokenizer, text_format, run.folder.name if isinstance(run, Run) else "")
+    about = _about(text_format.tokenizer, text_format, name)
     with atomic_file(path, ".html") as temporary:
         temporary.write_text(_page(about, _image(tables)), encoding="utf-8", newline="\n")
     return Path(path)

@@ -1,4 +1,4 @@
-// The words that a writer used last: they become more probable. kerasptb/reading/memory.py has the formula and its
+// The words that a writer used last: they become more probable. kerasptb/keyboard/memory.py has the formula and its
 // source; this is the same.
 
 const EOS = "<eos>";

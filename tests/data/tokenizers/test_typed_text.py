@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from kerasptb.data import DataError, Vocabulary
 from kerasptb.data.tokenizers.prefixes import PrefixIndex
 from kerasptb.data.tokenizers.typed_text import read_words
-from kerasptb.reading import Memory
+from kerasptb.keyboard import Memory
 
 WORDS = "the that Anna <unk> N <eos> n't 's 've do does dan it ca mr. u.s. well-known 1980s government"
 VOCABULARY = Vocabulary(WORDS.split())

@@ -1,0 +1,30 @@
+"""The formats of exports as the command line calls them."""
+
+import importlib
+
+# What each writes. TensorFlow and ONNX read the first four, which are made in Keras.
+_CONVERSIONS = {
+    "saved-model": "a folder that takes text, for TensorFlow",
+    "litert": "a .tflite file",
+    "onnx": "an .onnx file",
+    "sherpa-onnx": "an .onnx file for that speech recogniser",
+}
+FORMATS = {
+    **_CONVERSIONS,
+    "c": "a folder of C sources, for any compiler",
+    "page": "an .html file, a keyboard page that asks no server",
+    "arpa": "an .arpa file of its text's n-grams, for runs with counts",
+    "keyboard": "a folder for a keyboard: LiteRT in 8 bits, C, words, n-grams, and a card of what it has read",
+    "run": "a run folder with weights in 8 bits, to hand on",
+}
+
+
+def needs_keras(format):
+    """Returns whether a format is made in Keras; a keyboard's pack has a part that is."""
+    return format in (*_CONVERSIONS, "keyboard")
+
+
+def function_of(format):
+    """Returns the function that writes one of `FORMATS`, of a run (or, most of them, a model) and a path."""
+    name, room = format.replace("-", "_"), "conversion" if format in _CONVERSIONS else "export"
+    return getattr(importlib.import_module(f"kerasptb.{room}.{name}"), f"export_{name}")

@@ -1,0 +1,8 @@
+"""Typing: what taps on keys may mean, what was typed before, what is on the keys, corrections, and their measure."""
+
+import lazy_loader
+
+# Names are imported when they are first used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+del lazy_loader

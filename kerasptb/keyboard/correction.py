@@ -1,0 +1,271 @@
+"""What is written in a text with errors: each word as the likeliest that may have become what stands there.
+
+A word is judged by the words before it, as they are corrected, and by some after it, as they stand. Two words may be
+one that a space has parted, and one may be two that lack a space. What stands there stays, unless something else is
+likelier by a margin. Many parts of a text are read at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from kerasptb.data.errors import check_text
+from kerasptb.data.lexicon import Lexicon
+from kerasptb.data.tokenizers.ptb_words import letters_for_marks
+from kerasptb.keyboard.channel import Channel, Taps, open_channel
+from kerasptb.keyboard.tapped import MAX_TAPS, Literal, trie_of
+from kerasptb.keyboard.writer import Writer
+from kerasptb.reading.context import Beginning
+from kerasptb.reading.reader import open_reader
+from kerasptb.reading.search import run_searches
+
+# By how much something must be likelier than what stands there, as a natural logarithm: with the words after it, and
+# by those before it alone. So many words that are likelier so are read with those after them.
+MARGIN = 3.0
+_BEFORE, _WORDS, _AFTER = 2.0, 2, 2
+# A word that a text has so often is known.
+_OFTEN = 3
+# Parts that are read at once, each of so many characters at most; and characters that are read between two words.
+_TOGETHER, _GAP = 64, 100
+_PART = re.compile(r"\S(?:.{0,1000}\n|.{0,1000}(?!\S)|\S{0,1000})", re.DOTALL)
+_HYPHENS = "-\u2010\u2011"
+# A word of letters, in which a letter may have become a digit.
+_WORD = re.compile(r"(?<![^\W_])(?=\d*[^\W\d_])[^\W_]+(?:['’-][^\W_]+)*")
+# Names such as `aWord` and `a.b` are left out: a small letter before a capital, and what follows other words.
+_MIXED = re.compile(r"[^\W\d_]*[a-z][A-Z]")
+_FOLLOWS = re.compile(r"[^\w\s]*(?!\S)|['\")\],.:;!?]*(?:--|[–—])")
+
+
+@dataclasses.dataclass(frozen=True)
+class Correction:
+    """What a word, or two, should be.
+
+    Attributes:
+        start: offset of the first character in the text.
+        end: offset after the last.
+        text: what stands there.
+        word: what is likelier.
+        log_odds: by how much, a natural logarithm.
+    """
+
+    start: int
+    end: int
+    text: str
+    word: str
+    log_odds: float
+
+
+def correct(
+    model: Any,
+    text: str,
+    channel: Channel | str | os.PathLike[str] = "qwerty",
+    margin: float = MARGIN,
+) -> list[Correction]:
+    """Returns what is likely to be wrong in a text, in its order.
+
+    Args:
+        model: a `LanguageModel` that knows its tokenizer, or what `load_saved_model` returns.
+        text: any text. Words of letters are looked at, with their apostrophes and hyphens.
+        channel: how it came to be: the name of a layout of keys, such as "qwerty", its file, "ocr", or a `Channel`.
+        margin: by how much something must be likelier than what stands there, a natural logarithm.
+
+    Returns:
+        List of `Correction`, none of which overlap.
+
+    Raises:
+        DataError: for a channel that is none, or a text that is none.
+        ValueError: if the model does not know its tokenizer.
+    """
+    return [each for _, of_part in correct_parts(model, text, channel, margin) for each in of_part]
+
+
+def correct_parts(
+    model: Any,
+    text: str,
+    channel: Channel | str | os.PathLike[str] = "qwerty",
+    margin: float = MARGIN,
+) -> Iterator[tuple[int, list[Correction]]]:
+    """Yields what `correct` returns in parts of the text: where each ends, and its corrections."""
+    reader, text = open_reader(model), check_text(text)
+    corrector = _Corrector(reader, open_channel(channel), margin, text)
+    parts = [match.span() for match in _PART.finditer(text, int(text.startswith("\ufeff")))]
+    searches = ((i, corrector.part(text[start:end])) for i, (start, end) in enumerate(parts))
+    found, done = dict[int, list[Correction]](), 0
+    for i, corrections in run_searches(searches, reader.after, _TOGETHER):
+        found[i] = corrections
+        while done in found:
+            start, end = parts[done]
+            yield end, [dataclasses.replace(c, start=c.start + start, end=c.end + start) for c in found.pop(done)]
+            done += 1
+
+
+def apply_corrections(text: str, corrections: Iterable[Correction]) -> str:
+    """Returns a text with its corrections."""
+    parts, place = list[str](), 0
+    for each in corrections:
+        parts += [text[place : each.start], each.word]
+        place = each.end
+    return "".join([*parts, text[place:]])
+
+
+def _known(lexicon, text):
+    """Returns the words that are known: of a lexicon, and those that a text has often; `None` without a lexicon."""
+    if lexicon is None:
+        return None
+    counts = Counter(text[slice(*span)] for span in _words_in(text))
+    return Lexicon([*lexicon.words, *(word for word, count in counts.items() if count >= _OFTEN)])
+
+
+def _words_in(text):
+    """Returns where the words of a text are."""
+    return [match.span() for match in _WORD.finditer(letters_for_marks(text))]
+
+
+class _Corrector:
+    """Reads parts of a text; its methods that read are generators as `search_words`."""
+
+    def __init__(self, reader, channel, margin, text):
+        self._signs, self._begin, self._tokenizer = reader.text_format.signs, reader.begin(), reader.tokenizer
+        self._writer, self._channel = Writer(reader.tokenizer), channel
+        self._margin, self._before = margin, min(_BEFORE, margin)
+        self._lexicon = _known(reader.lexicon, self._signs.read(text))
+        self._apostrophe = max("'’", key=text.count)
+
+    def part(self, text):
+        """Finds the corrections of a part of the text."""
+        read, places = self._signs.read(text), self._signs.places(text)
+        found = yield from self._read(read, _words_in(read))
+        return [self._as_written(each, text, places[each.start], places[each.end]) for each in found]
+
+    def _as_written(self, correction, text, start, end):
+        """Returns a correction of a text as it was read as one of the text, with its apostrophes and hyphens."""
+        written = text[start:end]
+        hyphen = next(filter(written.count, _HYPHENS), "-")
+        word = re.sub("['’]", self._apostrophe, correction.word).replace("-", hyphen)
+        return Correction(start, end, written, word, correction.log_odds)
+
+    def _read(self, text, spans):
+        """Finds the corrections of a part with signs that the model knows, from where its words are."""
+        found, place, context, starts = [], 0, self._begin, [start for start, _ in spans] + [len(text)]
+        for i, (start, end) in enumerate(spans):
+            if start < place:
+                continue  # the second of two that are one
+            context = yield from self._after(context, text[max(place, start - _GAP) : start])
+            place = end
+            if len(text[start:end]) > MAX_TAPS:
+                continue
+            begins = self._begins(text, start)
+            if begins is None or not self._is_word(text, start, end):
+                context = yield from self._after(context, text[start:end], "a/" if begins is None else "a")
+                continue
+            until = starts[min(i + 1 + _AFTER, len(spans))]
+            best, after = yield from self._judge(context, text, start, end, until, begins)
+            if self._may_be_one(text, spans[i : i + 2]):
+                both, after_both = yield from self._judge(context, text, start, spans[i + 1][1], until, begins)
+                if both and " " not in both.word and (best is None or both.log_odds > best.log_odds):
+                    best, after = both, after_both
+            if best:
+                found.append(best)
+                place = best.end
+            context = after
+        return found
+
+    def _is_word(self, text, start, end):
+        """Returns whether what stands at a place is a word in letters of the model, and no name of a program's."""
+        if _MIXED.match(text, start, end) or not _FOLLOWS.match(text, end):
+            return False
+        return all(character in trie_of(self._writer.pieces).symbols for character in text[start:end])
+
+    def _begins(self, text, start):
+        """Returns whether a word comes without a space; `None` where it is no word of its own, as after a slash."""
+        before = text[max(start - 9, 0) : start]
+        if before[-1:].isspace():
+            return False
+        begins = self._writer.typed(before, "").begins
+        return begins if begins or not start else None
+
+    def _may_be_one(self, text, spans):
+        """Returns whether two words, without the space between them, are one that is known."""
+        if self._lexicon is None or len(spans) < 2 or text[spans[0][1] : spans[1][0]] != " ":
+            return False
+        first, second = (text[start:end] for start, end in spans)
+        return len(first) + len(second) < MAX_TAPS and first + second in self._lexicon
+
+    def _may_replace(self, word, written):
+        """Returns whether a word is known, and other than what is written in more than its capitals."""
+        return word.lower() != written.lower() and self._is_known(word)
+
+    def _is_known(self, word):
+        return self._lexicon is None or word in self._lexicon
+
+    def _judge(self, context, text, start, end, until, begins):
+        """Returns what is likelier than what stands at a place, or `None`, and the `Context` after what it is."""
+        written, rest = text[start:end], text[end : min(until, end + _GAP)]
+        literal = yield from self._literal(context, written, begins)
+        best, after = None, (yield from self._after_tokens(literal.context, literal.unread))
+        likelier = yield from self._likelier(context, written, literal, begins)
+        rest_as_it_is = (yield from self._log_probability(after, rest)) if likelier else 0.0
+        for word, by_those_before in likelier:
+            after_word = yield from self._after(context, word, "(" if begins else "a")
+            odds = by_those_before + (yield from self._log_probability(after_word, rest)) - rest_as_it_is
+            if odds > (best.log_odds if best else self._margin):
+                best, after = Correction(start, end, written, word, odds), after_word
+        return best, after
+
+    def _likelier(self, context, written, literal, begins):
+        """Returns pairs of a word that is likelier than what is written by the words before it, and its log odds."""
+        readings = yield from self._writer.readings(
+            context,
+            Taps(written),
+            self._channel,
+            _WORDS + 1,
+            whole=True,
+            begins=begins,
+            lexicon=self._lexicon,
+            least_odds=math.exp(self._before),
+            literal=literal,
+        )
+        found = {word: readings.log_odds(word) for word, _ in readings.words if self._may_replace(word, written)}
+        prior = 1.0 if self._is_known(written) else self._channel.errors.unknown
+        as_it_is = literal.log_probability + math.log(prior)
+        for word, share in self._channel.rewritings(written):
+            if self._may_replace(word, written):
+                read = yield from self._literal(context, word, begins)
+                found[word] = max(found.get(word, -math.inf), read.log_probability + math.log(share) - as_it_is)
+        likelier = [pair for pair in found.items() if pair[1] > self._before]
+        return sorted(likelier, key=lambda pair: -pair[1])[:_WORDS]
+
+    def _literal(self, context, text, begins):
+        """Returns a `Literal` that is read."""
+        literal = Literal(self._writer.pieces, context, text, begins)
+        while asked := literal.take():
+            literal.read((yield asked)[0])
+        return literal
+
+    def _log_probability(self, context, text):
+        """Returns the log probability of a text after a word that has ended."""
+        total = -math.log(max(self._writer.pieces.end_probability(context.known()), 1e-30))
+        for token in self._tokens(text, "a"):
+            total += float(context.known()[token])
+            context = yield from self._after_tokens(context, [token])
+        return total
+
+    def _after(self, context, text, before="a"):
+        """Returns the `Context` after a text."""
+        return (yield from self._after_tokens(context, self._tokens(text, before)))
+
+    def _after_tokens(self, context, tokens):
+        for token in tokens:
+            (context,) = yield [Beginning("", 0.0, context, token)]
+        return context
+
+    def _tokens(self, text, before):
+        space = " " if text[:1].isspace() else ""
+        words = " ".join(text.split())
+        return self._tokenizer.encode_further(space + words, before).tolist() if words else []

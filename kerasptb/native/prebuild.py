@@ -1,0 +1,42 @@
+"""Compiles the library that a wheel brings: `python -m kerasptb.native.prebuild`, which `make wheel` does.
+
+It must load wherever the wheel installs, so it is compiled with zig's clang, which links against any glibc and has its
+C++ runtime in the library. It has no CUDA code.
+"""
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+from kerasptb.native import build
+from kerasptb.utils.files import read_json, write_json
+
+GLIBC = "2.28"  # of RHEL 8, Debian 10, Ubuntu 20.04: manylinux_2_28
+
+
+def prebuild():
+    """Compiles the library into the package's folder, by zig; returns its path."""
+    if find_spec("ziglang") is None:
+        raise build.NativeBuildError("A library for any glibc is compiled with zig: pip install ziglang")
+    machine = platform.machine()
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ |= {
+            "CXX": f"{sys.executable} -m ziglang c++ -target {machine}-linux-gnu.{GLIBC}",
+            "KERASPTB_CACHE": cache,
+            "KERASPTB_NVCC": "",
+        }
+        path = build.build()
+        record = read_json(path.parent / "build.json") | {"machine": [platform.system(), machine], "glibc": GLIBC}
+        shutil.rmtree(build.PREBUILT, ignore_errors=True)
+        build.PREBUILT.mkdir()
+        shutil.copy(path, build.PREBUILT)
+    write_json(build.PREBUILT / "build.json", record)
+    return Path(build.PREBUILT, path.name)
+
+
+if __name__ == "__main__":
+    print(prebuild())

@@ -1,0 +1,201 @@
+"""The search for words by taps: against all that a few pieces may write, and in a vocabulary of words."""
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+import kerasptb
+from kerasptb.data import Vocabulary
+from kerasptb.data.lexicon import Lexicon
+from kerasptb.keyboard import Errors, Keyboard, Memory, Readings, Taps, search_taps
+from kerasptb.keyboard import taps as ops
+from kerasptb.keyboard.tapped import MAX_TAPS, trie_of
+from kerasptb.keyboard.writer import Writer
+from kerasptb.reading import Context, pieces_of, run_search
+
+CHANCES = {" ca": 0.2, " c": 0.15, " b": 0.1, "a": 0.12, "t": 0.18, "at": 0.1, ".": 0.1, "\n": 0.05}
+CAREFUL = Errors(0.0, *[0.0] * 8, plain=0.0, unshifted=0.0, shifted=0.0)
+
+
+class Pieces:
+    """A tokenizer of some pieces, which cuts a word into the longest that come first."""
+
+    kind, unnamed, unk_id, spells = "subwords", frozenset(), None, True
+
+    def __init__(self, pieces=CHANCES):
+        from kerasptb.data.tokenizers.prefixes import PrefixIndex
+
+        self.tokens = self.written = tuple(pieces)
+        self.pieces = tuple(piece.encode() for piece in pieces)
+        self.prefixes = PrefixIndex(pieces)
+
+    def encode_further(self, text, before="a"):
+        ids, left = [], text if before == "(" else f" {text}"
+        while left:
+            piece = max((piece for piece in self.tokens if left.startswith(piece)), key=len, default=".")
+            ids.append(self.tokens.index(piece))
+            left = left[len(piece) :]
+        return np.array(ids, "int32")
+
+
+TOKENIZER = Pieces()
+CONTEXT = Context(np.zeros(0), np.log(np.array(list(CHANCES.values()), "float32")))
+
+
+def find(text, k=8, whole=True, errors=None, tokenizer=TOKENIZER, context=CONTEXT, points=None, **settings):
+    keyboard = Keyboard(errors=errors or Errors(wrong=0.2))
+    search = search_taps(pieces_of(tokenizer), context, Taps(text, points), keyboard, k, whole=whole, **settings)
+    return run_search(search, lambda beginnings: [context] * len(beginnings))
+
+
+def _of_all_pieces(text, errors, whole):
+    """The words of up to five pieces, with the probability that they come and are typed so, the likeliest first."""
+    trie = trie_of(pieces_of(TOKENIZER))
+    hits = Keyboard(errors=errors).hits(trie, Taps(text), whole)
+    ended, spaced = sum(CHANCES[each] for each in (" ca", " c", " b", ".", "\n")), 0.45
+    found = {}
+    letters = {piece: chance for piece, chance in CHANCES.items() if piece.strip().isalpha()}
+    for number in range(1, 6):
+        for pieces in itertools.product(letters, repeat=number):
+            written = "".join(pieces)
+            if written[0] == " " and " " not in written[1:]:
+                typed = ops.align(hits, ops.first_row(hits), trie.spell(written[1:])).end
+                value = math.prod(map(CHANCES.get, pieces)) / spaced * ended * typed
+                found[written[1:]] = found.get(written[1:], 0.0) + value
+    return sorted(found.items(), key=lambda pair: -pair[1])
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("text", ["cat", "vat", "ca", "cta", "catt", "b"])
+def test_words_have_the_probability_that_they_come_and_are_typed_so(text, whole):
+    errors = Errors(wrong=0.2, unspaced=0.0)
+    expected = _of_all_pieces(text, errors, whole)
+    found = find(text, errors=errors, whole=whole)
+    likely = [(word, value) for word, value in expected if value > expected[0][1] / 5]
+    assert [word for word, _ in found.words[: len(likely)]] == [word for word, _ in likely]
+    for (_, probability), (_, value) in zip(found.words, likely, strict=False):
+        assert probability == pytest.approx(value, rel=0.03)
+
+
+def test_who_never_errs_types_what_is_written():
+    found = find("cat", errors=CAREFUL)
+    by_pieces = 0.2 * 0.18 + 0.15 * 0.12 * 0.18 + 0.15 * 0.1
+    assert found.words[0][0] == "cat"
+    assert sum(value for _, value in found.words[1:]) < 1e-3 * found.words[0][1]  # the finger may be anywhere
+    assert found.words[0][1] == pytest.approx(by_pieces / 0.45 * 0.6, rel=1e-3)
+    assert found.corrected() == found.literal == "cat"
+
+
+def test_what_is_typed_has_its_own_probability_however_unlikely():
+    found = find("bat", k=1)
+    cut = CHANCES[" b"] * CHANCES["at"] / 0.45 * 0.6
+    assert found.literal_probability >= cut * (1 - Errors().omitted - Errors().exchanged) ** 3 * (1 - 1e-6)
+    assert found.literal == "bat"
+
+
+def test_a_missed_space_parts_two_words():
+    found = dict(find("cab", errors=Errors(wrong=0.01, unspaced=0.05)).words)
+    assert found["ca b"] == pytest.approx(0.2 / 0.45 * 0.05 * 0.1 * 0.6, rel=0.1)
+    assert "ca b" not in dict(find("cab", errors=Errors(wrong=0.01, unspaced=0.0)).words)
+
+
+def test_a_space_too_many_is_left_out():
+    found = find("c at", errors=Errors(wrong=0.01, spaced=0.05))
+    assert dict(found.words)["cat"] > found.literal_probability / 100
+
+
+def test_words_that_are_not_known_are_less_likely():
+    for lexicon, share in ((["cat"], 1.0), (["bat"], Errors().unknown)):
+        with_lexicon = find("cat", lexicon=Lexicon(lexicon))
+        without = find("cat")
+        assert with_lexicon.literal_probability == pytest.approx(share * without.literal_probability, rel=1e-3)
+    assert find("car", lexicon=Lexicon(["cat"])).corrected(0.5) == "cat"
+    assert find("car").corrected(0.5) == "car"
+
+
+def test_words_typed_before_are_likelier_those_that_no_piece_writes_too():
+    memory = Memory(["zebra", "cat"] * 5)
+    found = dict(find("zevra", memory=memory).words)
+    of_model, shares = memory.shares
+    hits = Keyboard(errors=Errors(wrong=0.2)).hits(trie_of(pieces_of(TOKENIZER)), Taps("zevra"), whole=True)
+    assert "zebra" not in found  # whose letters no piece has
+    known = dict(find("cst", memory=memory).words)["cat"]
+    alone = dict(find("cst").words)["cat"]
+    hits = Keyboard(errors=Errors(wrong=0.2)).hits(trie_of(pieces_of(TOKENIZER)), Taps("cst"), whole=True)
+    typed = ops.align(hits, ops.first_row(hits), trie_of(pieces_of(TOKENIZER)).spell("cat")).end
+    assert known == pytest.approx(of_model * alone + shares[memory.lexicon.index("cat")] * typed, rel=1e-3)
+
+
+def test_excluded_words_are_not_found():
+    assert "cat" not in dict(find("cat", exclude={"cat"}, k=3).words) or find("cat", exclude={"cat"}).literal == "cat"
+    assert "cat" not in dict(find("vat", exclude={"cat"}).words)
+
+
+def test_too_many_taps_stay_as_they_are():
+    found = find("c" * (MAX_TAPS + 1))
+    assert (found.words, found.corrected()) == ([], "c" * (MAX_TAPS + 1))
+    assert find("c" * 10_000).corrected() == "c" * 10_000
+
+
+def test_a_word_without_a_space_before_it_begins_at_once():
+    found = find("at", begins=True, errors=CAREFUL)
+    assert dict(found.words)["at"] == pytest.approx((CHANCES["at"] + CHANCES["a"] * CHANCES["t"]) * 0.6, rel=1e-3)
+
+
+def test_in_a_vocabulary_of_words_nothing_is_read():
+    vocabulary = Vocabulary(["<eos>", "<unk>", "the", "then", "cat", "u.s."])
+    chances = np.log(np.array([0.1, 0.1, 0.4, 0.2, 0.1, 0.1], "float32"))
+    search = search_taps(
+        pieces_of(vocabulary),
+        Context(np.zeros(0), chances),
+        Taps("tge"),
+        Keyboard(errors=Errors(unspaced=0.0)),
+        3,
+        whole=True,
+    )
+    with pytest.raises(StopIteration) as end:
+        next(search)
+    readings = end.value.value
+    assert readings.corrected() == "the"
+    assert readings.words[0][0] == "the"
+    # A word that it lacks has the letters of its own, after <unk>.
+    assert readings.literal_probability < 0.1 * 20.0**-3
+
+
+@pytest.mark.parametrize("layout", ["qwerty", "qwertz"])
+def test_a_letter_that_the_model_lacks_is_no_slip(layout):
+    run = kerasptb.load_run("english")
+    for typed in ("München", "Łódź", "Øystein", "Привет"):
+        writer, context = Writer(run.reader.tokenizer), run.reader.read_typed("She lives in")
+        search = writer.readings(context, Taps(typed), Keyboard(layout), 3, whole=True, lexicon=run.reader.lexicon)
+        assert run_search(search, run.reader.after).corrected() == typed
+
+
+def test_words_with_letters_that_the_model_lacks_are_completed_as_they_stand(spelled):
+    model, text = spelled.model, "the caf\u00e9"
+    exact, found = (kerasptb.suggest(model, text, 3, complete=True, typos=typos) for typos in (None, "qwerty"))
+    assert [each.word for each in found] == [each.word for each in exact]
+    assert len(found) == 3
+
+
+def test_the_total_is_of_all_that_was_found():
+    found = [find("ca", k, whole=False) for k in (4, 8)]
+    assert all(each.total >= sum(value for _, value in each.words) for each in found)
+
+
+def test_what_is_typed_may_be_left_out():
+    assert "ca" in dict(find("ca").words)
+    without = find("ca", exclude=["ca"])
+    assert "ca" not in dict(without.words)
+    assert without.literal_probability == find("ca").literal_probability
+
+
+@pytest.mark.parametrize(("margin", "word"), [(0.0, "the"), (2.0, "the"), (2.5, "tge")])
+def test_what_is_typed_stays_unless_another_word_is_likelier_by_a_margin(margin, word):
+    readings = Readings([("the", 1e-3), ("tge", 1e-4), ("toe", 1e-5)], "tge", 1e-4, 1.0)
+    assert readings.corrected(margin) == word
+    assert readings.log_odds("the") == pytest.approx(math.log(10))
+    assert dataclasses.replace(readings, words=readings.words[1:]).corrected(margin) == "tge"

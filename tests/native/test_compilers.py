@@ -1,0 +1,39 @@
+import pytest
+
+from kerasptb.native import compilers
+
+
+def test_no_compiler(monkeypatch):
+    monkeypatch.setenv("CXX", "/nonexistent/c++")
+    with pytest.raises(compilers.NativeBuildError, match="Received: CXX=/nonexistent/c\\+\\+"):
+        compilers.find_compiler()
+    monkeypatch.delenv("CXX")
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(compilers.NativeBuildError, match="No C\\+\\+ compiler found"):
+        compilers.find_compiler()
+
+
+@pytest.mark.parametrize(
+    ("versions", "expected"),
+    [
+        ({"tensorflow": (0, 2), "jaxlib": (0, 3)}, "tensorflow"),
+        ({"tensorflow": (0, 3), "jaxlib": (0, 2)}, "jaxlib"),
+        ({"tensorflow": (0, 2), "jaxlib": (0, 2)}, "tensorflow"),
+        ({"jaxlib": (1, 0)}, "jaxlib"),
+        ({"tensorflow": None, "jaxlib": (0, 3)}, "jaxlib"),
+    ],
+    ids=str,
+)
+def test_headers_are_of_the_lower_ffi_version(headers, tmp_path, versions, expected):
+    headers(**versions)
+    assert compilers.ffi_include_dir() == tmp_path / expected / "include"
+    assert compilers.ffi_version() == versions[expected]
+
+
+def test_no_headers(headers):
+    headers()
+    with pytest.raises(compilers.NativeBuildError, match="Neither TensorFlow nor JAX is installed"):
+        compilers.ffi_include_dir()
+    headers(jaxlib=None)
+    with pytest.raises(compilers.NativeBuildError, match=r"not found.*jaxlib/include"):
+        compilers.ffi_include_dir()

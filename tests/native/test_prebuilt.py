@@ -1,0 +1,63 @@
+"""The library that a wheel brings: used where the cache has none, on machines that can load it."""
+
+import json
+import platform
+import shutil
+from pathlib import Path
+
+import pytest
+
+from kerasptb.native import build
+
+
+@pytest.fixture
+def prebuilt(native_library, tmp_path, monkeypatch):
+    """A folder as in a wheel, and an empty cache; returns a function that writes the record, with changes."""
+    folder = tmp_path / "prebuilt"
+    folder.mkdir()
+    path = Path(shutil.copy(native_library, folder))
+    record = json.loads((native_library.parent / "build.json").read_text())
+    monkeypatch.setattr(build, "PREBUILT", folder)
+    monkeypatch.setenv("KERASPTB_CACHE", str(tmp_path / "cache"))
+
+    def write(**changes):
+        own = {"machine": [platform.system(), platform.machine()], "glibc": "2.28"}
+        (folder / "build.json").write_text(json.dumps({**record, **own, **changes}))
+        return path
+
+    return write
+
+
+def test_it_is_used_while_the_cache_has_none(prebuilt, tmp_path, native_library):
+    with pytest.raises(FileNotFoundError):
+        build.find_library()
+    path = prebuilt()
+    assert build.find_library() == path
+    # A failed build does not take it away; one that succeeded is used instead.
+    folder = build.library_dir()
+    folder.mkdir(parents=True)
+    (folder / "failed.json").write_text('{"message": "no compiler"}')
+    assert build.find_library() == path
+    shutil.copy(native_library, folder)
+    shutil.copy(native_library.parent / "build.json", folder)
+    assert build.find_library() == folder / native_library.name
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"machine": ["Linux", "riscv64"]}, {"machine": ["Darwin", "arm64"]}, {"glibc": "99.1"}, {"sha256": "0"}],
+    ids=["another processor", "another system", "a newer C library", "damaged"],
+)
+def test_it_is_left_alone_where_it_cannot_be_loaded(prebuilt, changes):
+    prebuilt(**changes)
+    with pytest.raises(FileNotFoundError):
+        build.find_library()
+
+
+def test_versions_of_the_c_library_are_numbers(prebuilt, monkeypatch):
+    prebuilt(glibc="2.9")
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.28"))
+    assert build.find_library().name.startswith("libkerasptb")
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("musl", "1.2"))
+    with pytest.raises(FileNotFoundError):
+        build.find_library()
