@@ -86,7 +86,7 @@ wheel: $(VENV)/.installed
 	@$(PIP) auditwheel build ziglang
 	$(BIN)/python -m kerasptb.native.prebuild
 	$(BIN)/python -m build --wheel "--config-setting=--build-option=--plat-name=manylinux_2_28_$$(uname -m)"; \
-	  status=$$?; rm -rf kerasptb/ops/native/prebuilt build; exit $$status
+	  status=$$?; rm -rf kerasptb/native/prebuilt build; exit $$status
 	$(BIN)/auditwheel show dist/*-py3-none-manylinux_2_28_*.whl
 
 $(VENV)/.installed-bench: $(VENV)/.installed-dev

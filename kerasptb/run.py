@@ -156,7 +156,8 @@ class Run(RunFolder):
         if adapt == "dynamic":
             from kerasptb.dynamic_evaluation import evaluate_tuned  # noqa: PLC0415  (needs TensorFlow)
 
-            found = evaluate_tuned(self.model, ids, *self._kept(corpus, report), num_steps)
+            own, kept = self._kept(corpus, report)
+            found = evaluate_tuned(self.model, ids, own, kept, num_steps)
         elif adapt is not None:
             found = evaluation.evaluate_continuous_cache(
                 self.network, ids, self._tuned_cache(corpus, report), num_steps

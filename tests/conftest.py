@@ -230,6 +230,7 @@ def gpus(native_library, monkeypatch):
 
     def see(*reasons):
         monkeypatch.setattr(platforms, "visible_gpus", lambda: list(range(len(reasons))))
+        monkeypatch.setattr(loader, "count_gpus", lambda: len(reasons))
         monkeypatch.setattr(loader, "why_not_cuda", lambda device=0: reasons[device])
 
     return see

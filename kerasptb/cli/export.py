@@ -1,7 +1,7 @@
 """`kerasptb export`."""
 
+import contextlib
 import inspect
-from importlib.util import find_spec
 
 from kerasptb.cli import arguments
 from kerasptb.cli.formats import FORMATS, function_of, needs_keras
@@ -35,8 +35,10 @@ def add_parser(commands):
 
 
 def execute(options):
-    if needs_keras(options.format) and find_spec("tensorflow"):
-        import_keras(prefer_tensorflow=True)
+    if needs_keras(options.format):
+        # A keyboard's pack does without the part that TensorFlow writes.
+        with contextlib.suppress(ImportError) if options.format == "keyboard" else contextlib.nullcontext():
+            import_keras(prefer_tensorflow=True)
     from kerasptb.run import load_run
     from kerasptb.utils.errors import ExportError
 

@@ -1,6 +1,9 @@
 """`kerasptb serve`."""
 
+from pathlib import Path
+
 from kerasptb.cli import arguments
+from kerasptb.cli.notices import import_keras
 
 
 def add_parser(commands):
@@ -35,6 +38,8 @@ def add_parser(commands):
 
 
 def execute(options):
+    if Path(options.run, "saved_model.pb").exists():  # which TensorFlow reads
+        import_keras(prefer_tensorflow=True)
     from kerasptb.serving import serve
 
     serve(

@@ -1,5 +1,6 @@
 """The words of a text: what is a word, for those who correct what was typed."""
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -27,7 +28,11 @@ class Lexicon:
 
     def __init__(self, words: Iterable[str]) -> None:
         self.words = tuple(words)
-        self._folded = frozenset(map(fold_case, self.words))
+
+    @functools.cached_property
+    def _folded(self):
+        """The words as they are looked for: made when the first is, since most who open a model ask for none."""
+        return frozenset(map(fold_case, self.words))
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> "Lexicon":

@@ -14,7 +14,7 @@ import numpy as np
 from kerasptb.arguments import ModelArguments
 from kerasptb.cells import CELLS
 from kerasptb.engine.network import Network
-from kerasptb.engine.quantized import read_quantized
+from kerasptb.engine.quantized import Quantized, read_quantized, write_quantized
 
 LANGUAGE_MODEL, ASSETS = "LanguageModel", "assets/"
 
@@ -64,10 +64,10 @@ def _numbered(name, i):
     return f"{name}_{i}" if i else name
 
 
-def network_of(arguments: ModelArguments, arrays: list[np.ndarray], **how: Any) -> Network:
+def network_of(arguments: ModelArguments, arrays: list[np.ndarray | Quantized], **how: Any) -> Network:
     """Returns the network of arrays in the order of `weights_of`; `how` are further arguments of `Network`."""
     if arguments.tie_embeddings:
-        arrays = [*arrays[:-1], arrays[0].T, arrays[-1]]
+        arrays = [*arrays[:-1], arrays[0], arrays[-1]]  # which stands for its transpose
     return Network(CELLS[arguments.cell], arrays, arguments.tie_embeddings, **how)
 
 
@@ -85,22 +85,35 @@ def _read(stored, weight):
     array = stored[weight.place]
     if array.shape != weight.shape:
         raise ValueError(f"{weight.path} is {array.shape}, where its config.json's model has {weight.shape}")
-    return np.ascontiguousarray(array[()], "float32")
+    values = array[()]
+    if array.attrs.get("dtype") == "bfloat16":  # of which HDF5 has but the bits
+        values = (values.view("uint16").astype("uint32") << 16).view("float32")
+    return np.ascontiguousarray(values, "float32")
 
 
-def read_weights(path: Path, arguments: ModelArguments) -> list[np.ndarray]:
+def read_weights(path: Path, arguments: ModelArguments) -> list[np.ndarray | Quantized]:
     """Returns the arrays of `weights_of` in a file of weights, in 8 bits if its name ends in `.npz`."""
     if path.suffix == ".npz":
         return read_quantized(path, [(weight.path, weight.shape) for weight in weights_of(arguments)])
-    return read_hdf5(path, arguments)
+    return [*read_hdf5(path, arguments)]
+
+
+def write_in_8_bits(path: Path, arguments: ModelArguments, network: Network) -> None:
+    """Writes the weights of a model's network, from where `read_weights` reads them; the kernel that is tied once."""
+    arrays = network.weights
+    if arguments.tie_embeddings:
+        arrays = [*arrays[:-2], arrays[-1]]
+    paths = (weight.path for weight in weights_of(arguments))
+    write_quantized(path, dict(zip(paths, arrays, strict=True)))
 
 
 def load_keras_file(path: Path, **how: Any) -> Network:
     """Returns the network of a `.keras` file that `LanguageModel.save` wrote; raises ValueError for others."""
     with zipfile.ZipFile(path) as archive:
         config = json.loads(archive.read("config.json"))
-        if config.get("class_name") != LANGUAGE_MODEL:
-            raise ValueError(f"it holds a {config.get('class_name')}")
+        name = config.get("class_name") if isinstance(config, dict) else type(config).__name__
+        if name != LANGUAGE_MODEL:
+            raise ValueError(f"it holds a {name}")
         settings = {name: config["config"][name] for name in ModelArguments.fields() if name in config["config"]}
         arguments = ModelArguments.from_config(settings, "config")
         weights = read_hdf5(io.BytesIO(archive.read("model.weights.h5")), arguments)

@@ -9,6 +9,10 @@ from typing import Any
 import numpy as np
 
 from kerasptb.cells import Cell
+from kerasptb.cells.cell import NumPy
+from kerasptb.engine import few_rows
+from kerasptb.engine.few_rows import Panels
+from kerasptb.engine.quantized import Quantized, as_float32
 from kerasptb.native import NativeUnavailableError, loader
 from kerasptb.native.call import call
 from kerasptb.utils.products import multiply_rows
@@ -16,6 +20,7 @@ from kerasptb.utils.types import Backend, Precision
 
 # Rows of logits that are in memory at once where NumPy computes the likelihoods: 10 MB at V = 10,000.
 _ROWS = 256
+_FEW_ROWS = 8
 
 
 class Network:
@@ -29,7 +34,7 @@ class Network:
 
     Args:
         cell: the cell of all recurrent layers.
-        weights: float32 arrays, in the order of the layers: the embeddings [V, E]; those of each recurrent layer, as
+        weights: float32 arrays, or matrices in 8 bits, in the order of the layers: the embeddings [V, E]; those of each recurrent layer, as
             `Cell.weight_shapes` orders them; kernel and bias of a projection, if there is one; kernel [D, V] and bias
             [V] of the logits.
         tied: whether that kernel is the transpose of the embeddings, which is then used in its place.
@@ -54,23 +59,20 @@ class Network:
     def __init__(
         self,
         cell: Cell,
-        weights: Sequence[np.ndarray],
+        weights: Sequence[np.ndarray | Quantized],
         tied: bool = False,
         backend: Backend = "auto",
         precision: Precision = "float32",
     ) -> None:
-        self.embeddings, *between, kernel, self.bias = weights
-        self.cell, self.is_tied, self.kernel = cell, tied, self.embeddings.T if tied else kernel
-        self.weights = [self.embeddings, *between, self.kernel, self.bias]
+        embeddings, *between, _, bias = self._stored = list(weights)
         n = cell.num_weights
         num_layers, num_others = divmod(len(between), n)
-        self.layers = [between[i * n : (i + 1) * n] for i in range(num_layers)]
-        self.projection = tuple(between[len(between) - num_others :])
-        self.dense = [*([self.projection] if self.projection else []), (self.kernel, self.bias)]
-        self.units = [cell.units_of(layer) for layer in self.layers]
+        layers = [between[i * n : (i + 1) * n] for i in range(num_layers)]
+        self.cell, self.is_tied, self._num_layers, self._has_projection = cell, tied, num_layers, num_others > 0
+        self.units = [cell.units_of(layer) for layer in layers]
         self.state_sizes = cell.state_sizes(self.units)
         self.state_size = sum(self.state_sizes.values())
-        self.vocabulary_size = len(self.embeddings)
+        self.vocabulary_size, self.bias = embeddings.shape[0], bias
         ends = np.cumsum(list(self.state_sizes.values()))
         self._ends = ends[:-1]
         place = list(self.state_sizes).index(cell.output_state(list(self.state_sizes)))
@@ -78,6 +80,46 @@ class Network:
         self.precision = precision
         self.on_library = _choose(cell, backend, precision)
         self._runs_cell = self.on_library and precision in cell.precisions
+        # Few rows are a product with 8 bits each; cells that split their matrices have none in panels.
+        in_8_bits = isinstance(embeddings, Quantized) and cell.why_no_kernels is None
+        self._is_small = self.on_library and precision == "float32" and in_8_bits
+
+    @functools.cached_property
+    def weights(self) -> list[np.ndarray]:
+        """The arrays in the order of the constructor's, in float32."""
+        weights = [as_float32(each) for each in self._stored]
+        if self.is_tied:
+            weights[-2] = weights[0].T
+        return weights
+
+    @property
+    def embeddings(self) -> np.ndarray:
+        """The embeddings, float32 [V, E]."""
+        return self.weights[0]
+
+    @property
+    def kernel(self) -> np.ndarray:
+        """The kernel of the logits, float32 [D, V]."""
+        return self.weights[-2]
+
+    @property
+    def layers(self) -> list[list[np.ndarray]]:
+        """The weights of each recurrent layer, as `Cell.weight_shapes` orders them."""
+        return self._layers_of(self.weights)
+
+    @property
+    def projection(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Kernel and bias of the projection, if there is one."""
+        return (self.weights[-4], self.weights[-3]) if self._has_projection else None
+
+    @property
+    def dense(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Kernel and bias of the layers after the recurrent ones, the logits' last."""
+        return [*([self.projection] if self.projection else []), (self.kernel, self.bias)]
+
+    def _layers_of(self, weights):
+        n = self.cell.num_weights
+        return [weights[1 + i * n : 1 + (i + 1) * n] for i in range(self._num_layers)]
 
     def encode(self, tokens: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns the inputs of the logits layer after each token, and the states after the last of each row.
@@ -90,14 +132,16 @@ class Network:
             hidden: float32 [B, T, D].
             states: float32 [B, S].
         """
+        if self._is_small and 0 < tokens.size <= few_rows.MOST_ROWS:
+            return self._encode_in_8_bits(tokens, states)
         parts = np.split(states, self._ends, axis=1)
         x, after, n = self.embeddings[tokens], [], len(self.cell.states)
         for i, layer in enumerate(self.layers):
-            x, of_layer = self._read(i, layer, x, parts[i * n : (i + 1) * n])
+            x, of_layer = self._read(layer, x, parts[i * n : (i + 1) * n])
             after += of_layer
         if self.projection:
             kernel, bias = self.projection
-            x = (multiply_rows(x.reshape(-1, x.shape[2]), kernel) + bias).reshape(*tokens.shape, -1)
+            x = (multiply_rows(x.reshape(-1, x.shape[2]), kernel) + bias).reshape(*tokens.shape, len(bias))
         return x, np.concatenate(after, axis=1)
 
     def log_likelihoods(
@@ -121,10 +165,14 @@ class Network:
     def hidden_after(self, states: np.ndarray) -> np.ndarray:
         """Returns the inputs of the logits layer, float32 [N, D], after states, float32 [N, S]."""
         hidden = states[:, self._output]
+        if self._has_projection and self._is_small and 0 < len(hidden) <= few_rows.MOST_ROWS:
+            return self._panels[-2].multiply(hidden, self._stored[-3])
         return multiply_rows(hidden, self.projection[0]) + self.projection[1] if self.projection else hidden
 
     def log_probabilities(self, hidden: np.ndarray) -> np.ndarray:
         """Returns those of the next token, natural logarithms, float32 [N, V], from hidden, float32 [N, D]."""
+        if self._is_small and 0 < len(hidden) <= few_rows.MOST_ROWS:
+            return self._panels[-1].multiply(hidden, self.bias, log_softmax=True)
         scores = multiply_rows(hidden, self.kernel)
         scores += self.bias
         scores -= scores.max(axis=1, keepdims=True)
@@ -145,18 +193,20 @@ class Network:
         (losses,) = call(target, arguments, [targets.shape], transpose_kernel=self.is_tied)
         return -losses
 
-    def _read(self, i, layer, x, state):
-        """Returns the outputs of the i-th layer, [B, T, H], and its state after the last step."""
-        (B, T, _), H = x.shape, self.units[i]
+    def _read(self, layer, x, state):
+        """Returns the outputs of a layer, [B, T, H], and its state after the last step."""
+        (B, T, _), H = x.shape, state[0].shape[1]
         if not (B and T):
             return np.zeros((B, T, H), "float32"), state
-        if self._runs_cell:
+        # A step of a few rows takes less than waking other threads.
+        in_numpy = T == 1 and B <= _FEW_ROWS and self.precision == "float32"
+        if self._runs_cell and not in_numpy:
             shapes = [(B, T, H), *[(B, H)] * len(state)]
             h_seq, *state = call(self._target, [x, *layer, *state], shapes)
             return h_seq, state
         outputs = []
         for t in range(T):
-            state = self.cell.read_step(x[:, t], state, self._joined[i])
+            state = self.cell.step(x[:, t], state, layer)
             outputs.append(state[0])
         return np.stack(outputs, axis=1), state
 
@@ -164,10 +214,43 @@ class Network:
     def _target(self):
         return f"kerasptb_{self.cell.kernels}_inference_{self.precision}"
 
+    def _encode_in_8_bits(self, tokens, states):
+        """Does what `encode` does, step by step, with the matrices in 8 bits."""
+        parts, n, steps = np.split(states, self._ends, axis=1), len(self.cell.states), []
+        embeddings = self._stored[0]
+        for column in tokens.T:
+            x, after = embeddings.integers[column] * embeddings.scales[column], []
+            for i, layer in enumerate(self._panels[: self._num_layers]):
+                of_layer = self.cell.step(x, parts[i * n : (i + 1) * n], layer, ops=_InPanels)
+                x, after = of_layer[0], after + of_layer
+            steps.append(x)
+            parts = after
+        states = np.concatenate(parts, axis=1)
+        hidden = np.stack(steps, axis=1)
+        if self._has_projection:
+            flat = self._panels[-2].multiply(hidden.reshape(tokens.size, -1), self._stored[-3])
+            hidden = flat.reshape(*tokens.shape, -1)
+        return hidden, states
+
     @functools.cached_property
-    def _joined(self):
-        """The weights of the recurrent layers as `Cell.read_step` takes them."""
-        return [self.cell.join(layer) for layer in self.layers]
+    def _panels(self):
+        """The layers' weights, then the kernels of the projection, if there is one, and of the logits, in panels."""
+        layers = [
+            [Panels(each) if isinstance(each, Quantized) else each for each in layer]
+            for layer in self._layers_of(self._stored)
+        ]
+        projection = [Panels(self._stored[-4])] if self._has_projection else []
+        logits = Panels(self._stored[0], transposed=True) if self.is_tied else Panels(self._stored[-2])
+        return [*layers, *projection, logits]
+
+
+class _InPanels(NumPy):
+    """What a cell computes with where its matrices are in panels."""
+
+    @staticmethod
+    def matmul(rows: np.ndarray, matrix: Panels) -> np.ndarray:
+        """Returns the product of rows and a matrix."""
+        return matrix.multiply(rows)
 
 
 def _choose(cell, backend, precision):

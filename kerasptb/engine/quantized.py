@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,6 +25,27 @@ def quantize_rows(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.rint(values / np.where(scales > 0, scales, 1)).astype(np.int8), scales
 
 
+class Quantized(NamedTuple):
+    """A matrix in 8 bits.
+
+    Attributes:
+        integers: int8, the matrix but for the scales.
+        scales: float32, that of each row, with an axis for each of the matrix.
+    """
+
+    integers: np.ndarray
+    scales: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the matrix."""
+        return self.integers.shape
+
+    def values(self) -> np.ndarray:
+        """Returns the matrix in float32."""
+        return self.integers * self.scales
+
+
 def write_quantized(path: Path, weights: Mapping[str, np.ndarray]) -> None:
     """Writes arrays by their paths, as Keras names them, with a scale for each row of a matrix; vectors stay float32.
 
@@ -38,19 +60,24 @@ def write_quantized(path: Path, weights: Mapping[str, np.ndarray]) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def read_quantized(path: Path, weights: Iterable[tuple[str, tuple[int, ...]]]) -> list[np.ndarray]:
-    """Returns arrays that `write_quantized` wrote, by their paths and shapes, in float32; ValueError for others."""
-    values = []
-    with np.load(path) as arrays:
+def read_quantized(path: Path, weights: Iterable[tuple[str, tuple[int, ...]]]) -> list[np.ndarray | Quantized]:
+    """Returns arrays that `write_quantized` wrote, by their paths and shapes; ValueError for others."""
+    values: list[np.ndarray | Quantized] = []
+    with path.open("rb") as file, np.load(file) as arrays:  # which leaves a damaged file open
         for name, shape in weights:
             if _is_matrix(name, shape):
                 scale = _read(arrays, name + _SCALE, (shape[0], *(1 for _ in shape[1:])), np.float32)
-                values.append(_read(arrays, name, shape, np.int8) * scale)
+                values.append(Quantized(_read(arrays, name, shape, np.int8), scale))
             else:
                 values.append(_read(arrays, name, shape, np.float32))
-            if not np.isfinite(values[-1]).all():
+            if not np.isfinite(values[-1].scales if _is_matrix(name, shape) else values[-1]).all():
                 raise ValueError(f"{name} has values that are not numbers")
     return values
+
+
+def as_float32(weight: np.ndarray | Quantized) -> np.ndarray:
+    """Returns a weight in float32."""
+    return weight.values() if isinstance(weight, Quantized) else weight
 
 
 def _is_matrix(name, shape):

@@ -104,9 +104,9 @@ def evaluate_text(
     check_every_word(every_word, batch_size)
     check_sizes(batch_size=batch_size)
     ids = checked_text(network.vocabulary_size, ids)
-    num_steps = num_steps or long_row(len(ids) // batch_size - 1)
+    num_steps = long_row(len(ids) // batch_size - 1) if num_steps is None else num_steps
+    check_sizes(num_steps=num_steps)
     if every_word:
-        check_sizes(num_steps=num_steps)
         num_steps = min(num_steps, len(ids) - 1)  # all words of a shorter text are in one batch
     streams = as_streams(ids, batch_size)
     length = streams.shape[1] - 1 if every_word else count_batches(len(ids), batch_size, num_steps) * num_steps

@@ -122,7 +122,8 @@ def score_sentences(model: Any, sentences: str | Iterable[str], entropy: bool = 
     batches of about equal length; the result does not depend on which, but for rounding.
 
     Args:
-        model: a `LanguageModel` that knows its tokenizer; it need not be compiled. Or a `Reader`, such as `load_reader` returns.
+        model: a `LanguageModel` that knows its tokenizer; it need not be compiled. Or a `Reader`, such as `load_reader`
+            returns.
         sentences: texts without line ends, or one; read in blocks of some thousand.
         entropy: whether the entropies of the distributions, the shares of counts in them and the words are found too.
 

@@ -6,8 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from kerasptb.engine.files import weights_of
-from kerasptb.engine.quantized import write_quantized
+from kerasptb.engine.files import write_in_8_bits
 from kerasptb.export.destination import atomic_folder
 from kerasptb.export.source import run_of
 from kerasptb.runs.files import METRICS, QUANTIZED, WORDS
@@ -49,9 +48,7 @@ def export_run(run: RunFolder | str | os.PathLike[str], folder: str | os.PathLik
         ),
     )
     with atomic_folder(folder) as temporary:
-        stored = weights_of(run.settings.model)  # without the kernel that is tied
-        arrays = network.weights if len(stored) == len(network.weights) else [*network.weights[:-2], network.bias]
-        write_quantized(temporary / QUANTIZED, {each.path: array for each, array in zip(stored, arrays, strict=True)})
+        write_in_8_bits(temporary / QUANTIZED, run.settings.model, network)
         run.vocabulary.save(temporary / run.vocabulary.FILE)
         if (run.folder / WORDS).exists():
             shutil.copyfile(run.folder / WORDS, temporary / WORDS)

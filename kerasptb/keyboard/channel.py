@@ -2,8 +2,8 @@
 
 A finger comes down around the centre of the key that it is for, as a Gaussian with one width in all directions (Azenkot
 and Zhai, 2012, "Touch behavior with different postures on soft smartphone keyboards"); the width is that which leaves a
-key as often as asked. What else goes wrong has a rate each: `Errors`. `kerasptb.keyboard.taps` sums over all that may have
-happened.
+key as often as asked. What else goes wrong has a rate each: `Errors`. `kerasptb.keyboard.taps` sums over all that may
+have happened.
 """
 
 from __future__ import annotations

@@ -28,13 +28,13 @@ from kerasptb.ops.plan import available_here, default_precision
 from kerasptb.ops.tensors import do_not_convert
 from kerasptb.optimizers import ClippedSGD
 from kerasptb.reading import Reader
+from kerasptb.reading.files import TOKENIZER_DIGEST
 from kerasptb.trainers import Trainer
 from kerasptb.trainers.interface import StatefulLayer
 from kerasptb.utils.children import check_not_forked
 from kerasptb.utils.types import Backend, CellName, Precision, Tensor
 
 _ON_JAX = keras.backend.backend() == "jax"
-_DIGEST = "tokenizer.sha256"  # in a .keras file, that of its tokenizer
 # The arguments that Keras' models do not have.
 _OWN_ARGUMENTS = tuple(name for name in ModelArguments.fields() if name not in ("name", "dtype"))
 
@@ -184,13 +184,13 @@ class LanguageModel(Trainer):
         """Writes the tokenizer into a .keras file; Keras calls this."""
         if self.text_format is not None and self.tokenizer is not None:
             self.text_format.save(Path(dir_path))
-            Path(dir_path, _DIGEST).write_text(self.tokenizer.digest)
+            Path(dir_path, TOKENIZER_DIGEST).write_text(self.tokenizer.digest)
 
     def load_assets(self, dir_path: str) -> None:
         """Reads the tokenizer from a .keras file; Keras calls this."""
         with contextlib.suppress(FileNotFoundError):
             self.tokenizer = TextFormat.load(Path(dir_path))
-            if self.tokenizer is not None and Path(dir_path, _DIGEST).read_text() != self.tokenizer.digest:
+            if self.tokenizer is not None and Path(dir_path, TOKENIZER_DIGEST).read_text() != self.tokenizer.digest:
                 raise ValueError(
                     "Expected the tokenizer that the model was saved with. Received: another, in its place"
                 )

@@ -11,6 +11,7 @@ import h5py
 
 from kerasptb.arguments import with_changes
 from kerasptb.compat.keras import H5IOStore, save_state
+from kerasptb.engine.quantized import as_float32
 from kerasptb.models.language_model import LanguageModel
 from kerasptb.runs.weights import DIGEST, digest, read_checked
 from kerasptb.utils.files import atomic_write
@@ -41,6 +42,6 @@ def load_model(run: RunFolder, path: Path, changes: Mapping[str, Any]) -> Langua
     """
     weights = read_checked(path, run.settings.model)
     model = LanguageModel(**with_changes(run.settings.model.as_dict(), changes), tokenizer=run.text_format)
-    model.set_weights(weights)
+    model.set_weights([as_float32(weight) for weight in weights])
     model.compile()
     return model

@@ -56,8 +56,8 @@ def make_dataset(
             `batch_size=1` (with more streams the first word of a stream is never predicted). If such a batch
             follows, the static shape is [1, None].
         jitter: if True, the batches have lengths around `num_steps`, in an order that is drawn anew for each pass over
-            the dataset; see `kerasptb/pipeline/jitter.py`. The static shape is [B, None]. To have XLA compile a step for
-            each of these lengths, a dozen, say so: `model.compile(jit_compile=True)`.
+            the dataset; see `kerasptb/pipeline/jitter.py`. The static shape is [B, None]. To have XLA compile a step
+            for each of these lengths, a dozen, say so: `model.compile(jit_compile=True)`.
         parts: number of parts of the text, of equally many batches; each pass over the dataset reads the next one.
             What they leave over, fewer batches than there are parts, is at the end of the text or, in every other
             reading, at its beginning.

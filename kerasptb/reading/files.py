@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import zipfile
 from pathlib import Path
@@ -11,8 +12,12 @@ from typing import Any
 from kerasptb.data.text_format import TextFormat
 from kerasptb.engine.files import ASSETS, load_keras_file
 from kerasptb.engine.saved_model import load_network
+from kerasptb.native import NativeUnavailableError
 from kerasptb.reading.reader import Reader
 from kerasptb.utils.errors import ExportError
+from kerasptb.utils.files import DAMAGE
+
+TOKENIZER_DIGEST = "tokenizer.sha256"  # an asset of a .keras file, that of its tokenizer
 
 
 def load_keras_model(path: str | os.PathLike[str], **how: Any) -> Reader:
@@ -31,12 +36,14 @@ def load_keras_model(path: str | os.PathLike[str], **how: Any) -> Reader:
             for name in archive.namelist():
                 if name.startswith(ASSETS):
                     Path(folder, Path(name).name).write_bytes(archive.read(name))
-            return Reader(network, TextFormat.load(Path(folder)))
+            return Reader(network, _load_format(Path(folder)))
     except FileNotFoundError:
         if not Path(path).exists():
             raise
         raise ExportError(f"Expected a model that knows its tokenizer. Received: {path}, which has none") from None
-    except (LookupError, TypeError, ValueError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
+        if isinstance(error, NativeUnavailableError) or getattr(error, "errno", None) not in (None, errno.EINVAL):
+            raise  # not the file's
         raise ExportError(
             f"Expected a .keras file of a LanguageModel. Received: {path} ({_first_line(error)})"
         ) from None
@@ -63,6 +70,14 @@ def load_saved_model(folder: str | os.PathLike[str]) -> Reader:
             f"Expected a folder made by `kerasptb train` or `kerasptb export`. Received: {folder} "
             f"({_first_line(error)})"
         ) from None
+
+
+def _load_format(folder):
+    """Returns the `TextFormat` in a folder of assets; raises a ValueError if the tokenizer was put in its place."""
+    text_format, digest = TextFormat.load(folder), folder / TOKENIZER_DIGEST
+    if digest.exists() and text_format.tokenizer.digest != digest.read_text(encoding="utf-8"):
+        raise ValueError("its tokenizer is not the one that it was saved with")
+    return text_format
 
 
 def _first_line(error):

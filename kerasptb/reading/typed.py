@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Container
 from typing import Self
 
 from kerasptb.data import Tokenizer
+from kerasptb.data.tokenizers.tokenizer import WordsThatBegin
 from kerasptb.data.tokenizers.written_text import comes_unspaced
 
 
@@ -30,7 +30,7 @@ class Typed:
         return cls(whole, prefix, prefix[:1] != " " and comes_unspaced(whole, tokenizer.first))
 
 
-def split(tokenizer: Tokenizer, text: str, complete: bool = True, known: Container[str] | None = None) -> Typed:
+def split(tokenizer: Tokenizer, text: str, complete: bool = True, known: WordsThatBegin | None = None) -> Typed:
     """Returns a text as `Typed`.
 
     Args:

@@ -8,7 +8,7 @@ import shutil
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -16,8 +16,10 @@ from kerasptb.arguments import ModelArguments
 from kerasptb.engine import Network
 from kerasptb.engine.files import network_of, read_weights
 from kerasptb.engine.network import why_not
+from kerasptb.engine.quantized import Quantized, as_float32
 from kerasptb.runs.damage import RunError, damage
 from kerasptb.utils.files import atomic_write
+from kerasptb.utils.types import Precision
 
 if TYPE_CHECKING:
     import h5py
@@ -39,13 +41,15 @@ def load_network(path: Path, arguments: ModelArguments, changes: Mapping[str, An
 
     Raises:
         RunError: the file is damaged, or of another model.
-        NativeUnavailableError: a backend or precision among the changes is not there. One of the model's own that is not
-            there is replaced, with a warning.
+        NativeUnavailableError: a backend or precision among the changes is not there. One of the model's own that is
+            not there is replaced, with a warning.
     """
     weights = read_checked(path, arguments)
     backend, precision = (changes.get(name) or getattr(arguments, name) for name in ("backend", "precision"))
     if precision is None:
-        precision = "bfloat16" if arguments.dtype == "mixed_bfloat16" and not why_not("bfloat16") else "float32"
+        in_bfloat16 = arguments.dtype == "mixed_bfloat16" and backend in ("auto", "native")
+        precision = "bfloat16" if in_bfloat16 and not why_not("bfloat16") else "float32"
+    precision = cast(Precision, precision)
     if not changes.get("precision") and precision != "float32":
         on_library = backend in ("auto", "native")
         if (reason := why_not(precision) if on_library else f"backend={backend!r} computes in float32.") is not None:
@@ -57,7 +61,7 @@ def load_network(path: Path, arguments: ModelArguments, changes: Mapping[str, An
     return network_of(arguments, weights, backend=backend, precision=precision)
 
 
-def read_checked(path: Path, arguments: ModelArguments) -> list[np.ndarray]:
+def read_checked(path: Path, arguments: ModelArguments) -> list[np.ndarray | Quantized]:
     """Returns the arrays of `weights_of` of a model in a file; raises a `RunError` for a damaged one."""
     if path.suffix == ".npz":
         with damage(path, _EXPORT_ANEW):
@@ -65,7 +69,7 @@ def read_checked(path: Path, arguments: ModelArguments) -> list[np.ndarray]:
     check(path)
     with damage(path, _REMEDY):
         weights = read_weights(path, arguments)
-    if not all(np.isfinite(weight).all() for weight in weights):
+    if not all(np.isfinite(as_float32(weight)).all() for weight in weights):
         raise RunError(f"{path} holds weights that are not numbers: its training has diverged. {_REMEDY}")
     return weights
 

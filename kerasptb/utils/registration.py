@@ -6,8 +6,9 @@ class. It imports the class when a saved model needs it; the class then replaces
 """
 
 import importlib
-
-import wrapt
+import importlib.abc
+import importlib.util
+import sys
 
 _ROOMS = {
     "layers": (
@@ -41,9 +42,40 @@ class _StandIn:
 
 def register_with_keras():
     """Registers the classes with Keras: now if Keras has been imported, else when it is."""
+    if (keras := sys.modules.get("keras")) is not None and hasattr(keras, "saving"):
+        _register(keras)
+    else:
+        sys.meta_path.insert(0, _AfterKeras())
 
-    @wrapt.when_imported("keras")
-    def register(keras):
-        known = keras.saving.get_custom_objects()
-        for name in _CLASSES:
-            known.setdefault(f"kerasptb>{name}", _StandIn(name))
+
+class _AfterKeras(importlib.abc.MetaPathFinder):
+    """Registers the classes once Keras has been imported. A package for such hooks imports asyncio, for 50 ms."""
+
+    _is_looking = False
+
+    def find_spec(self, name, path, target=None):
+        """Returns Keras' own spec, whose loader then registers; `None` of all others."""
+        if name != "keras" or self._is_looking:
+            return None
+        self._is_looking = True
+        try:
+            spec = importlib.util.find_spec(name)  # of the other finders
+        finally:
+            self._is_looking = False
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def exec_module(module):
+                execute(module)
+                if self in sys.meta_path:
+                    sys.meta_path.remove(self)
+                _register(module)
+
+            spec.loader.exec_module = exec_module
+        return spec
+
+
+def _register(keras):
+    known = keras.saving.get_custom_objects()
+    for name in _CLASSES:
+        known.setdefault(f"kerasptb>{name}", _StandIn(name))

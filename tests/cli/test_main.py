@@ -123,7 +123,7 @@ def test_the_version_is_told(capsys):
 def test_a_backend_that_cannot_be_had_is_named(error_of, monkeypatch, backend, expected):
     monkeypatch.setenv("KERAS_BACKEND", backend)
     monkeypatch.setattr("kerasptb.cli.notices.find_spec", lambda name: None)
-    assert error_of(["info"]).startswith(f"kerasptb: {expected}")
+    assert error_of(["train"]).startswith(f"kerasptb: {expected}")
 
 
 def test_of_an_error_in_a_layer_its_own_words_are_shown(error_of, monkeypatch):

@@ -15,7 +15,7 @@ from tensorflow.python.tools import saved_model_cli
 
 from kerasptb.conversion import export_litert, export_saved_model
 from kerasptb.data import DataError, Vocabulary, load_corpus, load_tokenizer
-from kerasptb.export.source import resolve
+from kerasptb.export.source import open_source
 from kerasptb.models import LanguageModel, evaluate_perplexity
 from kerasptb.models.weights import save_weights
 from kerasptb.ops import platform as platforms
@@ -118,9 +118,9 @@ def test_a_run_is_exported_with_its_best_weights_and_its_vocabulary(tmp_path, mo
     assert not (tmp_path / "exported").exists()
     save_weights(model, run.weights_path("best"))
     for source in (run, run.folder):
-        found, words = resolve(source)
-        assert words == vocabulary
-        for weights, expected in zip(found.get_weights(), model.get_weights(), strict=True):
+        found = open_source(source)
+        assert found.tokenizer == vocabulary
+        for weights, expected in zip(found.network.weights, model.get_weights(), strict=True):
             np.testing.assert_array_equal(weights, expected)
     folder = tmp_path / "exported" / "1"
     assert export_saved_model(str(run.folder), folder) == folder
@@ -198,7 +198,7 @@ def test_a_model_needs_a_tokenizer_of_its_size(tmp_path, model, vocabulary):
         export_saved_model(unknown, tmp_path / "exported")
     assert not list(tmp_path.iterdir())
     unknown.tokenizer = vocabulary
-    assert resolve(unknown) == (unknown, vocabulary)
+    assert open_source(unknown).tokenizer == vocabulary
     with pytest.raises(DataError, match=r"vocabulary, of 53 words\. Received: one of 2"):
         LanguageModel(**model.get_config(), tokenizer=Vocabulary(["a", "<unk>"]))
 

@@ -191,7 +191,7 @@ def test_reading_text_and_finding_words_need_no_tensorflow():
     code = (
         "import sys, types; package = types.ModuleType('kerasptb'); package.__path__ = sys.argv[1:]; "
         "sys.modules['kerasptb'] = package; import kerasptb.data as data; data.load_corpus('sample'); "
-        "from kerasptb.reading import Writer; Writer(data.Subwords.characters()); "
+        "from kerasptb.keyboard import Writer; Writer(data.Subwords.characters()); "
         "sys.exit(bool({'tensorflow', 'keras'} & set(sys.modules)))"
     )
     package = Path(data.__file__).parents[1]

@@ -1,36 +1,36 @@
 import errno
+import hashlib
 import json
-import types
 
 import numpy as np
 import pytest
 
-from kerasptb.evaluation import CacheSettings, adaptation
+from kerasptb.engine import open_network
+from kerasptb.evaluation import CacheSettings, KeptSettings, adaptation
 from kerasptb.models import LanguageModel
 
-TUNED_FOR = {"weights": "a", "corpus": "b"}
+WEIGHTS = [np.arange(6, dtype="float32").reshape(2, 3), np.ones(4, "float32")]
+TUNED_FOR = {"weights": hashlib.sha256(b"".join(each.tobytes() for each in WEIGHTS)).hexdigest(), "corpus": "b"}
 
 
 class Kept:
     """Asks for the settings of a run's folder, and counts what had to be tuned."""
 
-    def __init__(self, folder, monkeypatch):
+    def __init__(self, folder):
         self.path, self.lines, self.tuned = folder / "adaptation.json", [], 0
-        monkeypatch.setattr(adaptation, "_digest", lambda model: model)  # a text in place of a model
-        corpus = types.SimpleNamespace(digest=TUNED_FOR["corpus"])
-        self.adaptation = adaptation.Adaptation(self.path, TUNED_FOR["weights"], corpus, self.lines.append)
 
-    def ask(self, method="continuous_cache", **others):
+    def ask(self, method="continuous_cache", weights=WEIGHTS, corpus=TUNED_FOR["corpus"], **others):
         def tune():
             self.tuned += 1
             return CacheSettings(0.5, 0.1 * self.tuned, 30)
 
-        return self.adaptation._kept(method, CacheSettings, tune, **others)
+        kept = KeptSettings(self.path, weights, corpus, self.lines.append)
+        return kept.settings(method, CacheSettings, tune, **others)
 
 
 @pytest.fixture
-def kept(tmp_path, monkeypatch):
-    return Kept(tmp_path, monkeypatch)
+def kept(tmp_path):
+    return Kept(tmp_path)
 
 
 def test_settings_are_tuned_once(kept):
@@ -46,10 +46,13 @@ def test_settings_are_tuned_once(kept):
 def test_settings_of_other_weights_are_tuned_again_and_those_of_other_methods_stay(kept):
     kept.ask("dynamic")
     kept.ask()
-    assert kept.ask(weights="c") == CacheSettings(0.5, 0.1 * 3, 30)
+    others = [*WEIGHTS[:-1], np.zeros(4, "float32")]
+    assert kept.ask(weights=others) == CacheSettings(0.5, 0.1 * 3, 30)
     assert (kept.ask("dynamic"), kept.tuned) == (CacheSettings(0.5, 0.1, 30), 3)
-    assert kept.ask(num_steps=7) != kept.ask(weights="c")
+    assert kept.ask(num_steps=7) != kept.ask(weights=others)
     assert kept.tuned == 5
+    assert kept.ask(corpus="c") != kept.ask()
+    assert kept.tuned == 7
 
 
 @pytest.mark.parametrize("damage", [lambda text: "{", lambda text: "[]", lambda text: '{"continuous_cache": 3}'])
@@ -78,12 +81,16 @@ def test_settings_that_cannot_be_kept_are_used(kept, monkeypatch):
     assert kept.lines[1] == f"The settings could not be kept, and will be tuned again: Permission denied: {kept.path}"
 
 
-def test_what_settings_depend_on():
-    model = LanguageModel(5, 3, (4,), batch_size=1, num_steps=2, seed=0)
-    same = LanguageModel(5, 3, (4,), batch_size=7, num_steps=3, seed=0)
-    before = adaptation._digest(model)
-    assert before == adaptation._digest(same)
+@pytest.mark.parametrize("tied", [False, True])
+def test_what_settings_depend_on(kept, tied):
+    model = LanguageModel(5, 4, (4,), batch_size=1, num_steps=2, seed=0, tie_embeddings=tied)
+    same = LanguageModel(5, 4, (4,), batch_size=7, num_steps=3, seed=0, tie_embeddings=tied)
+    before = kept.ask(weights=open_network(model).weights)
+    assert before == kept.ask(weights=open_network(same).weights)
     weights = model.get_weights()
-    weights[-1][0] = np.nextafter(weights[-1][0], 1, dtype="float32")
-    model.set_weights(weights)
-    assert adaptation._digest(model) != before
+    for weight in weights:
+        flat = weight.reshape(-1)
+        flat[-1] = np.nextafter(flat[-1], 1, dtype="float32")
+        model.set_weights(weights)
+        kept.ask(weights=open_network(model).weights)
+    assert kept.tuned == 1 + len(weights)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kerasptb.runs.quantized import load_quantized, save_quantized
+from small_models import reader_in_eight_bits
 from small_readers import TEXTS as USUAL_TEXTS
 
 from benchmarks.c_model import CModel, compile_model
@@ -200,11 +200,8 @@ def test_a_greek_word_in_capitals_is_that_in_small_letters(tmp_path):
 
 def test_eight_bits_are_those_of_a_run(model, reader, tmp_path):
     c = CModel(compile_model(export_c(model, tmp_path / "model"), "-O1"))
-    save_quantized(model, tmp_path / "weights.npz")
-    in_eight_bits = LanguageModel.from_config(model.get_config())
-    load_quantized(in_eight_bits, tmp_path / "weights.npz")
-    in_eight_bits.tokenizer = model.text_format
-    expected = open_reader(in_eight_bits).read_typed("the cat sat").log_probabilities
+    in_eight_bits = reader_in_eight_bits(model, tmp_path / "weights.npz")
+    expected = in_eight_bits.read_typed("the cat sat").log_probabilities
     found = c.read(c.begin(), reader.tokenizer.encode_typed("the cat sat")[1:])
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
     assert np.abs(expected - reader.read_typed("the cat sat").log_probabilities).max() > 5e-4

@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from kerasptb.runs.quantized import load_quantized, save_quantized
+from small_models import reader_in_eight_bits
 
 from benchmarks.c_model import CModel, compile_model
 from kerasptb.cells import CELLS
@@ -40,7 +40,7 @@ def test_saved_models_and_readers(model, expected, tmp_path):
     for reader in (open_reader(model), load_saved_model(tmp_path / "saved")):
         states = np.zeros((1, reader.state_size), "float32")
         hidden, after = reader.encode(IDS[np.newaxis], states)
-        kernel, bias = reader.dense[-1]
+        kernel, bias = reader.network.dense[-1]
         logits = hidden[0] @ kernel + bias
         np.testing.assert_allclose(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)), expected, atol=1e-5)
         for token in IDS:  # in NumPy
@@ -88,10 +88,7 @@ def test_c(model, tmp_path):
     tokens = reader.tokenizer.encode_typed(text)[1:]
     expected = reader.read_typed(text).log_probabilities
     np.testing.assert_allclose(c.read(c.begin(), tokens), expected, rtol=0, atol=1e-5)
-    save_quantized(model, tmp_path / "weights.npz")
-    in_eight_bits = LanguageModel.from_config(model.get_config())
-    load_quantized(in_eight_bits, tmp_path / "weights.npz")
-    in_eight_bits.tokenizer = model.text_format
+    in_eight_bits = reader_in_eight_bits(model, tmp_path / "weights.npz")
     c = CModel(compile_model(export_c(model, tmp_path / "eight"), "-O1"))
-    expected = open_reader(in_eight_bits).read_typed(text).log_probabilities
+    expected = in_eight_bits.read_typed(text).log_probabilities
     np.testing.assert_allclose(c.read(c.begin(), tokens), expected, rtol=0, atol=1e-3)

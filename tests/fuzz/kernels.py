@@ -26,7 +26,7 @@ def main(seconds):
     if clang is None:
         print("kernels: left out, there is no clang++ (Debian: apt-get install clang)")
         return 0
-    flags = [*SANITIZERS, f"-I{build.SOURCES}", f"-I{HERE.parent / 'ops' / 'native'}"]
+    flags = [*SANITIZERS, f"-I{build.SOURCES}", f"-I{HERE.parent / 'native'}"]
     units = [unit for unit in build.translation_units() if not unit[0].startswith(("ffi", "cuda"))]
     units.append(("target", HERE / "kernels.cc", ()))
     with tempfile.TemporaryDirectory() as folder:

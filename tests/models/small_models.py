@@ -35,3 +35,14 @@ def losses_of(model, epochs=2, **kwargs):
     losses = Losses()
     model.fit(make_dataset(TRAIN, B, T), epochs=epochs, callbacks=[losses], verbose=0, **kwargs)
     return losses.values
+
+
+def reader_in_eight_bits(model, path):
+    """Returns what reads with a `LanguageModel` once its weights are stored in 8 bits, in a file at a path."""
+    from kerasptb.arguments import ModelArguments
+    from kerasptb.engine.files import network_of, read_weights, write_in_8_bits
+    from kerasptb.reading import Reader
+
+    arguments = ModelArguments(**ModelArguments.named(model.get_config()))
+    write_in_8_bits(path, arguments, model.open_network())
+    return Reader(network_of(arguments, read_weights(path, arguments)), model.text_format)

@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from kerasptb.cells import CELLS
+from kerasptb.engine import Network
 from kerasptb.models import LanguageModel, portable_model
 from kerasptb.models.portable import PortableNetwork
 
@@ -130,7 +131,7 @@ def test_a_projection_is_exported_and_found_again_in_the_weights():
     network = PortableNetwork(model)
     outputs = portable_model(model)({"tokens": TOKENS, **zero_state(model, 3)})
     np.testing.assert_allclose(outputs["logits"], model.predict(TOKENS, verbose=0), atol=1e-5)
-    again = PortableNetwork.from_weights([weight.numpy() for weight in network.weights], CELLS["lstm"])
+    again = PortableNetwork(Network(CELLS["lstm"], [weight.numpy() for weight in network.weights]))
     assert [layer.name for layer in again.layers] == ["embedding", "lstm_0", "lstm_1", "projection", "logits"]
     (hidden, _), (expected, _) = again.encode(TOKENS), network.encode(TOKENS)
     np.testing.assert_array_equal(again.logits(hidden), network.logits(expected))

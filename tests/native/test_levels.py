@@ -9,11 +9,12 @@ import pytest
 
 from kerasptb import native
 
-TESTS = Path(__file__).parent.parent
+NATIVE = Path(__file__).parent
+OPS = NATIVE.with_name("ops")
 SCRIPT = f"""
 import sys
 import numpy as np
-sys.path[:0] = [{str(TESTS / "native")!r}, {str(TESTS)!r}]
+sys.path[:0] = [{str(NATIVE)!r}, {str(OPS)!r}]
 import test_clipped_adamw, test_clipped_sgd, test_dropout, test_global_norm, test_lstm, test_native_cells as cells
 import test_linear_cross_entropy as linear, test_lstm_layer as layer, test_softmax_cross_entropy as softmax
 from kerasptb import native
@@ -72,7 +73,7 @@ def test_bfloat16_without_amx(native_library):
         pytest.skip("this processor has no AMX, so the other tests run these kernels")
     environment = os.environ | {"KERASPTB_CPU": "avx512bf16"}
     chosen = "all_gradients or with_masks or loss_per_word or summed_loss or transposed or any_number_of_threads"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, TESTS / "test_bfloat16.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, OPS / "test_bfloat16.py"]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "skipped" not in result.stdout

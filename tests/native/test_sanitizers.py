@@ -17,12 +17,13 @@ FLAGS = (
     "-fsanitize=address,undefined --param asan-instrumentation-with-call-threshold=0 "
     "-g1 -O1 -fno-omit-frame-pointer -fno-sanitize-recover=undefined"
 )
-OPS = Path(__file__).parent.parent
+NATIVE = Path(__file__).parent
+TESTS, OPS = NATIVE.parent, NATIVE.with_name("ops")
 PYTEST = ["-m", "pytest", "-q", "-s", "-p", "no:cacheprovider"]
 # Which level has kernels of its own: see KERASPTB_DISPATCH in common/cpu.h.
 IN_FLOAT32 = [
-    *("test_lstm.py", "test_native_cells.py", "test_global_norm.py", "test_clipped_sgd.py", "test_clipped_adamw.py"),
-    *("test_dropout.py", "native/test_lstm_layer.py"),
+    *("ops/test_lstm.py", "ops/test_native_cells.py", "ops/test_global_norm.py", "ops/test_clipped_sgd.py"),
+    *("ops/test_clipped_adamw.py", "ops/test_dropout.py", "native/test_lstm_layer.py"),
     *("native/test_linear_cross_entropy.py", "native/test_softmax_cross_entropy.py"),
 ]
 
@@ -70,12 +71,15 @@ def sanitized(native_library, emulated_amx, monkeypatch):
 
 @pytest.mark.parametrize(
     ("level", "names"),
-    [("avx2", [*IN_FLOAT32, "test_counts.py", "test_taps.py"]), ("avx512bf16", [*IN_FLOAT32, "test_bfloat16.py"])],
+    [
+        ("avx2", [*IN_FLOAT32, "reading/test_counts.py", "keyboard/test_taps.py"]),
+        ("avx512bf16", [*IN_FLOAT32, "ops/test_bfloat16.py"]),
+    ],
 )
 def test_no_sanitizer_speaks(sanitized, level, names):
     # Nothing that runs without our kernels; nor XLA's compiler, for whose allocations the sanitizer takes minutes.
     chosen = ["-k", "not jit and not keras and not reference", "-m", "not slow"]
-    told = sanitized(level, *PYTEST, *chosen, *(OPS / name for name in names))
+    told = sanitized(level, *PYTEST, *chosen, *(TESTS / name for name in names))
     assert "runtime error" not in told
 
 
@@ -83,7 +87,7 @@ def test_no_sanitizer_speaks_of_amx(sanitized):
     """The first run of these kernels, too, on a processor without AMX: with the slow tests, and none that skips."""
     level = "from kerasptb import native; print(native.cpu_level())"
     assert sanitized("amx", "-c", level).splitlines()[0] == "amx"
-    told = sanitized("amx", *PYTEST, "-k", "not jit", OPS / "test_bfloat16.py", OPS / "native" / "test_lstm_layer.py")
+    told = sanitized("amx", *PYTEST, "-k", "not jit", OPS / "test_bfloat16.py", NATIVE / "test_lstm_layer.py")
     assert "runtime error" not in told
     assert native.cpu_level() == "amx" or "skipped" not in told
 
@@ -96,7 +100,7 @@ def objects(native_library, emulated_amx, tmp_path_factory):
     if native.cpu_level() != "amx":
         flags += shlex.split(emulated_amx)
     units = [unit for unit in build.translation_units() if not unit[0].startswith(("ffi", "cuda"))]
-    units.append(("races", Path(__file__).parent / "races.cc", ()))
+    units.append(("races", NATIVE / "races.cc", ()))
 
     def compile_unit(unit):
         name, source, own_flags = unit

@@ -1,5 +1,6 @@
 """Tiny models far from even, so that a wrong word shows, and what reads with them: fixtures of several folders."""
 
+import numpy as np
 import pytest
 
 WORDS = (
@@ -54,8 +55,6 @@ def reader(saved_model):
 @pytest.fixture(scope="session")
 def counted(reader):
     """The same with the counts of a text, which comes back to some of its sentences, by weights far from even."""
-    import numpy as np
-
     from kerasptb.reading.counted_reader import CountedReader, CountedText
     from kerasptb.reading.counts import NUM_WEIGHTS, initial_weights, sort_positions
 
@@ -70,6 +69,27 @@ def counted(reader):
 @pytest.fixture(scope="session")
 def texts():
     return TEXTS
+
+
+class ConstantNetwork:
+    """A network of one's own, that expects the same after any text, of log probabilities, float32 [V]."""
+
+    state_size = 1
+
+    def __init__(self, log_probabilities):
+        self._of_all, self.vocabulary_size = log_probabilities, len(log_probabilities)
+
+    def encode(self, tokens, states):
+        return np.zeros((*tokens.shape, 1), "float32"), states
+
+    def hidden_after(self, states):
+        return np.zeros((len(states), 1), "float32")
+
+    def log_probabilities(self, hidden):
+        return np.tile(self._of_all, (len(hidden), 1))
+
+    def log_likelihoods(self, tokens, targets, states):
+        raise NotImplementedError
 
 
 class Subworded:

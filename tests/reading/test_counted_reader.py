@@ -23,7 +23,7 @@ def by_hand(reader, ids):
     """The log probabilities after ids, of the network's and all that followed their ends in the counted text."""
     text, history = reader._text_counts.tokens.tolist(), list(map(int, ids))
     weights = reader._text_counts.weights.astype("float64")
-    p = np.exp(reader.network.read(_zero(reader.network), np.array(ids, "int32")).log_probabilities.astype("float64"))
+    p = np.exp(reader.alone.read(_zero(reader.alone), np.array(ids, "int32")).log_probabilities.astype("float64"))
     places, k = {}, 1
     while k <= min(16, len(history)) and (
         found := [i for i in range(k, len(text)) if text[i - k : i] == history[len(history) - k :]]
@@ -61,7 +61,7 @@ def test_the_distribution_is_that_of_the_formula_and_far_from_the_networks(count
         context = counted.read(_zero(counted), ids[:end])
         np.testing.assert_allclose(context.log_probabilities, by_hand(counted, ids[:end]), atol=1e-4)
         assert np.exp(context.log_probabilities, dtype="float64").sum() == pytest.approx(1, abs=1e-5)
-    alone = counted.network.read(_zero(counted.network), ids).log_probabilities
+    alone = counted.alone.read(_zero(counted.alone), ids).log_probabilities
     assert np.abs(context.log_probabilities - alone).max() > 1
 
 
@@ -109,7 +109,7 @@ def test_suggestions_samples_and_scores_of_sentences_are_those_of_the_distributi
     np.testing.assert_allclose(
         np.array(scored.token_log10_probabilities) * math.log(10), counted.score(counted.begin(), ids), atol=1e-5
     )
-    network = counted.network
+    network = counted.alone
     assert suggest(network, "the cat sat on the", 1)[0].word != "mat"
     ids = np.tile(_ids(counted, "the cat sat on the mat\n"), 3)
     saved = [evaluate_keyboard(each, ids).keystroke_savings for each in (counted, network)]
@@ -134,7 +134,7 @@ def test_a_model_and_its_export_read_alike_with_counts(counted, model):
 
 
 def test_without_the_library_all_is_the_same(counted, native_library, monkeypatch):
-    ids, network = np.tile(_ids(counted), 3), counted.network
+    ids, network = np.tile(_ids(counted), 3), counted.alone
     results = []
     for native in True, False:
         monkeypatch.setattr(counts, "status", lambda native=native: loader.Status(native, "", None))

@@ -2,6 +2,7 @@ import re
 
 import numpy as np
 import pytest
+from small_readers import ConstantNetwork
 
 from kerasptb.data import DataError, Subwords, Vocabulary
 from kerasptb.data.text_format import TextFormat
@@ -121,29 +122,21 @@ def test_words_that_are_left_out_are_the_callers_choice(model):
     assert len(generate(model, "the", 4, exclude=twice)) == 4
 
 
-class Constant(Reader):
+def constant(characters, text, probabilities):
     """Expects the same after any text: each of some characters with its probability."""
-
-    def __init__(self, characters, text, probabilities):
-        bias = np.full(256, -np.inf, "float32")
-        bias[characters.encode(text)[-len(text) :]] = np.log(probabilities)
-        super().__init__(TextFormat(tokenizer=characters), [(np.zeros((1, 256), "float32"), bias)], [1], 0)
-
-    def encode(self, tokens, states):
-        return np.zeros((*tokens.shape, 1), "float32"), states
-
-    def log_likelihoods(self, tokens, targets, states):
-        raise NotImplementedError
+    logs = np.full(256, -np.inf, "float32")
+    logs[characters.encode(text)[-len(text) :]] = np.log(probabilities)
+    return Reader(ConstantNetwork(logs), TextFormat(tokenizer=characters))
 
 
 def test_a_word_that_does_not_end_counts_as_several():
     characters = Subwords.characters()
-    words = generate(Constant(characters, "a ", (0.9, 0.1)), "b", 3, temperature=0)
+    words = generate(constant(characters, "a ", (0.9, 0.1)), "b", 3, temperature=0)
     assert words == ["a" * 119]  # with its space three times 40
 
 
 def test_pieces_of_words_are_sampled_at_a_lower_temperature_than_words(model):
-    characters = Constant(Subwords.characters(), "a ", (0.6, 0.4))
+    characters = constant(Subwords.characters(), "a ", (0.6, 0.4))
     for reader, usual, other in ((characters, 0.7, 1.0), (model, 1.0, 0.7)):
         first = generate(reader, "the", 40, seed=3)
         assert first == generate(reader, "the", 40, usual, seed=3) != generate(reader, "the", 40, other, seed=3)
@@ -163,7 +156,7 @@ def test_words_of_one_piece_can_be_left_out():
 
 
 def test_after_an_opening_quote_and_where_characters_begin_a_word_may_begin():
-    characters = Constant(Subwords.characters(), "a ", (0.9, 0.1))
+    characters = constant(Subwords.characters(), "a ", (0.9, 0.1))
     for prompt in ("", "b\n", 'b "', "b ("):
         assert generate(characters, prompt, 1, temperature=0)[0][:1] == "a", prompt
         assert generate_text(characters, prompt, 1, temperature=0).startswith(f"{prompt}a")

@@ -49,11 +49,11 @@ def test_scores_are_those_of_the_reader(client, counted):
     tokens = [token for word in post(client, "score", text=TEXT * 200)["words"] for token in word["tokens"]]
     expected = counted.score(counted.begin(), ids)
     np.testing.assert_allclose([token["log_probability"] for token in tokens], expected, rtol=1e-4, atol=1e-5)
-    assert np.abs(expected - counted.network.score(counted.network.begin(), ids)).max() > 1
+    assert np.abs(expected - counted.alone.score(counted.alone.begin(), ids)).max() > 1
 
 
 def test_a_state_is_of_the_network_with_its_counts(client, counted):
-    state = encode_state(np.zeros(counted.network.state_size), counted.network.fingerprint)
+    state = encode_state(np.zeros(counted.alone.state_size), counted.alone.fingerprint)
     refused = client.post("/v1/stream", json={"state": state})
     assert refused.status_code == 409
     assert "belongs to another model" in refused.json()["error"]

@@ -6,9 +6,8 @@ import threading
 import numpy as np
 import pytest
 
-from kerasptb.keyboard import Typed
 from kerasptb.keyboard.memory import WINDOW
-from kerasptb.reading import NextWords
+from kerasptb.reading import NextWords, Typed
 from kerasptb.serving.engine import SuggestionEngine
 from kerasptb.serving.errors import BusyError
 from kerasptb.serving.memory import key_of

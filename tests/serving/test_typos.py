@@ -10,8 +10,7 @@ from small_client import post
 from starlette.testclient import TestClient
 
 from kerasptb.data.lexicon import Lexicon
-from kerasptb.keyboard import load_layout
-from kerasptb.reading import suggest
+from kerasptb.keyboard import load_layout, suggest
 from kerasptb.serving.app import create_app
 
 

@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from small_readers import ConstantNetwork
 
 from kerasptb.data import DataError, Subwords, Vocabulary
 from kerasptb.data.text_format import TextFormat
@@ -15,19 +16,10 @@ LETTERS = ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog"
 PROBABILITIES = {"the": 0.4, "house": 0.3, "hose": 0.2, "<eos>": 0.06, "<unk>": 0.04 - 1e-7, "thr": 1e-7}
 
 
-class Constant(Reader):
+def constant(probabilities=PROBABILITIES):
     """Expects the same after any text: each word with its probability."""
-
-    def __init__(self, probabilities=PROBABILITIES):
-        bias = np.log(list(probabilities.values())).astype("float32")
-        format = TextFormat(tokenizer=Vocabulary(probabilities))
-        super().__init__(format, [(np.zeros((1, len(bias)), "float32"), bias)], [1], 0)
-
-    def encode(self, tokens, states):
-        return np.zeros((*tokens.shape, 1), "float32"), states
-
-    def log_likelihoods(self, tokens, targets, states):
-        raise NotImplementedError
+    logs = np.log(list(probabilities.values())).astype("float32")
+    return Reader(ConstantNetwork(logs), TextFormat(tokenizer=Vocabulary(probabilities)))
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.03, 0.069, 0.1, 0.5])
@@ -105,7 +97,7 @@ def test_what_is_typed_counted_by_hand(monkeypatch):
     type_as(monkeypatch, [(1, "the"), (1, "hpuse"), (1, "hise"), (1, "house"), (1, "thr")])
     steps = []
     result = evaluate_typos(
-        Constant(), "the house hose hose thr", 0.0, keys=1, progress=lambda *step: steps.append(step)
+        constant(), "the house hose hose thr", 0.0, keys=1, progress=lambda *step: steps.append(step)
     )
     assert (result.num_words, result.num_characters) == (5, 4 + 6 + 5 + 5 + 4)
     assert result.taps_until_shown == (0 + 1 + 3 + 5 + 3) / 5
@@ -121,7 +113,7 @@ def test_what_is_typed_counted_by_hand(monkeypatch):
 
 def test_two_words_at_once_counted_by_hand(monkeypatch):
     type_as(monkeypatch, [(2, "thehouse"), (1, "hose")])
-    result = evaluate_typos(Constant(), "the house hose", 0.0, keys=1)
+    result = evaluate_typos(constant(), "the house hose", 0.0, keys=1)
     assert (result.num_words, result.num_characters) == (3, 15)
     assert result.right == Share.of(3, 3)
     assert result.right_as_typed == Share.of(1, 3)
@@ -131,8 +123,8 @@ def test_two_words_at_once_counted_by_hand(monkeypatch):
 @pytest.mark.parametrize("learn", [False, True])
 def test_without_errors_the_same_keystrokes_as_exact_typing(learn):
     text = "the the hose house thr\nhose the house the house hose the thr thr"
-    exact = evaluate_keyboard(Constant(), text, keys=1, learn=learn)
-    result = evaluate_typos(Constant(), text, 0.0, keys=1, learn=learn)
+    exact = evaluate_keyboard(constant(), text, keys=1, learn=learn)
+    result = evaluate_typos(constant(), text, 0.0, keys=1, learn=learn)
     assert result.savings_without_errors == pytest.approx(exact.keystroke_savings)
     assert result.num_characters == exact.num_characters
 
@@ -153,4 +145,4 @@ def test_words_of_subwords_and_ids(native_library):
 def test_a_text_without_words():
     for text in ("", "1 2 3", "<unk> N"):
         with pytest.raises(DataError, match="at least one word to type"):
-            evaluate_typos(Constant(), text)
+            evaluate_typos(constant(), text)

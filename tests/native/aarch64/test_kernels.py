@@ -23,12 +23,13 @@ def of(path):
 
 
 NATIVE = Path(__file__).parents[1]
-lstm = of(NATIVE.parent / "test_lstm.py")
-cells = of(NATIVE.parent / "test_native_cells.py")
-adamw = of(NATIVE.parent / "test_clipped_adamw.py")
+OPS = NATIVE.with_name("ops")
+lstm = of(OPS / "test_lstm.py")
+cells = of(OPS / "test_native_cells.py")
+adamw = of(OPS / "test_clipped_adamw.py")
 sgd = adamw.sgd
-norm = of(NATIVE.parent / "test_global_norm.py")
-dropout = of(NATIVE.parent / "test_dropout.py")
+norm = of(OPS / "test_global_norm.py")
+dropout = of(OPS / "test_dropout.py")
 linear = of(NATIVE / "test_linear_cross_entropy.py")
 softmax = of(NATIVE / "test_softmax_cross_entropy.py")
 

@@ -97,7 +97,7 @@ def _compile(arguments, output):
 
 
 class Recurrence:
-    """The LSTM layer of one shape (B, T, D, H) with its gradients, as `ops.native.recurrence` puts them together."""
+    """The LSTM layer of one shape (B, T, D, H) with its gradients, as `ops.native_recurrence` puts them together."""
 
     NAMES = ("x", "h0", "c0", "kernel", "recurrent_kernel", "bias")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasptb.ops import linear_cross_entropy, lstm
+from kerasptb.ops import calls, linear_cross_entropy, lstm
 
 
 def test_operands_and_results_are_row_major_beside_transpositions(native_library):
@@ -42,3 +42,12 @@ def test_a_gradient_of_a_gradient_is_refused_by_name(native_library, in_graph):
 
     with pytest.raises(NotImplementedError, match=r'no gradients of its gradients.*backend="keras"'):
         (tf.function(second_derivative) if in_graph else second_derivative)()
+
+
+def test_call_needs_static_shapes(native_library):
+    @tf.function(input_signature=[tf.TensorSpec((3, None))])
+    def function(x):
+        return calls.call("kerasptb_softmax_cross_entropy_loss_float32", [x, x[0], x], [(3,)])
+
+    with pytest.raises(ValueError, match=r"needs static shapes. Received: shape=\(3, None\)"):
+        function.get_concrete_function()
