@@ -2,7 +2,8 @@
 
     python -m benchmarks.corrections RUN TEXT … [--rates 0 0.02 0.05] [--words 5000] [--margin 3] [--csv FILE]
 
-The first words of each text are typed on QWERTY with errors, as kerasptb/keyboard/measure/simulator.py makes them, and the
+The first words of each text are typed on QWERTY with errors, as
+kerasptb/keyboard/measure/simulator.py makes them, and the
 whole is corrected. At a rate of 0 the text is as it is, and each correction is taken for a mistake. A word is what
 stands between white space; two whose space was left out are right if both are.
 """

@@ -5,7 +5,8 @@
 The first characters of the text are typed one after another, and after each the page is waited for until it has its
 keys; a text that goes on is not read again: without corrections, and with them. Then the page is asked for the words
 after beginnings of passages of the text, of which the first three are compared, in their order, with those that
-`kerasptb.keyboard.Writer` finds. Memory is that of the page's process alone, less that of an empty page, after all that.
+`kerasptb.keyboard.Writer` finds. Memory is that of the page's process alone, less that of an empty page, after
+all that.
 Of Chromium and Firefox those that are installed are asked, without a screen.
 """
 

@@ -2,7 +2,8 @@
 
     python -m benchmarks.typos RUN TEXT … [--rates 0 0.03 0.069 0.1] [--words 5000] [--train FILE] [--csv FILE]
 
-The first words of each text are typed on QWERTY, with errors as kerasptb/keyboard/measure/simulator.py makes them, and each
+The first words of each text are typed on QWERTY, with errors as kerasptb/keyboard/measure/simulator.py makes them,
+and each
 is corrected after the text before it, typed right.
 
 - The run corrects from points and from letters, the keys that were hit; the others from letters.

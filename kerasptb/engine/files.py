@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,7 +64,7 @@ def _numbered(name, i):
     return f"{name}_{i}" if i else name
 
 
-def network_of(arguments: ModelArguments, arrays: list[np.ndarray | Quantized], **how: Any) -> Network:
+def network_of(arguments: ModelArguments, arrays: Sequence[np.ndarray | Quantized], **how: Any) -> Network:
     """Returns the network of arrays in the order of `weights_of`; `how` are further arguments of `Network`."""
     if arguments.tie_embeddings:
         arrays = [*arrays[:-1], arrays[0], arrays[-1]]  # which stands for its transpose

@@ -34,7 +34,8 @@ class Network:
 
     Args:
         cell: the cell of all recurrent layers.
-        weights: float32 arrays, or matrices in 8 bits, in the order of the layers: the embeddings [V, E]; those of each recurrent layer, as
+        weights: float32 arrays, or matrices in 8 bits, in the order of the layers: the embeddings [V, E]; those of each
+            recurrent layer, as
             `Cell.weight_shapes` orders them; kernel and bias of a projection, if there is one; kernel [D, V] and bias
             [V] of the logits.
         tied: whether that kernel is the transpose of the embeddings, which is then used in its place.
@@ -72,7 +73,8 @@ class Network:
         self.units = [cell.units_of(layer) for layer in layers]
         self.state_sizes = cell.state_sizes(self.units)
         self.state_size = sum(self.state_sizes.values())
-        self.vocabulary_size, self.bias = embeddings.shape[0], bias
+        self.vocabulary_size: int = embeddings.shape[0]
+        self.bias: np.ndarray = as_float32(bias)
         ends = np.cumsum(list(self.state_sizes.values()))
         self._ends = ends[:-1]
         place = list(self.state_sizes).index(cell.output_state(list(self.state_sizes)))
@@ -248,7 +250,7 @@ class _InPanels(NumPy):
     """What a cell computes with where its matrices are in panels."""
 
     @staticmethod
-    def matmul(rows: np.ndarray, matrix: Panels) -> np.ndarray:
+    def matmul(rows: np.ndarray, matrix: Any) -> np.ndarray:  # type: ignore[override]
         """Returns the product of rows and a matrix."""
         return matrix.multiply(rows)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -51,7 +51,7 @@ def write_quantized(path: Path, weights: Mapping[str, np.ndarray]) -> None:
 
     A row is a token of the embeddings, or an input of a layer.
     """
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for name, value in weights.items():
         arrays[name] = np.ascontiguousarray(value, np.float32)
         if _is_matrix(name, value.shape):
@@ -66,11 +66,11 @@ def read_quantized(path: Path, weights: Iterable[tuple[str, tuple[int, ...]]]) -
     with path.open("rb") as file, np.load(file) as arrays:  # which leaves a damaged file open
         for name, shape in weights:
             if _is_matrix(name, shape):
-                scale = _read(arrays, name + _SCALE, (shape[0], *(1 for _ in shape[1:])), np.float32)
-                values.append(Quantized(_read(arrays, name, shape, np.int8), scale))
+                numbers = _read(arrays, name + _SCALE, (shape[0], *(1 for _ in shape[1:])), np.float32)
+                values.append(Quantized(_read(arrays, name, shape, np.int8), numbers))
             else:
-                values.append(_read(arrays, name, shape, np.float32))
-            if not np.isfinite(values[-1].scales if _is_matrix(name, shape) else values[-1]).all():
+                values.append(numbers := _read(arrays, name, shape, np.float32))
+            if not np.isfinite(numbers).all():
                 raise ValueError(f"{name} has values that are not numbers")
     return values
 

@@ -1,6 +1,7 @@
 """Exports that need no framework: C, a page, n-grams, a pack for keyboards, a run to hand on.
 
-A format is a line of `FORMATS`, in `cli/formats.py`, and a file with its function: "arpa" is `export_arpa` in `arpa.py`.
+A format is a line of `FORMATS`, in `cli/formats.py`, and a file with its function: "arpa" is `export_arpa` in
+`arpa.py`.
 What TensorFlow and ONNX read is written by `kerasptb.conversion`.
 """
 

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def open_served(folder, counts=True):
-    """Returns the `Reader` of a run folder, "english", a `.keras` file or a SavedModel of ours; ServingError for others.
+    """Returns the `Reader` of a run folder, "english", a `.keras` file or a SavedModel; ServingError for others.
 
     With `counts` that of a run has the counts of its training text, if there are some.
     """

@@ -129,7 +129,7 @@ def train(
         teacher_weight: weight of that distribution, from 0 to 1; the text has the rest. `None` for 0.5.
         freeze: names of layers whose weights stay, such as `["embedding"]`, or one name; `None` for none.
         counts: "auto" counts the training text at the end, and keeps its counts where they help on the validation text
-            (see `kerasptb.reading.counts`): all that reads with the run uses them. "none" keeps none. `None` for "auto".
+            (see `kerasptb.reading.counts`): all that reads with the run uses them. "none": none. `None` for "auto".
         out: the run folder, which must be empty or new; `None` for `runs/PRESET-TIME`.
         resume: whether to continue the run in `out` from its latest checkpoint, to the results that it would have had.
             The run keeps its settings and its text; an argument that contradicts them is an error.

@@ -99,7 +99,8 @@ def test_the_graph_reads_capitals_alike_in_every_locale(tmp_path, locale):
     Vocabulary(["<eos>", "<unk>", "it", "jìíĩį\u0301"]).save(tmp_path / "words.txt")
     code = (
         "import sys, tensorflow as tf; from kerasptb.data import Vocabulary; "
-        "from kerasptb.conversion.text import TextReader; reader = TextReader(Vocabulary.load(sys.argv[1]), sys.argv[1]); "
+        "from kerasptb.conversion.text import TextReader; "
+        "reader = TextReader(Vocabulary.load(sys.argv[1]), sys.argv[1]); "
         "print(reader.encode(tf.constant(['It IT JÌÍĨĮ\u0301']))[0].numpy().tolist())"
     )
     environment = {**os.environ, "LC_ALL": locale}

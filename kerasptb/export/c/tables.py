@@ -131,8 +131,8 @@ def _matrices(network, embeddings, scales, is_float):
     for *kernels, bias in network.layers:
         stored = [_stored(kernel, is_float) for kernel in kernels]
         of_inputs = None if is_float else np.concatenate([of_kernel for _, of_kernel in stored])
-        rows, bias = _joined(network.cell, *(matrix for matrix, _ in stored), bias)
-        yield _matrix(rows, of_inputs, None, bias)
+        rows, biases = _joined(network.cell, *(matrix for matrix, _ in stored), bias)
+        yield _matrix(rows, of_inputs, None, biases)
     for kernel, bias in network.dense:
         if network.is_tied and kernel is network.kernel:
             yield _matrix(embeddings, None, scales, bias) | {"num_inputs": kernel.shape[0]}

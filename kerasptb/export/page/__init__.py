@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 import kerasptb
-from kerasptb.data import Tokenizer
 from kerasptb.data.scripts import UNSPACED
 from kerasptb.data.text_format import TextFormat
 from kerasptb.export.c.tables import CELLS_IN_C, Tables, sizes_of, tables_of
@@ -88,7 +87,7 @@ def _limit(name):
     return int(re.findall(rf"#define {name} (\d+)", (_HERE / "wasm.c").read_text())[0])
 
 
-def _about(tokenizer: Tokenizer, text_format: TextFormat, name: str) -> dict:
+def _about(tokenizer: Any, text_format: TextFormat, name: str) -> dict:
     """Returns what the page's scripts know of a model, beside what `/version` tells."""
     return {
         "kerasptb": kerasptb.__version__,
