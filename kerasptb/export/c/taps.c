@@ -1,5 +1,5 @@
 
-/* Typing with errors: how likely it is that taps on keys come from letters. kerasptb/keyboard/taps.py has the formula. */
+/* Typing with errors: how likely it is that taps on keys come from letters. keyboard/taps.py has the formula. */
 
 enum { MOST_KEYS = 40 };
 
