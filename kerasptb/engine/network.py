@@ -45,6 +45,7 @@ class Network:
 
     Raises:
         NativeUnavailableError: if "native", or another precision than float32, was asked for, and is not there.
+        ValueError: if another precision than float32 was asked for without the library.
 
     Example:
         >>> import numpy as np
@@ -258,12 +259,18 @@ class _InPanels(NumPy):
 def _choose(cell, backend, precision):
     """Returns whether a network runs on the native library; raises if it was asked for what is not there."""
     if backend in ("reference", "keras"):
+        if precision != "float32":
+            raise ValueError(
+                f'`precision={precision!r}` is available only with backend="native" or "auto". '
+                f"Received: backend={backend!r}, precision={precision!r}"
+            )
         return False
     reason = why_not(precision)
     if reason is None and backend == "native":
         reason = cell.why_no_kernels
     if reason is not None and (backend == "native" or precision != "float32"):
-        raise NativeUnavailableError(f'{reason} Use backend="auto" and precision="float32".')
+        other = 'backend="auto"' if precision == "float32" else 'precision="float32"'
+        raise NativeUnavailableError(f"{reason} Use {other}.")
     return reason is None
 
 

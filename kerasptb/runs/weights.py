@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +18,6 @@ from kerasptb.engine.network import why_not
 from kerasptb.engine.quantized import Quantized, as_float32
 from kerasptb.runs.damage import RunError, damage
 from kerasptb.utils.files import atomic_write
-from kerasptb.utils.types import Precision
 
 if TYPE_CHECKING:
     import h5py
@@ -41,23 +39,14 @@ def load_network(path: Path, arguments: ModelArguments, changes: Mapping[str, An
 
     Raises:
         RunError: the file is damaged, or of another model.
-        NativeUnavailableError: a backend or precision among the changes is not there. One of the model's own that is
-            not there is replaced, with a warning.
+        NativeUnavailableError: the backend or the precision is not there.
+        ValueError: the backend has not the precision.
     """
     weights = read_checked(path, arguments)
     backend, precision = (changes.get(name) or getattr(arguments, name) for name in ("backend", "precision"))
     if precision is None:
         in_bfloat16 = arguments.dtype == "mixed_bfloat16" and backend in ("auto", "native")
         precision = "bfloat16" if in_bfloat16 and not why_not("bfloat16") else "float32"
-    precision = cast(Precision, precision)
-    if not changes.get("precision") and precision != "float32":
-        on_library = backend in ("auto", "native")
-        if (reason := why_not(precision) if on_library else f"backend={backend!r} computes in float32.") is not None:
-            precision = "float32"
-            warnings.warn(f"Loaded with precision='float32': {reason}", stacklevel=4)
-    if not changes.get("backend") and backend == "native" and (reason := why_not("float32")) is not None:
-        backend = "auto"
-        warnings.warn(f"Loaded with backend='auto': {reason}", stacklevel=4)
     return network_of(arguments, weights, backend=backend, precision=precision)
 
 

@@ -184,7 +184,7 @@ def test_a_scale_that_is_no_number_is_refused(tmp_path, value):
         read_checked(path, ARGUMENTS)
 
 
-def test_what_of_a_run_s_own_is_not_there_is_replaced_and_told(tmp_path, monkeypatch):
+def test_what_a_run_names_and_is_not_there_is_an_error(tmp_path, monkeypatch):
     path, missing = tmp_path / "best.weights.h5", "It has no kernels."
     one = model(seed=3)
     save_weights(one, path)
@@ -196,13 +196,10 @@ def test_what_of_a_run_s_own_is_not_there_is_replaced_and_told(tmp_path, monkeyp
 
     for own in {}, {"dtype": "mixed_bfloat16"}:  # which need none
         assert (load(**own).on_library, load(**own).precision) == (False, "float32")
-    with pytest.warns(UserWarning, match=f"Loaded with precision='float32': {missing}"):
-        assert load(precision="bfloat16").precision == "float32"
-    with pytest.warns(UserWarning, match=f"Loaded with backend='auto': {missing}"):
-        assert not load(backend="native").on_library
     for named in {"backend": "native"}, {"precision": "bfloat16"}:
-        with pytest.raises(NativeUnavailableError, match=missing):
-            load(named)
+        for changes, own in (named, {}), ({}, named):
+            with pytest.raises(NativeUnavailableError, match=missing):
+                load(changes, **own)
 
 
 @pytest.mark.parametrize("backend", ["keras", "reference"])
@@ -212,7 +209,7 @@ def test_what_computes_in_float32_alone_does_so(tmp_path, backend):
     for own in {}, {"dtype": "mixed_bfloat16"}:
         network = load_network(path, ModelArguments(**SIZES, backend=backend, **own), {})
         assert (network.on_library, network.precision) == (False, "float32")
-    with pytest.warns(UserWarning, match=f"Loaded with precision='float32': backend='{backend}' computes in float32"):
+    with pytest.raises(ValueError, match='is available only with backend="native" or "auto"'):
         load_network(path, ModelArguments(**SIZES, precision="bfloat16"), {"backend": backend})
 
 
