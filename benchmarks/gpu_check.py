@@ -3,7 +3,7 @@
     python -m benchmarks.gpu_check [--framework tensorflow|jax] [--json FILE] [--quick] [--cpu] [--only STEP …]
 
 Run it in the folder that holds `kerasptb/` and `benchmarks/`, on a machine with an NVIDIA GPU, nvcc, a C++ compiler,
-and either TensorFlow or JAX (with Keras, numpy, wrapt and lazy-loader); PyTorch with CUDA joins the comparison if it is
+and either TensorFlow or JAX (with Keras, numpy and lazy-loader); PyTorch with CUDA joins the comparison if it is
 there. The native library is built first. The exit status is 0 if the results are right. It is 1 if they are not, or if
 this machine cannot run the check, and a line says why. Speed targets are reported as met or missed and do not affect
 it.

@@ -161,19 +161,19 @@ def count_trigrams(lines, folder):
 
 
 def units_of_text(text):
-    """Yields what stands between white space in a text, a list of `TypedWord`s each; `[None]` for a line's end."""
+    """Yields what stands between white space in a text, a list of `TypedWord`s each; `[]` for a line's end."""
     characters, begins = Subwords.characters(), True
     for part in characters.parts_of(characters.encode_typed(text)):
-        if begins and None not in part:  # the keys show a line's first word, too
+        if begins and part:  # the keys show a line's first word, too
             part[0] = dataclasses.replace(part[0], shown_from=0)
-        begins = None in part
+        begins = not part
         yield part
 
 
 def units_of_words(words):
     """Yields the same of a text of words, each a `TypedWord` as a whole."""
     for word in words:
-        yield [None if word == EOS else TypedWord(word, word, " ", is_named=word not in (UNK, "N"))]
+        yield [] if word == EOS else [TypedWord(word, word, " ", is_named=word not in (UNK, "N"))]
 
 
 def type_units(parts, suggest):
@@ -185,7 +185,7 @@ def type_units(parts, suggest):
     """
     counts, seconds, line = TypedCounts(keys=3), [], ""
     for part in parts:
-        if None in part:
+        if not part:
             line = ""
             continue
         shown = []

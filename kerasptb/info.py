@@ -1,6 +1,7 @@
 """Reports what this machine has, and what kerasptb would use of it and why."""
 
 import importlib.metadata
+import json
 import os
 import platform
 from pathlib import Path
@@ -26,7 +27,7 @@ def collect() -> dict[str, Any]:
             "kerasptb": kerasptb.__version__,
             "python": platform.python_version(),
             **{package: _version(package) for package in ("tensorflow", "jax", "torch")},
-            "keras": f"{_version('keras')} on {os.environ.get('KERAS_BACKEND', 'tensorflow')}",
+            "keras": _keras(),
             "numpy": np.__version__,
         },
         "machine": {"platform": platform.platform(), "cpus": available_processors()},
@@ -72,6 +73,15 @@ class _Gpus:
             f'backend="auto" runs the native CUDA kernels up to {limits["float32"]} units, cuDNN through '
             f'keras.layers.LSTM above; with precision="bfloat16" they take up to {limits["bfloat16"]}'
         )
+
+
+def _keras() -> str | None:
+    """Returns Keras' version and its backend, found where Keras finds it without importing that."""
+    if (version := _version("keras")) is None:
+        return None
+    settings = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"), "keras.json")
+    configured = json.loads(settings.read_text(encoding="utf-8")) if settings.exists() else {}
+    return f"{version} on {os.environ.get('KERAS_BACKEND') or configured.get('backend', 'tensorflow')}"
 
 
 def describe(information: dict[str, Any]) -> str:

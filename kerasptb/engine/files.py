@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,7 +59,7 @@ def _weights(arguments: ModelArguments) -> Iterator[Weight]:
     yield Weight("logits/bias", f"{place}/1", (V,))
 
 
-def _numbered(name, i):
+def _numbered(name: str, i: int) -> str:
     """Returns how Keras names the i-th of several layers of a class in a file."""
     return f"{name}_{i}" if i else name
 
@@ -79,7 +79,7 @@ def read_hdf5(file: str | Path | io.IOBase, arguments: ModelArguments) -> list[n
         return [_read(stored, weight) for weight in weights_of(arguments)]
 
 
-def _read(stored, weight):
+def _read(stored: Mapping[str, Any], weight: Weight) -> np.ndarray:
     if weight.place not in stored:
         raise ValueError(f"it has no {weight.place}: its config.json is of another model")
     array = stored[weight.place]

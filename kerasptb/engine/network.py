@@ -66,7 +66,8 @@ class Network:
         backend: Backend = "auto",
         precision: Precision = "float32",
     ) -> None:
-        embeddings, *between, _, bias = self._stored = list(weights)
+        self._stored: list[Any] = list(weights)  # matrices in 8 bits as they are
+        embeddings, *between, _, bias = self._stored
         n = cell.num_weights
         num_layers, num_others = divmod(len(between), n)
         layers = [between[i * n : (i + 1) * n] for i in range(num_layers)]
@@ -106,7 +107,7 @@ class Network:
         return self.weights[-2]
 
     @property
-    def layers(self) -> list[list[np.ndarray]]:
+    def layers(self) -> list[Sequence[np.ndarray]]:
         """The weights of each recurrent layer, as `Cell.weight_shapes` orders them."""
         return self._layers_of(self.weights)
 
@@ -120,7 +121,7 @@ class Network:
         """Kernel and bias of the layers after the recurrent ones, the logits' last."""
         return [*([self.projection] if self.projection else []), (self.kernel, self.bias)]
 
-    def _layers_of(self, weights):
+    def _layers_of(self, weights: Sequence[Any]) -> list[Sequence[Any]]:
         n = self.cell.num_weights
         return [weights[1 + i * n : 1 + (i + 1) * n] for i in range(self._num_layers)]
 
@@ -138,7 +139,7 @@ class Network:
         if self._is_small and 0 < tokens.size <= few_rows.MOST_ROWS:
             return self._encode_in_8_bits(tokens, states)
         parts = np.split(states, self._ends, axis=1)
-        x, after, n = self.embeddings[tokens], [], len(self.cell.states)
+        x, after, n = self.embeddings[tokens], list[np.ndarray](), len(self.cell.states)
         for i, layer in enumerate(self.layers):
             x, of_layer = self._read(layer, x, parts[i * n : (i + 1) * n])
             after += of_layer
@@ -196,7 +197,9 @@ class Network:
         (losses,) = call(target, arguments, [targets.shape], transpose_kernel=self.is_tied)
         return -losses
 
-    def _read(self, layer, x, state):
+    def _read(
+        self, layer: Sequence[np.ndarray], x: np.ndarray, state: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, Sequence[np.ndarray]]:
         """Returns the outputs of a layer, [B, T, H], and its state after the last step."""
         (B, T, _), H = x.shape, state[0].shape[1]
         if not (B and T):
@@ -214,15 +217,15 @@ class Network:
         return np.stack(outputs, axis=1), state
 
     @functools.cached_property
-    def _target(self):
+    def _target(self) -> str:
         return f"kerasptb_{self.cell.kernels}_inference_{self.precision}"
 
-    def _encode_in_8_bits(self, tokens, states):
+    def _encode_in_8_bits(self, tokens: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Does what `encode` does, step by step, with the matrices in 8 bits."""
         parts, n, steps = np.split(states, self._ends, axis=1), len(self.cell.states), []
         embeddings = self._stored[0]
         for column in tokens.T:
-            x, after = embeddings.integers[column] * embeddings.scales[column], []
+            x, after = embeddings.integers[column] * embeddings.scales[column], list[np.ndarray]()
             for i, layer in enumerate(self._panels[: self._num_layers]):
                 of_layer = self.cell.step(x, parts[i * n : (i + 1) * n], layer, ops=_InPanels)
                 x, after = of_layer[0], after + of_layer
@@ -236,7 +239,7 @@ class Network:
         return hidden, states
 
     @functools.cached_property
-    def _panels(self):
+    def _panels(self) -> list[Any]:
         """The layers' weights, then the kernels of the projection, if there is one, and of the logits, in panels."""
         layers = [
             [Panels(each) if isinstance(each, Quantized) else each for each in layer]
@@ -256,7 +259,7 @@ class _InPanels(NumPy):
         return matrix.multiply(rows)
 
 
-def _choose(cell, backend, precision):
+def _choose(cell: Cell, backend: Backend, precision: Precision) -> bool:
     """Returns whether a network runs on the native library; raises if it was asked for what is not there."""
     if backend in ("reference", "keras"):
         if precision != "float32":

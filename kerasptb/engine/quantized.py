@@ -80,12 +80,12 @@ def as_float32(weight: np.ndarray | Quantized) -> np.ndarray:
     return weight.values() if isinstance(weight, Quantized) else weight
 
 
-def _is_matrix(name, shape):
+def _is_matrix(name: str, shape: tuple[int, ...]) -> bool:
     """Whether a weight is a matrix; a GRU's biases have two dimensions."""
     return len(shape) > 1 and not name.endswith("/bias")
 
 
-def _read(arrays, name, shape, dtype):
+def _read(arrays: Any, name: str, shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
     """Returns an array of a file that `numpy.savez` wrote; one of another size, which may be huge, is not read."""
     if name not in arrays:
         raise ValueError(f"it has no {name}: its config.json is of another model")

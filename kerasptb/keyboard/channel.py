@@ -197,7 +197,7 @@ class Keyboard(Channel):
         plain = np.where(np.array(own) | (keys < 0), 1.0, self.errors.plain)
         return keys, upper, plain, np.array([fold_case(symbol) for symbol in symbols])
 
-    def _likelihoods(self, table, character, point):
+    def _likelihoods(self, table: Any, character: str, point: np.ndarray | None) -> tuple[np.ndarray, float]:
         keys, upper, plain, folded = table
         hit = self.layout.keys.find(character.lower())
         if hit < 0:  # a key of another page
@@ -211,7 +211,7 @@ class Keyboard(Channel):
         most = max(values.max(initial=0.0), own, anywhere)  # the model may lack what is typed
         return values / most, anywhere / most
 
-    def _of_key(self, hit, point):
+    def _of_key(self, hit: int, point: np.ndarray | None) -> tuple[np.ndarray, float]:
         """P(tap | key is meant), float64 [K], or a density, and that of a tap of no letter."""
         num_keys = len(self.layout.keys)
         if point is None:
@@ -257,7 +257,7 @@ class Confusions(Channel):
             values[character][place] = 1.0
         return values, np.full(len(symbols), _ANYWHERE / len(symbols))
 
-    def _likelihoods(self, table, character, point):
+    def _likelihoods(self, table: Any, character: str, point: np.ndarray | None) -> tuple[np.ndarray, float]:
         values, unknown = table
         return values.get(character, unknown), 1 / len(unknown)
 
@@ -302,6 +302,6 @@ def open_channel(channel: Channel | str | os.PathLike[str]) -> Channel:
     return Confusions(shares, errors)
 
 
-def _normal(z):
+def _normal(z: np.ndarray) -> np.ndarray:
     """The distribution function of the standard normal distribution, float64 of any shape."""
     return 0.5 * (1 + np.vectorize(math.erf, otypes=[float])(z / math.sqrt(2)))

@@ -21,9 +21,11 @@ from kerasptb.data.tokenizers.ptb_words import letters_for_marks
 from kerasptb.keyboard.channel import Channel, Taps, open_channel
 from kerasptb.keyboard.tapped import MAX_TAPS, Literal, trie_of
 from kerasptb.keyboard.writer import Writer
-from kerasptb.reading.context import Beginning
-from kerasptb.reading.reader import open_reader
-from kerasptb.reading.search import run_searches
+from kerasptb.reading.context import Beginning, Context
+from kerasptb.reading.reader import Reader, open_reader
+from kerasptb.reading.search import Searching, run_searches
+
+_Span = tuple[int, int]  # from where to where in a text
 
 # By how much something must be likelier than what stands there, as a natural logarithm: with the words after it, and
 # by those before it alone. So many words that are likelier so are read with those after them.
@@ -114,7 +116,7 @@ def apply_corrections(text: str, corrections: Iterable[Correction]) -> str:
     return "".join([*parts, text[place:]])
 
 
-def _known(lexicon, text):
+def _known(lexicon: Lexicon | None, text: str) -> Lexicon | None:
     """Returns the words that are known: of a lexicon, and those that a text has often; `None` without a lexicon."""
     if lexicon is None:
         return None
@@ -122,7 +124,7 @@ def _known(lexicon, text):
     return Lexicon([*lexicon.words, *(word for word, count in counts.items() if count >= _OFTEN)])
 
 
-def _words_in(text):
+def _words_in(text: str) -> list[_Span]:
     """Returns where the words of a text are."""
     return [match.span() for match in _WORD.finditer(letters_for_marks(text))]
 
@@ -130,27 +132,27 @@ def _words_in(text):
 class _Corrector:
     """Reads parts of a text; its methods that read are generators as `search_words`."""
 
-    def __init__(self, reader, channel, margin, text):
+    def __init__(self, reader: Reader, channel: Channel, margin: float, text: str) -> None:
         self._signs, self._begin, self._tokenizer = reader.text_format.signs, reader.begin(), reader.tokenizer
         self._writer, self._channel = Writer(reader.tokenizer), channel
         self._margin, self._before = margin, min(_BEFORE, margin)
         self._lexicon = _known(reader.lexicon, self._signs.read(text))
         self._apostrophe = max("'’", key=text.count)
 
-    def part(self, text):
+    def part(self, text: str) -> Searching[list[Correction]]:
         """Finds the corrections of a part of the text."""
         read, places = self._signs.read(text), self._signs.places(text)
         found = yield from self._read(read, _words_in(read))
         return [self._as_written(each, text, places[each.start], places[each.end]) for each in found]
 
-    def _as_written(self, correction, text, start, end):
+    def _as_written(self, correction: Correction, text: str, start: int, end: int) -> Correction:
         """Returns a correction of a text as it was read as one of the text, with its apostrophes and hyphens."""
         written = text[start:end]
         hyphen = next(filter(written.count, _HYPHENS), "-")
         word = re.sub("['’]", self._apostrophe, correction.word).replace("-", hyphen)
         return Correction(start, end, written, word, correction.log_odds)
 
-    def _read(self, text, spans):
+    def _read(self, text: str, spans: list[_Span]) -> Searching[list[Correction]]:
         """Finds the corrections of a part with signs that the model knows, from where its words are."""
         found, place, context, starts = [], 0, self._begin, [start for start, _ in spans] + [len(text)]
         for i, (start, end) in enumerate(spans):
@@ -176,13 +178,13 @@ class _Corrector:
             context = after
         return found
 
-    def _is_word(self, text, start, end):
+    def _is_word(self, text: str, start: int, end: int) -> bool:
         """Returns whether what stands at a place is a word in letters of the model, and no name of a program's."""
         if _MIXED.match(text, start, end) or not _FOLLOWS.match(text, end):
             return False
         return all(character in trie_of(self._writer.pieces).symbols for character in text[start:end])
 
-    def _begins(self, text, start):
+    def _begins(self, text: str, start: int) -> bool | None:
         """Returns whether a word comes without a space; `None` where it is no word of its own, as after a slash."""
         before = text[max(start - 9, 0) : start]
         if before[-1:].isspace():
@@ -190,21 +192,23 @@ class _Corrector:
         begins = self._writer.typed(before, "").begins
         return begins if begins or not start else None
 
-    def _may_be_one(self, text, spans):
+    def _may_be_one(self, text: str, spans: list[_Span]) -> bool:
         """Returns whether two words, without the space between them, are one that is known."""
         if self._lexicon is None or len(spans) < 2 or text[spans[0][1] : spans[1][0]] != " ":
             return False
         first, second = (text[start:end] for start, end in spans)
         return len(first) + len(second) < MAX_TAPS and first + second in self._lexicon
 
-    def _may_replace(self, word, written):
+    def _may_replace(self, word: str, written: str) -> bool:
         """Returns whether a word is known, and other than what is written in more than its capitals."""
         return word.lower() != written.lower() and self._is_known(word)
 
-    def _is_known(self, word):
+    def _is_known(self, word: str) -> bool:
         return self._lexicon is None or word in self._lexicon
 
-    def _judge(self, context, text, start, end, until, begins):
+    def _judge(
+        self, context: Context, text: str, start: int, end: int, until: int, begins: bool
+    ) -> Searching[tuple[Correction | None, Context]]:
         """Returns what is likelier than what stands at a place, or `None`, and the `Context` after what it is."""
         written, rest = text[start:end], text[end : min(until, end + _GAP)]
         literal = yield from self._literal(context, written, begins)
@@ -218,7 +222,9 @@ class _Corrector:
                 best, after = Correction(start, end, written, word, odds), after_word
         return best, after
 
-    def _likelier(self, context, written, literal, begins):
+    def _likelier(
+        self, context: Context, written: str, literal: Literal, begins: bool
+    ) -> Searching[list[tuple[str, float]]]:
         """Returns pairs of a word that is likelier than what is written by the words before it, and its log odds."""
         readings = yield from self._writer.readings(
             context,
@@ -241,14 +247,14 @@ class _Corrector:
         likelier = [pair for pair in found.items() if pair[1] > self._before]
         return sorted(likelier, key=lambda pair: -pair[1])[:_WORDS]
 
-    def _literal(self, context, text, begins):
+    def _literal(self, context: Context, text: str, begins: bool) -> Searching[Literal]:
         """Returns a `Literal` that is read."""
         literal = Literal(self._writer.pieces, context, text, begins)
         while asked := literal.take():
             literal.read((yield asked)[0])
         return literal
 
-    def _log_probability(self, context, text):
+    def _log_probability(self, context: Context, text: str) -> Searching[float]:
         """Returns the log probability of a text after a word that has ended."""
         total = -math.log(max(self._writer.pieces.end_probability(context.known()), 1e-30))
         for token in self._tokens(text, "a"):
@@ -256,16 +262,16 @@ class _Corrector:
             context = yield from self._after_tokens(context, [token])
         return total
 
-    def _after(self, context, text, before="a"):
+    def _after(self, context: Context, text: str, before: str = "a") -> Searching[Context]:
         """Returns the `Context` after a text."""
         return (yield from self._after_tokens(context, self._tokens(text, before)))
 
-    def _after_tokens(self, context, tokens):
+    def _after_tokens(self, context: Context, tokens: Iterable[int]) -> Searching[Context]:
         for token in tokens:
             (context,) = yield [Beginning("", 0.0, context, token)]
         return context
 
-    def _tokens(self, text, before):
+    def _tokens(self, text: str, before: str) -> list[int]:
         space = " " if text[:1].isspace() else ""
         words = " ".join(text.split())
         return self._tokenizer.encode_further(space + words, before).tolist() if words else []

@@ -74,7 +74,7 @@ def load_layout(name: str) -> Layout:
     return _read_own(own) if own.parent == _OWN and own.exists() else _read(Path(name))
 
 
-def _read(path):
+def _read(path: Path) -> Layout:
     try:
         layout = json.loads(path.read_text(encoding="utf-8"))
     except OSError:

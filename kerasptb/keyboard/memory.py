@@ -59,7 +59,7 @@ class Memory:
         return [self.lexicon[place] for place in self._used]
 
     def __contains__(self, word: object) -> bool:
-        place = self._lexicon.places.get(word)
+        place = self._lexicon.places.get(word) if isinstance(word, str) else None
         return place is not None and place < len(self.counts) and bool(self.counts[place])
 
     def extended(self, words: Iterable[str]) -> Memory:
@@ -76,7 +76,7 @@ class Memory:
         after._lexicon, after._used = self._lexicon, np.concatenate([self._used, places])[-WINDOW:]
         return after if len(after.lexicon) <= 2 * WINDOW else Memory(after.words)
 
-    def _within_a_line(self, word, added):
+    def _within_a_line(self, word: str, added: list[str]) -> str:
         """Returns a line's first word as it was written before, or small if that changes no more than its capital."""
         small = word.lower()
         if len(small) != len(word) or small[1:] != word[1:]:  # "İ" has two characters in lower case
@@ -131,11 +131,13 @@ class Memory:
 class _Lexicon:
     """Words by their places. It only grows, so memories of which one goes on from another share it."""
 
-    def __init__(self):
-        self.words, self.places = [], {}
-        self._sorted, self._ids = [], []
+    def __init__(self) -> None:
+        self.words: list[str] = []
+        self.places: dict[str, int] = {}
+        self._sorted: list[tuple[str, int]] = []
+        self._ids: list[int] = []
 
-    def place(self, word):
+    def place(self, word: str) -> int:
         """Returns the place of a word, a new one if it has none."""
         place = self.places.setdefault(word, len(self.words))
         if place == len(self.words):
@@ -143,11 +145,11 @@ class _Lexicon:
             bisect.insort(self._sorted, (fold_case(word), place))
         return place
 
-    def beginning(self, folded):
+    def beginning(self, folded: str) -> np.ndarray:
         low = bisect.bisect_left(self._sorted, (folded,))
         high = bisect.bisect_left(self._sorted, (folded + _AFTER_ANY,), lo=low)
         return np.sort(np.array([place for _, place in self._sorted[low:high]], int))
 
-    def ids(self, token_to_id):
+    def ids(self, token_to_id: Mapping[str, int]) -> np.ndarray:
         self._ids += [token_to_id.get(word, -1) for word in self.words[len(self._ids) :]]
         return np.array(self._ids, int)

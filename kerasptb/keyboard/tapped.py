@@ -12,7 +12,7 @@ import functools
 import heapq
 import math
 import unicodedata
-from collections.abc import Collection, Generator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 
 import numpy as np
 
@@ -23,7 +23,9 @@ from kerasptb.keyboard.channel import Channel, Taps
 from kerasptb.keyboard.memory import Memory
 from kerasptb.reading.context import Beginning, Context
 from kerasptb.reading.pieces import WordPieces, word_of
-from kerasptb.reading.search import Pace, Search
+from kerasptb.reading.search import Pace, Search, Searching
+
+_Next = tuple[int, float, ops.Row]  # what may follow: the id of a piece, its value, the row after it
 
 # Longer taps are not looked for, and stay as they are.
 MAX_TAPS = 40
@@ -84,7 +86,7 @@ def search_taps(
     lexicon: Lexicon | None = None,
     least_odds: float = _LEAST_ODDS,
     literal: Literal | None = None,
-) -> Generator[list[Beginning], list[Context], Readings]:
+) -> Searching[Readings]:
     """Finds the likeliest words that taps may stand for; a generator as `search_words`.
 
     Args:
@@ -114,7 +116,7 @@ def search_taps(
     hits = _with_forecast(channel.hits(trie_of(pieces), taps, whole))
     lead = "" if begins else " "
 
-    def prior(word):
+    def prior(word: str) -> float:
         known = lexicon is None or word in lexicon or (memory is not None and word in memory)
         return 1.0 if known else channel.errors.unknown
 
@@ -122,7 +124,7 @@ def search_taps(
     search = _TappedSearch(pieces, lead, hits, k, others, () if memory is None else memory, prior)
     row, before = ops.first_row(hits, _A_TAP ** len(taps.text)), -pieces.log_given(context.known(), lead, begins)
 
-    def as_typed():
+    def as_typed() -> float:
         return prior(taps.text) * math.exp(literal.log_probability + before) * hits.hit ** len(taps.text)
 
     asked = [Beginning("", before + math.log(row.bound), context, -1, row)] if hits.may_be_words else []
@@ -154,23 +156,25 @@ def trie_of(pieces: WordPieces) -> ops.Trie:
     return ops.Trie([text if token not in unnamed and _writes(pieces, text) else None for token, text in named])
 
 
-def _writes(pieces, text):
+def _writes(pieces: WordPieces, text: str) -> bool:
     letters = text.removeprefix(" ")
     if pieces.are_words:
         return bool(letters) and not any(map(str.isspace, letters))
     return text == " " or (bool(letters) and all(is_of_word(each) and not _is_surrogate(each) for each in letters))
 
 
-def _is_surrogate(letter):
+def _is_surrogate(letter: str) -> bool:
     return unicodedata.category(letter) == "Cs"
 
 
-def _spelling(word):
+def _spelling(word: str) -> float:
     """Returns the log probability of the letters of a word that the vocabulary lacks: 1 / 20 each."""
     return -math.log(20) * (len(word) + 1)
 
 
-def _mix(found, memory, exclude, hits, row, trie):
+def _mix(
+    found: dict[str, float], memory: Memory, exclude: Collection[str], hits: ops.Hits, row: ops.Row, trie: ops.Trie
+) -> None:
     """Mixes a memory into the probabilities of words; those that the search has not found have none of the model."""
     of_model, shares = memory.shares
     places = np.flatnonzero(shares > 0)
@@ -183,7 +187,7 @@ def _mix(found, memory, exclude, hits, row, trie):
             found[word] = found.get(word, 0.0) + share * taps
 
 
-def _with_forecast(hits):
+def _with_forecast(hits: ops.Hits) -> ops.Hits:
     """Returns `Hits` that are worth more by what a tap to come costs, of which `first_row` begins with that of all."""
     return dataclasses.replace(hits, likelihoods=hits.likelihoods / _A_TAP, strays=hits.strays / _A_TAP)
 
@@ -193,45 +197,54 @@ class _TappedSearch(Search):
 
     least_share, pace = _LEAST_SHARE, _PACE
 
-    def __init__(self, pieces, lead, hits, k, exclude, beside, prior):
+    def __init__(
+        self,
+        pieces: WordPieces,
+        lead: str,
+        hits: ops.Hits,
+        k: int,
+        exclude: Collection[str],
+        beside: Container[str],
+        prior: Callable[[str], float],
+    ) -> None:
         super().__init__(pieces, k, exclude, 0.0, beside, _MOST_ROWS + _ROWS_A_WORD * k)
         self._spaced = max(hits.likelihoods[-1].max(initial=0.0), hits.omitted[-1])
         self._lead, self._hits, self._trie, self._prior = lead, hits, trie_of(pieces), prior
 
-    def _end(self, beginning, after):
+    def _end(self, beginning: Beginning, after: Context) -> None:
         if beginning.written.strip() and not self._pieces.are_words:
             self._add_ended(beginning, self._pieces.end_after(after))
 
-    def _add_ended(self, beginning, ended):
+    def _add_ended(self, beginning: Beginning, ended: float) -> None:
         share = beginning.row.end / beginning.row.bound
         if share > 0 and (word := word_of(beginning.written)):
             probability = self._prior(word) * math.exp(beginning.log_probability) * ended * share
             self._add(beginning.written, probability)
             self._total = max(self._total, probability)
 
-    def _follow(self, beginning, after, least):
+    def _follow(self, beginning: Beginning, after: Context, least: float) -> None:
         log_least = max(self._log_least(least) - beginning.log_probability, _LOG_LEAST_PIECE)
         first, last = self._places(beginning.written)
         ids, values, row_after = ops.follow(
-            self._trie, first, last, self._hits, beginning.row, after.log_probabilities, log_least, self._left
+            self._trie, first, last, self._hits, beginning.row, after.known(), log_least, self._left
         )
         found = zip(ids.tolist(), values.tolist(), map(row_after, range(len(ids))), strict=True)
         if self._pieces.are_words:
             found = iter([*self._without_whole(beginning, found, log_least)])  # all, since words are added meanwhile
         elif not beginning.written and self._lead and self._trie.space < len(self._trie.pieces):
             space = int(self._trie.pieces[self._trie.space])
-            if space >= 0 and (value := float(after.log_probabilities[space])) > log_least:
+            if space >= 0 and (value := float(after.known()[space])) > log_least:
                 found = iter(sorted([*found, (space, value, beginning.row)], key=lambda each: -each[1]))
         self._wait(beginning, after, found)
 
-    def _places(self, written):
+    def _places(self, written: str) -> tuple[int, int]:
         """Returns where in the trie the pieces are that may follow: a space comes first, if any, or between words."""
         space, end = self._trie.space, len(self._trie.letters)
         if written.strip():
             return 0, end
         return (space + 1, end) if self._lead and not written else (0, space)
 
-    def _without_whole(self, beginning, found, log_least):
+    def _without_whole(self, beginning: Beginning, found: Iterable[_Next], log_least: float) -> Iterator[_Next]:
         """Adds words that are tokens. Yields those that another word may follow, after a space that may be left out."""
         for index, value, row in found:
             written = beginning.written + self._pieces.written[index]
@@ -278,7 +291,7 @@ class Literal:
         """The piece that was not read, if any."""
         return self._ids[-1:] if self._pieces.are_words else []
 
-    def _advance(self):
+    def _advance(self) -> None:
         logs = self.context.known()
         if self._place < len(self._ids):
             self.log_probability += float(logs[self._ids[self._place]])

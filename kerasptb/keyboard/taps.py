@@ -22,6 +22,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
+from types import ModuleType
 
 import numpy as np
 
@@ -230,20 +231,20 @@ def follow(
     )
 
 
-def _library():
+def _library() -> ModuleType | None:
     """Returns the module that calls the native library, `None` if that is not there."""
     return taps if status().available else None
 
 
-def _bound(hits, q, r):
+def _bound(hits: Hits, q: np.ndarray, r: np.ndarray) -> float:
     """Each letter makes no more of a row than there is, but where it is exchanged with the one before."""
     return float(q.sum() + hits.exchanged * r.sum())
 
 
-def _open(hits, reached, symbol):
+def _open(hits: Hits, reached: float, symbol: int) -> float:
     """What was reached with the last tap stays, but the next word is not of it: spaces are the last symbol."""
     return 0.0 if symbol == len(hits.omitted) - 1 else reached
 
 
-def _log(value):
+def _log(value: float) -> float:
     return math.log(value) if value > 0 else -math.inf

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import heapq
-from collections.abc import Collection, Generator
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from kerasptb.keyboard.memory import WINDOW, Memory
 from kerasptb.keyboard.tapped import Readings, search_taps, trie_of
 from kerasptb.reading.context import Context
 from kerasptb.reading.pieces import pieces_of
-from kerasptb.reading.search import NextWords
+from kerasptb.reading.search import NextWords, Searching
 from kerasptb.reading.typed import Typed, split
 from kerasptb.reading.words import most_words, search_words
 
@@ -74,7 +74,7 @@ class Writer:
         begins: bool = False,
         memory: Memory | None = None,
         at_least: float = 0.0,
-    ) -> Generator[list[Any], list[Context], NextWords]:
+    ) -> Searching[NextWords]:
         """Finds the k words on the keys; a generator as `search_words`, whose caller reads.
 
         Args:
@@ -97,7 +97,7 @@ class Writer:
 
     def readings(
         self, context: Context, taps: Taps, channel: Channel, k: int, whole: bool, **options: Any
-    ) -> Generator[list[Any], list[Context], Readings]:
+    ) -> Searching[Readings]:
         """Finds what taps may stand for: `search_taps`, of the words that may be on keys.
 
         With a letter that the model has in no piece, as one of characters has none but ASCII's, taps are no slips:
@@ -116,14 +116,25 @@ class Writer:
             return search
         return self._as_they_stand(search, context, taps, k, **options)
 
-    def _as_they_stand(self, search, context, taps, k, begins=False, memory=None, **_):
+    def _as_they_stand(
+        self,
+        search: Searching[Readings],
+        context: Context,
+        taps: Taps,
+        k: int,
+        begins: bool = False,
+        memory: Memory | None = None,
+        **_: Any,
+    ) -> Searching[Readings]:
         """Finds words that begin with taps; if there are none, what another search finds."""
         found = yield from self.keys(context, ("" if begins else " ") + taps.text, k, begins, memory)
         if not found.words:
             return (yield from search)
         return Readings(found.words, taps.text, dict(found.words).get(taps.text, 0.0), found.prefix_probability)
 
-    def _mixed(self, found, context, prefix, k, memory, ids):
+    def _mixed(
+        self, found: NextWords, context: Context, prefix: str, k: int, memory: Memory, ids: np.ndarray
+    ) -> NextWords:
         """Returns what was found, mixed with a memory. A word that was not found has no probability of the model."""
         of_model, shares = memory.shares
         places = memory.beginning(prefix.removeprefix(" "))
@@ -138,7 +149,9 @@ class Writer:
         total = of_model * (found.prefix_probability + beside) + shares[places].sum()
         return NextWords(heapq.nlargest(k, words, key=lambda pair: pair[1]), min(float(total), 1.0))
 
-    def _of_model(self, found, context, memory, places, ids):
+    def _of_model(
+        self, found: NextWords, context: Context, memory: Memory, places: np.ndarray, ids: np.ndarray
+    ) -> np.ndarray:
         """Returns the model's probabilities of the words at some places of a memory, float [M].
 
         Words of pieces have what was found. Words that are tokens have their own, and those that the model cannot
@@ -147,7 +160,7 @@ class Writer:
         if not self.pieces.are_words:
             known = dict(found.words)
             return np.array([known.get(memory.lexicon[place], 0.0) for place in places])
-        logs, unk_id = context.log_probabilities, self.tokenizer.unk_id
+        logs, unk_id = context.known(), self.tokenizer.unk_id
         values = np.where(ids[places] >= 0, np.exp(logs[ids[places]]), 0.0)
         if unk_id is not None:
             new = np.where(ids < 0, memory.counts, 0)

@@ -188,7 +188,7 @@ def learn_weights(
     return CountedText(tokens, order, weights, going_on), means
 
 
-def _learned(parts, numbers, values):
+def _learned(parts: np.ndarray, numbers: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns weights, and the log probabilities that they give."""
     weights = initial_weights()
     for rate in (*_RATES, 0.0):
@@ -197,13 +197,13 @@ def _learned(parts, numbers, values):
     return weights, refined
 
 
-def _score(network, tokens):
+def _score(network: Reader, tokens: np.ndarray) -> np.ndarray:
     """Returns the log probabilities of the tokens of a text but the first, read from a zero state, float32 [T - 1]."""
     zero = Context(np.zeros(network.state_size, "float32"), None)
     return network.score(network.read(zero, tokens[:1]), tokens[1:])
 
 
-def _pieces(tokens, values):
+def _pieces(tokens: np.ndarray, values: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Yields the tokens of a text but the first, those before each, and a copy of their values, float32, in pieces."""
     padded = np.concatenate([np.full(DEPTH, -1, "int32"), tokens])
     for start in range(1, len(tokens), _TOGETHER):
@@ -212,6 +212,6 @@ def _pieces(tokens, values):
         yield targets, context, np.array(values[start - 1 : start - 1 + len(targets)], "float32")
 
 
-def _with_history(states, tokens):
+def _with_history(states: np.ndarray, tokens: np.ndarray) -> np.ndarray:
     """Returns the last tokens of states and those read after them, plus one, float32 [B, DEPTH + T]."""
     return np.concatenate([states[:, -DEPTH:], np.asarray(tokens, "float32") + 1], axis=1)

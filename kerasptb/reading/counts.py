@@ -105,9 +105,9 @@ def kept_shares(weights: np.ndarray, parts: np.ndarray, numbers: np.ndarray) -> 
     return np.where(np.arange(DEPTH) < numbers[:, np.newaxis], kept, 1.0).prod(axis=1)
 
 
-def _mix_one(weights, rate, parts, log_probability):
+def _mix_one(weights: np.ndarray, rate: float, parts: np.ndarray, log_probability: float) -> float:
     """Returns the log probability of one token, refined, and lets the weights go a step."""
-    p, below, kept = math.exp(log_probability), [], []
+    p, below, kept = math.exp(log_probability), list[float](), list[float]()
     for part in parts[::-1]:
         below.insert(0, p)
         kept.insert(0, _kept(weights, part["of_counts"], part["of_orders"]))
@@ -121,7 +121,7 @@ def _mix_one(weights, rate, parts, log_probability):
     return math.log(p)
 
 
-def _kept(weights, of_counts, of_orders):
+def _kept(weights: np.ndarray, of_counts: int, of_orders: int) -> float:
     return 1 / (1 + math.exp(-float(weights[of_counts] + weights[of_orders])))
 
 
@@ -189,7 +189,7 @@ class NumpyCounts:
             elif i + 1 == len(intervals) or intervals[i + 1][1:] != (begin, end):
                 yield order, len(intervals), Counter(int(self._tokens[p]) for p in self._order[begin:end])
 
-    def _followers_of_many(self, order, begin, end):
+    def _followers_of_many(self, order: int, begin: int, end: int) -> Counter[int]:
         """Returns the followers of a context, each counted once for a context that is longer by one."""
         longer = order + 1 if order < DEPTH else None
         seen = {
@@ -198,21 +198,21 @@ class NumpyCounts:
         }
         return Counter(token for _, token in seen)
 
-    def _token_before(self, order, i):
+    def _token_before(self, order: int, i: int) -> int:
         return self._before(int(self._order[i]), order)
 
-    def _before(self, position, j):
+    def _before(self, position: int, j: int) -> int:
         return int(self._tokens[position - j]) if position >= j else -1
 
 
-def _places(order, longest, followers):
+def _places(order: int, longest: int, followers: Counter[int]) -> tuple[int, int]:
     """Returns the places of the weights of an order."""
     total = followers.total()
     size = min(total.bit_length() - 1, SIZES - 1)
     return (order * SIZES + size) * SHARES + 8 * len(followers) // total, _OF_COUNTS + order * (DEPTH + 1) + longest
 
 
-def _probability(followers, token):
+def _probability(followers: Counter[int], token: int) -> float:
     total = followers.total()
     discount = 0.5 if total == 1 else 0.8
     return max(followers[token] - discount, 0.0) / (total - discount * len(followers))

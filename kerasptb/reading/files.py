@@ -72,13 +72,14 @@ def load_saved_model(folder: str | os.PathLike[str]) -> Reader:
         ) from None
 
 
-def _load_format(folder):
+def _load_format(folder: Path) -> TextFormat:
     """Returns the `TextFormat` in a folder of assets; raises a ValueError if the tokenizer was put in its place."""
     text_format, digest = TextFormat.load(folder), folder / TOKENIZER_DIGEST
-    if digest.exists() and text_format.tokenizer.digest != digest.read_text(encoding="utf-8"):
+    tokenizer = text_format.tokenizer
+    if tokenizer is not None and digest.exists() and tokenizer.digest != digest.read_text(encoding="utf-8"):
         raise ValueError("its tokenizer is not the one that it was saved with")
     return text_format
 
 
-def _first_line(error):
+def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0]

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from kerasptb.arguments import SamplingArguments
-from kerasptb.data import EOS, UNK, DataError
+from kerasptb.data import EOS, UNK, DataError, Tokenizer
 from kerasptb.data.errors import check_text
 from kerasptb.data.scripts import is_unspaced
 from kerasptb.data.tokenizers.written_text import comes_unspaced
 from kerasptb.reading.context import Context
 from kerasptb.reading.pieces import pieces_of
-from kerasptb.reading.reader import open_reader
+from kerasptb.reading.reader import Reader, open_reader
 
 # Of the words that the first model of English wrote, so many were none (that 70,000 words of other texts have): 10 % at
 # temperature 1, 4 % from 0.9 of the probability, 0.2 % at 0.7. A few unlikely pieces make a word that is none.
@@ -94,7 +94,7 @@ def generate_text(
     return reader.tokenizer.continued(prompt, ids)
 
 
-def _sampled(reader, prompt, exclude, settings):
+def _sampled(reader: Reader, prompt: str, exclude: str | Iterable[str], settings: SamplingArguments) -> Iterator[int]:
     """Yields the ids of so many words, sampled one after another."""
     random, pieces = np.random.default_rng(settings.seed), pieces_of(reader.tokenizer)
     temperature = settings.temperature
@@ -106,7 +106,7 @@ def _sampled(reader, prompt, exclude, settings):
     is_whole = not comes_unspaced(prompt, reader.tokenizer.first) and not is_unspaced(prompt[-1:] or " ")
     left, length, begins = settings.words, 0, True
     while left or not pieces.are_words:
-        probabilities = np.exp(context.log_probabilities, dtype="float64")
+        probabilities = np.exp(context.known(), dtype="float64")
         probabilities[excluded] = 0.0
         if begins and is_whole:
             probabilities[pieces.going_on] = 0.0  # the prompt's last word
@@ -120,10 +120,10 @@ def _sampled(reader, prompt, exclude, settings):
         (context,) = reader.extend([context], [token])
 
 
-def _excluded_ids(tokenizer, words):
+def _excluded_ids(tokenizer: Tokenizer, words: set[str]) -> list[int]:
     """Returns the ids of words, each of one token; raises if a word has several, or if no word is left."""
     pieces = pieces_of(tokenizer)
-    found = {word: [] for word in words}
+    found: dict[str, list[int]] = {word: [] for word in words}
     named = {tokenizer.eos_id: EOS, tokenizer.unk_id: UNK}
     for index in np.flatnonzero(pieces.ends_word).tolist():
         found.get(named.get(index) or pieces.written[index].strip(), []).append(index)

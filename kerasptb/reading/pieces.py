@@ -120,5 +120,5 @@ def mass(log_probabilities: np.ndarray) -> float:
     return float(np.exp(log_probabilities).sum(dtype="float64"))
 
 
-def _is_sign(written):
+def _is_sign(written: str) -> bool:
     return written == "\n" or (bool(written.strip()) and not is_of_word(written[-1]))

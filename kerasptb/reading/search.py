@@ -11,10 +11,15 @@ import heapq
 import itertools
 import math
 from collections.abc import Callable, Collection, Container, Generator, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from kerasptb.reading.context import Beginning, Context
 from kerasptb.reading.pieces import WordPieces, word_of
+
+T = TypeVar("T")
+Name = TypeVar("Name")
+# A search of a T: it asks for the contexts after beginnings of words, and is sent them.
+Searching = Generator[list[Beginning], list[Context], T]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,9 +127,7 @@ class Search(abc.ABC):
             words[word] = words.get(word, 0.0) + probability
 
 
-def run_search(
-    search: Generator[list[Beginning], list[Context], Any], read: Callable[[list[Beginning]], list[Context]]
-) -> Any:
+def run_search(search: Searching[T], read: Callable[[list[Beginning]], list[Context]]) -> T:
     """Returns the result of `search_words`, whose `Beginning`s a function reads."""
     try:
         asked = next(search)
@@ -135,16 +138,16 @@ def run_search(
 
 
 def run_searches(
-    searches: Iterable[tuple[Any, Generator[list[Beginning], list[Any], Any]]],
-    read: Callable[[list[Beginning]], list[Any]],
+    searches: Iterable[tuple[Name, Searching[T]]],
+    read: Callable[[list[Beginning]], list[Context]],
     num_parallel: int = 32,
-) -> Iterator[tuple[Any, Any]]:
+) -> Iterator[tuple[Name, T]]:
     """Runs many named searches, like `search_words`, so many at once, which read together.
 
     Yields the name and the result of each, in the order in which they end.
     """
     searches = iter(searches)
-    waiting: list[tuple[Any, Generator[list[Beginning], list[Any], Any], list[Beginning]]] = []
+    waiting: list[tuple[Name, Searching[T], list[Beginning]]] = []
     contexts: Iterator[Any] = iter(())
     while True:
         answers: list[Any] = [list(itertools.islice(contexts, len(asked))) for _, _, asked in waiting]
@@ -162,8 +165,8 @@ def run_searches(
 
 
 def search_side_by_side(
-    *searches: Generator[list[Beginning], list[Context], Any],
-) -> Generator[list[Beginning], list[Context], list[Any]]:
+    *searches: Searching[Any],
+) -> Searching[list[Any]]:
     """Runs searches that read together, as one, which returns a list of their results."""
     results: list[Any] = [None] * len(searches)
     answers: list[list[Context] | None] = [None] * len(searches)
@@ -187,5 +190,5 @@ def log(probability: float) -> float:
     return math.log(probability) if probability else -math.inf
 
 
-def _probability(pair):
+def _probability(pair: tuple[str, float]) -> float:
     return pair[1]

@@ -9,14 +9,14 @@ The search is best-first (search.py).
 
 import itertools
 import math
-from collections.abc import Collection, Container, Generator
+from collections.abc import Collection, Container, Iterator
 
 import numpy as np
 
 from kerasptb.data.tokenizers.prefixes import fold_bytes
 from kerasptb.reading.context import Beginning, Context
 from kerasptb.reading.pieces import WordPieces, mass, word_of
-from kerasptb.reading.search import NextWords, Pace, Search, log
+from kerasptb.reading.search import NextWords, Pace, Search, Searching, log
 
 # Words of pieces that are looked for: with 8,000 pieces as many take a second and 450 MB.
 _MOST_SEARCHED = 1000
@@ -52,7 +52,7 @@ def search_words(
     at_least: float = 0.0,
     left_out: np.ndarray = _NONE,
     beside: Container[str] = (),
-) -> Generator[list[Beginning], list[Context], NextWords]:
+) -> Searching[NextWords]:
     """Finds the likeliest next words, exactly among those of at least 1e-5 of the probability of the prefix.
 
     Where a word has several ways to be written, its probability is the sum of those of 0.7 of the k-th word's, and of
@@ -91,7 +91,9 @@ def search_words(
     return search.result()
 
 
-def _likeliest_words(pieces, log_probabilities, prefix, k, at_least, left_out):
+def _likeliest_words(
+    pieces: WordPieces, log_probabilities: np.ndarray, prefix: str, k: int, at_least: float, left_out: list[int]
+) -> NextWords:
     """Returns the `NextWords` of a vocabulary of words: nothing has to be read."""
     log_probabilities, ids = log_probabilities.copy(), pieces.fitting(fold_bytes(prefix))
     log_probabilities[left_out] = -np.inf
@@ -108,26 +110,35 @@ class _PrefixSearch(Search):
 
     least_share = _LEAST_SHARE
 
-    def __init__(self, pieces, prefix, k, exclude, begins, at_least, beside):
+    def __init__(
+        self,
+        pieces: WordPieces,
+        prefix: str,
+        k: int,
+        exclude: Collection[str],
+        begins: bool,
+        at_least: float,
+        beside: Container[str],
+    ) -> None:
         self._prefix, self._begins = fold_bytes(prefix), begins
         size = len(self._prefix)
         super().__init__(pieces, k, exclude, at_least, beside, _MOST_ROWS + _ROWS_A_WORD * k + _WAYS * size)
         self.pace = _WAYS_ADD_UP if pieces.has_ways else _ONE_WAY
         self._ways = [_WAYS] * size  # by the bytes of the prefix that are left to write
 
-    def _rest(self, written):
+    def _rest(self, written: str) -> bytes:
         """Returns what is left to write of the prefix, in bytes: a letter may be written by several pieces."""
         if len(written) >= len(self._prefix):
             return b""  # no text has fewer bytes than characters
         return self._prefix[len(fold_bytes(written)) :]
 
-    def _end(self, beginning, after):
+    def _end(self, beginning: Beginning, after: Context) -> None:
         if beginning.written.strip() and not self._rest(beginning.written):
             ended = self._pieces.end_after(after)
             self._add(beginning.written, math.exp(beginning.log_probability) * ended)
 
-    def _follow(self, beginning, after, least):
-        written, before, following = beginning.written, beginning.log_probability, after.log_probabilities
+    def _follow(self, beginning: Beginning, after: Context, least: float) -> None:
+        written, before, following = beginning.written, beginning.log_probability, after.known()
         rest = self._rest(written)
         if written.strip() and not rest:
             ids = self._pieces.going_on_above(following, self._log_least(least) - before)
@@ -144,7 +155,7 @@ class _PrefixSearch(Search):
         self._add_whole(beginning, ids[ends], values[ends])
         self._wait(beginning, after, _likeliest(ids[~ends], values[~ends], self._left))
 
-    def _next(self, written, rest, following):
+    def _next(self, written: str, rest: bytes, following: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns the ids of the pieces that may follow what has no letter yet, or less than the prefix, and values."""
         ids = self._pieces.fitting(rest) if rest or not (written or self._begins) else self._pieces.after_space
         if self._exclude and not written.strip():
@@ -152,14 +163,16 @@ class _PrefixSearch(Search):
             following[self._pieces.ids_of(self._exclude)] = -np.inf
         return ids, following[ids]
 
-    def _without_beside(self, beginning, rest, ids, values):
+    def _without_beside(
+        self, beginning: Beginning, rest: bytes, ids: np.ndarray, values: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Adds the words of `beside` that are one piece; returns the other pieces and their log probabilities."""
         words = [word for word in self._pieces.whole if word in self._beside]
         beside = np.isin(ids, self._pieces.ids_of(words)) & self._pieces.covers(ids, rest)
         self._add_whole(beginning, ids[beside], values[beside])
         return ids[~beside], values[~beside]
 
-    def _is_worth_reading(self, beginning):
+    def _is_worth_reading(self, beginning: Beginning) -> bool:
         """Returns whether it is likely enough, and among the likeliest that write so much of the prefix."""
         if not super()._is_worth_reading(beginning):
             return False
@@ -167,12 +180,12 @@ class _PrefixSearch(Search):
             self._ways[left] -= 1
         return not left or self._ways[left] >= 0
 
-    def _add_whole(self, beginning, ids, values):
+    def _add_whole(self, beginning: Beginning, ids: np.ndarray, values: np.ndarray) -> None:
         for index, value in zip(ids.tolist(), values.tolist(), strict=True):
             self._add(beginning.written + self._pieces.written[index], math.exp(beginning.log_probability + value))
 
 
-def _likeliest(ids, values, most):
+def _likeliest(ids: np.ndarray, values: np.ndarray, most: int) -> Iterator[tuple[int, float, None]]:
     """Returns an iterator of ids, their values and `None`, of the likeliest, in their order; equals by lower ids."""
     if most < len(ids):
         best = values >= np.partition(values, -most)[-most]

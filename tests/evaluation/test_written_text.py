@@ -80,7 +80,7 @@ def test_the_parts_of_a_text(subwords):
     ids = subwords.encode_typed("The cat (a café's).\nIt")
     parts = subwords.parts_of(ids)
     texts = [[unit and unit.text for unit in part] for part in parts]
-    assert texts == [[None], ["The"], ["cat"], ["(", "a"], ["café's", ")", "."], [None], ["It"]]
+    assert texts == [[], ["The"], ["cat"], ["(", "a"], ["café's", ")", "."], [], ["It"]]
     units = [unit for part in parts for unit in part if unit]
     assert [unit.text for unit in units if unit.lead == " "] == ["The", "cat", "(", "café's", "It"]
     assert [unit.text for unit in units if unit.shown_from] == [")", "."]

@@ -44,7 +44,8 @@ class TypedWord:
     begins: bool = False  # whether it comes without a space, as in some tokenizers where a paragraph begins, or in `("`
 
 
-Parts = list[list[TypedWord | None]]
+# What stands between white space in a text, its words and signs; nothing for a line's end.
+Parts = list[list[TypedWord]]
 
 
 class WordsThatBegin(Protocol):
@@ -170,7 +171,7 @@ class Tokenizer(abc.ABC):
 
         Returns:
             ids: int32 [T], as of `encode_typed`.
-            parts: list of lists of `TypedWord`; `[None]` for a line's end.
+            parts: list of lists of `TypedWord`; an empty one for a line's end.
         """
 
     @abc.abstractmethod

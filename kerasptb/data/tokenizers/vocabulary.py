@@ -197,14 +197,14 @@ class Vocabulary(Tokenizer):
 
     def typed_parts(self, text: str, keep_lines: bool | None = None) -> tuple[np.ndarray, Parts]:
         """Returns the ids of a text and its parts; each line is a sentence. Signs that it lacks are not read."""
-        words, parts = list[str](), list[list[TypedWord | None]]()
+        words, parts = list[str](), Parts()
         for line in LINE_END.split(text):
             if EOS in self:
                 words.append(EOS)
-                parts.append([None])
+                parts.append([])
             for part in line.split():
                 parts.append(list(self._typed_part(part, len(words))))
-                words.extend(typed.word for typed in parts[-1] if typed and typed.word)
+                words.extend(typed.word for typed in parts[-1] if typed.word)
         return self.encode(words), parts
 
     def _typed_part(self, part, context):
@@ -221,7 +221,7 @@ class Vocabulary(Tokenizer):
     def parts_of(self, ids: np.ndarray) -> Parts:
         """Returns the parts of a text: each word is one."""
         return [
-            [None if word == EOS else TypedWord(word, word, " ", i, i + 1, 0, word not in self.unnamed)]
+            [] if word == EOS else [TypedWord(word, word, " ", i, i + 1, 0, word not in self.unnamed)]
             for i, word in enumerate(self.to_words(ids))
         ]
 

@@ -49,12 +49,12 @@ def split_typed(text: str, first: str) -> tuple[str, str]:
 
 
 def read_parts(pieces: Sequence[bytes], first: str) -> Parts:
-    """Returns what stands between white space in a text of pieces: words and signs; `[None]` for a line's end."""
+    """Returns what stands between white space in a text of pieces: words and signs; `[]` for a line's end."""
     words = _Words(pieces, first)
-    text, parts = words.text, list[list[TypedWord | None]]()
+    text, parts = words.text, Parts()
     for kind, group in itertools.groupby(range(len(text)), lambda i: "\n" if text[i] == "\n" else text[i].isspace()):
         if kind == "\n":
-            parts += [[None] for _ in group]
+            parts += [[] for _ in group]
         elif not kind:
             part = list(group)
             start, end = part[0], part[-1] + 1

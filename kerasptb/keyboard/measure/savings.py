@@ -24,8 +24,8 @@ stands between white space, and its characters are those that stand there, and a
 
 import dataclasses
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -39,6 +39,10 @@ from kerasptb.evaluation.continuous_cache import Cache, CacheSettings
 from kerasptb.evaluation.reading import read_blocks
 from kerasptb.keyboard import Memory, Writer
 from kerasptb.reading import Context, Reader, open_reader, pieces_of, run_search, run_searches
+from kerasptb.reading.search import Searching
+
+# A word that keys may show, the numbers of its letters after which they may, and the memory of the words before it.
+_Typed = tuple[TypedWord, Sequence[int], Memory | None]
 
 # V floats for each key of the words that are looked for at once; each has up to 50 such rows in memory.
 _SCORES = 1_500_000
@@ -146,8 +150,8 @@ class Typist:
             ids: int32 [N], the words to type.
         """
         parts = self._vocabulary.parts_of(np.asarray(ids))
-        for row, (word,), index in zip(np.asarray(scores), parts, ids, strict=True):
-            if word is not None:
+        for row, part, index in zip(np.asarray(scores), parts, ids, strict=True):
+            for word in part:
                 context = Context(np.zeros(0, "float32"), row)
                 letters = range(len(word.text)) if word.is_named and row[index] > -np.inf else ()
                 shown = run_search(find_shown(self._writer, word, self._keys, context, letters), _unread)
@@ -199,9 +203,11 @@ def evaluate_keyboard(
     return _type(reader, *parts_of(reader, text), keys, cache, learn)
 
 
-def _type(reader, ids, parts, keys, cache, learn):
+def _type(
+    reader: Reader, ids: np.ndarray, parts: Parts, keys: int, cache: CacheSettings | None, learn: bool
+) -> KeyboardEvaluation:
     """Types the parts of a text of ids; what no token comes before is read only."""
-    typed = [part for part in parts if None not in part and part[0].context > 0]
+    typed = [part for part in parts if part and part[0].context > 0]
     if not typed:
         raise DataError("Expected a text with at least one word to type. Received: none")
     shown = _find_all(reader, ids, parts, keys, cache, learn)
@@ -226,9 +232,11 @@ def check_cached(tokenizer: Tokenizer) -> None:
         raise ValueError(f"Expected a continuous cache for a model of words. Received: one of {tokenizer.kind}.")
 
 
-def _find_all(reader, ids, parts, keys, cache, learn):
+def _find_all(
+    reader: Reader, ids: np.ndarray, parts: Parts, keys: int, cache: CacheSettings | None, learn: bool
+) -> dict[int, Shown]:
     """Returns when keys show the words of a text, a dict from the `id` of each that they may show to its `Shown`."""
-    is_unnamed = any(not word.is_named for part in parts for word in part if word)
+    is_unnamed = any(not word.is_named for part in parts for word in part)
     exclude = (UNK[0],) if is_unnamed and not reader.tokenizer.unnamed else ()
     writer = Writer(reader.tokenizer, (*Writer(reader.tokenizer).exclude, *exclude))
     if keys > writer.most_words and not writer.pieces.are_words:
@@ -238,25 +246,28 @@ def _find_all(reader, ids, parts, keys, cache, learn):
     return dict(run_searches(searches, reader.after, max(num_parallel, 1)))
 
 
-def _searched(writer, parts, learn):
+def _searched(writer: Writer, parts: Parts, learn: bool) -> Iterator[_Typed]:
     """Yields the words that keys may show, each with the letters typed when they may, and the memory before it."""
+    for part, i, memory in with_memory(writer, parts, learn):
+        if part[i].context and (letters := _letters(writer, part, i, memory)):
+            yield part[i], letters, memory
+
+
+def with_memory(writer: Writer, parts: Parts, learn: bool) -> Iterator[tuple[list[TypedWord], int, Memory | None]]:
+    """Yields each part with the places of its words, and the `Memory` of what was typed before, `None` without one."""
     memory = Memory() if learn else None
     for part in parts:
         for i, word in enumerate(part):
-            if word is not None and word.context and (letters := _letters(writer, part, i, memory)):
-                yield word, letters, memory
-            if memory is not None and (word is None or word.word is not None):
-                memory = memory.extended(remembered(writer, word))
+            yield part, i, memory
+            if memory is not None and word.word is not None:  # as the server finds words in a text
+                memory = memory.extended(
+                    [word.word] if writer.pieces.are_words else writer.tokenizer.words_typed(word.word)
+                )
+        if memory is not None and not part:
+            memory = memory.extended([EOS])
 
 
-def remembered(writer, word):
-    """Returns the words that a memory has of what was typed, as the server finds them in a text."""
-    if word is None:
-        return [EOS]
-    return [word.word] if writer.pieces.are_words else writer.tokenizer.words_typed(word.word)
-
-
-def _letters(writer, part, i, memory):
+def _letters(writer: Writer, part: list[TypedWord], i: int, memory: Memory | None) -> Sequence[int]:
     """Returns how many letters of a word may be typed when keys show it; none of what keys never show.
 
     In a word with others before it, such as "n't" of "don't", only those after which the keys look for it.
@@ -271,13 +282,21 @@ def _letters(writer, part, i, memory):
     return [n for n in letters if not i or writer.split(before + word.text[:n], memory=memory).whole == before]
 
 
-def forms_of(word):
+def forms_of(word: TypedWord) -> set[str]:
     """Returns what on a key serves for a word: shift makes small letters capitals, but no key makes capitals small."""
     before = word.lead.lstrip()
-    return {before + word.text, before + word.text.lower(), word.word}
+    return {before + word.text, before + word.text.lower(), *filter(None, [word.word])}
 
 
-def _searches(reader, writer, ids, words, keys, cache, learn):
+def _searches(
+    reader: Reader,
+    writer: Writer,
+    ids: np.ndarray,
+    words: Iterator[_Typed],
+    keys: int,
+    cache: CacheSettings | None,
+    learn: bool,
+) -> Iterator[tuple[int, Searching[Shown]]]:
     """Yields the `id` of each word, and a search which returns its `Shown`."""
     following = np.append(ids[1:], 0)
     mixture = None if cache is None else _Mixture(reader, cache)
@@ -302,7 +321,15 @@ def _searches(reader, writer, ids, words, keys, cache, learn):
                 yield id(word), find_shown(writer, word, keys, context, letters, memory, at_least)
 
 
-def find_shown(writer, word, keys, context, letters, memory=None, at_least=0.0):
+def find_shown(
+    writer: Writer,
+    word: TypedWord,
+    keys: int,
+    context: Context,
+    letters: Sequence[int],
+    memory: Memory | None = None,
+    at_least: float = 0.0,
+) -> Searching[Shown]:
     """Searches when the keys show a word; a generator as `search_words`, which returns a `Shown`."""
     forms, rank, possible = forms_of(word), None, len(letters) > 0
     for typed in letters:
@@ -320,10 +347,11 @@ def find_shown(writer, word, keys, context, letters, memory=None, at_least=0.0):
 class _Mixture:
     """The distributions of words after a model's states, mixed with those of a continuous cache."""
 
-    def __init__(self, reader, settings):
-        self._reader, self._settings, self._cache = reader, settings, None
+    def __init__(self, reader: Reader, settings: CacheSettings) -> None:
+        self._reader, self._settings = reader, settings
+        self._cache: Cache | None = None
 
-    def contexts(self, hidden, following, rows):
+    def contexts(self, hidden: np.ndarray, following: np.ndarray, rows: np.ndarray) -> list[Context]:
         """Returns the `Context`s at some rows, of words alone: none is read further from there."""
         theta, weight = self._settings.theta, self._settings.weight
         self._cache = self._cache or Cache(self._settings.window, hidden.shape[1])
@@ -336,21 +364,21 @@ class _Mixture:
 class _LeastOfWords:
     """What a word that is a token is as probable as: others that are less need not be looked for."""
 
-    def __init__(self, writer, following):
+    def __init__(self, writer: Writer, following: np.ndarray) -> None:
         self._of_words, self._following = writer.pieces.are_words, following
         self._unk_id = writer.tokenizer.unk_id
 
-    def of(self, row, word, start, context):
+    def of(self, row: int, word: TypedWord, start: int, context: Context) -> float:
         token = self._following[row]
         if not self._of_words or token == self._unk_id:
             return 0.0
-        return math.exp(float(context.log_probabilities[token])) * _ROUNDING
+        return math.exp(float(context.known()[token])) * _ROUNDING
 
 
 class _Least:
     """The same of words of pieces, by those that write them in the text."""
 
-    def __init__(self, reader, writer, following, hidden):
+    def __init__(self, reader: Reader, writer: Writer, following: np.ndarray, hidden: np.ndarray) -> None:
         of_tokens, self._ends = np.zeros(len(hidden)), np.zeros(len(hidden))
         for first in range(0, len(hidden), _ROWS):
             some = slice(first, first + _ROWS)
@@ -359,16 +387,16 @@ class _Least:
             of_tokens[some] = rows[np.arange(len(rows)), following[some]]
         self._sums, self._pieces = np.cumsum([0.0, *of_tokens]), writer.pieces
 
-    def of(self, row, word, start, context):
+    def of(self, row: int, word: TypedWord, start: int, context: Context) -> float:
         if word.end is None or word.end - start > len(self._ends):
             return 0.0  # its end is in the next block
         last = word.end - start - 1
         given = 0.0  # of a word that is shown once a letter is typed
         if not word.shown_from:
-            given = self._pieces.log_given(context.log_probabilities, word.lead, word.begins)
+            given = self._pieces.log_given(context.known(), word.lead, word.begins)
         return math.exp(self._sums[last] - self._sums[row] - given) * self._ends[last] * _ROUNDING
 
 
-def _unread(_):
+def _unread(_: object) -> NoReturn:
     """Words of one token need no reading."""
     raise AssertionError

@@ -15,6 +15,8 @@ import numpy as np
 from kerasptb.data import DataError
 from kerasptb.keyboard import Layout, Taps
 
+_Tap = tuple[str, np.ndarray]  # the character that is hit, and the point
+
 # Shares of the rate: of letters, those left out, exchanged with the next, that come twice, that a tap comes after.
 _SLIPS = np.array([1 / 20, 1 / 20, 1 / 40, 1 / 40])
 # Of words, those whose space is left out.
@@ -57,7 +59,7 @@ class Simulator:
             joined = []
         return typed
 
-    def _taps(self, letters):
+    def _taps(self, letters: str) -> list[_Tap]:
         """Returns a pair of the character that is hit and the point, for each letter."""
         keys = np.array([self.layout.key_of(letter) for letter in letters], int)
         # A sign or a digit, and a letter that has another's key, lies on no key of the layout: it is typed right.
@@ -69,7 +71,7 @@ class Simulator:
         self.num_wrong += int((hit != keys).sum())
         return list(zip(map(self._written, letters, hit), points, strict=True))
 
-    def _width(self, keys, aims, away):
+    def _width(self, keys: np.ndarray, aims: np.ndarray, away: np.ndarray) -> float:
         """Returns the width with which as many of these taps as asked hit another key."""
         low, high, known = 0.0, 3.0, keys >= 0
         for _ in range(30 if self.rate else 0):
@@ -78,14 +80,14 @@ class Simulator:
             low, high = (low, middle) if wrong.sum() > self.rate * len(wrong) else (middle, high)
         return low
 
-    def _written(self, letter, hit):
+    def _written(self, letter: str, hit: int) -> str:
         """Returns the character on the key that is hit, a capital where one is meant."""
         if hit < 0:
             return letter
         key = self.layout.keys[hit]
         return key.upper() if letter != letter.lower() else key
 
-    def _with_slips(self, taps):
+    def _with_slips(self, taps: list[_Tap]) -> list[_Tap]:
         """Returns the taps of a word with letters left out, exchanged, doubled, and with further taps."""
         typed, skip = [], False
         for i, (tap, draws) in enumerate(zip(taps, self._random.random((len(taps), 4)), strict=True)):

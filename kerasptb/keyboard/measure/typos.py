@@ -13,7 +13,6 @@ second parts of words such as `and/or` are read, not typed.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -22,14 +21,20 @@ from typing import Any
 import numpy as np
 
 from kerasptb.data import DataError
+from kerasptb.data.lexicon import Lexicon
 from kerasptb.data.streams import check_sizes
-from kerasptb.data.tokenizers.tokenizer import TypedWord
+from kerasptb.data.tokenizers.tokenizer import Parts, TypedWord
 from kerasptb.data.tokenizers.written_text import is_of_word
 from kerasptb.evaluation.reading import read_blocks
 from kerasptb.keyboard import Keyboard, Memory, Taps, Writer
-from kerasptb.keyboard.measure.savings import find_shown, forms_of, parts_of, remembered
+from kerasptb.keyboard.measure.savings import find_shown, forms_of, parts_of, with_memory
 from kerasptb.keyboard.measure.simulator import Simulator
+from kerasptb.keyboard.tapped import Readings
 from kerasptb.reading import Context, Reader, open_reader, run_searches
+from kerasptb.reading.search import Searching
+
+# What `_type` finds of a unit.
+_Found = tuple[Readings, int | None, list[int | None]]
 
 # Words that are searched for at once.
 _SEARCHES = 32
@@ -168,7 +173,7 @@ def typed_words(
         DataError: if there is none.
     """
     ids, parts = parts_of(reader, text)
-    words = list(itertools.islice(_tapped(Writer(reader.tokenizer), parts, Memory() if learn else None), most))
+    words = list(itertools.islice(_tapped(Writer(reader.tokenizer), parts, learn), most))
     if not words:
         raise DataError("Expected a text with at least one word to type. Received: none")
     return ids[: words[-1][0].context], words
@@ -198,36 +203,41 @@ def contexts_before(reader: Reader, ids: np.ndarray, units: Sequence[Unit]) -> I
             unit, contexts = next(waiting, None), []
 
 
-def _tapped(writer, parts, memory):
+def _tapped(writer: Writer, parts: Parts, learn: bool) -> Iterator[tuple[TypedWord, Memory | None]]:
     """Yields the words that are typed by themselves and have letters, with the `Memory` of those before, if any."""
-    for part in parts:
-        for word in part:
-            if word is not None and word.context and word.is_named and not word.shown_from and _has_letters(word.text):
-                yield word, memory
-            if memory is not None and (word is None or word.word is not None):
-                memory = memory.extended(remembered(writer, word))
+    for part, i, memory in with_memory(writer, parts, learn):
+        word = part[i]
+        if word.context and word.is_named and not word.shown_from and _has_letters(word.text):
+            yield word, memory
 
 
-def _has_letters(text):
+def _has_letters(text: str) -> bool:
     return is_of_word(text[0]) and any(map(str.isalpha, text))
 
 
-def _searches(reader, ids, units, keyboard, keys):
+def _searches(
+    reader: Reader, ids: np.ndarray, units: Sequence[Unit], keyboard: Keyboard, keys: int
+) -> Iterator[tuple[Unit, Searching[_Found]]]:
     """Yields each `Unit` and a search of what is written of it."""
     writer = Writer(reader.tokenizer)
     for unit, contexts in contexts_before(reader, ids, units):
         yield unit, _type(writer, unit, contexts, keyboard, reader.lexicon, keys)
 
 
-def _type(writer, unit, contexts, keyboard, lexicon, keys):
+def _type(
+    writer: Writer, unit: Unit, contexts: list[Context], keyboard: Keyboard, lexicon: Lexicon | None, keys: int
+) -> Searching[_Found]:
     """Types a `Unit`; a generator as `search_words`.
 
     Returns the `Readings` of all its taps, after how many taps a key shows it, and the same of each of its words if it
     is typed without errors; `None` if none does.
     """
     (word, memory), *_ = unit.words
-    options = {"begins": word.begins, "memory": memory}
-    search = functools.partial(writer.readings, contexts[0], channel=keyboard, k=keys, lexicon=lexicon, **options)
+    options: dict[str, Any] = {"begins": word.begins, "memory": memory}
+
+    def search(taps: Taps, whole: bool) -> Searching[Readings]:
+        return writer.readings(contexts[0], taps, keyboard, keys, whole, lexicon=lexicon, **options)
+
     readings = yield from search(unit.taps, whole=True)
     forms, shown = forms_of(word) if len(unit.words) == 1 else {unit.text}, None
     for typed in range(len(unit.taps.text)):
@@ -245,19 +255,19 @@ def _type(writer, unit, contexts, keyboard, lexicon, keys):
     return readings, shown, exact
 
 
-def _first(taps, number):
+def _first(taps: Taps, number: int) -> Taps:
     return Taps(taps.text[:number], None if taps.points is None else taps.points[:number])
 
 
 class _Counts:
     """What was typed so far."""
 
-    def __init__(self, keys):
+    def __init__(self, keys: int) -> None:
         self._keys = keys
         self._words = self._as_typed = self._right = self._unchanged = 0
         self._characters = self._keystrokes = self._exact = self._taps = 0
 
-    def add(self, unit, readings, shown, exact):
+    def add(self, unit: Unit, readings: Readings, shown: int | None, exact: list[int | None]) -> None:
         """Adds what `_type` found."""
         words, characters, taps = len(unit.words), len(unit.text) + 1, len(unit.taps.text)
         written = readings.corrected()
@@ -272,7 +282,7 @@ class _Counts:
         for (word, _), typed in zip(unit.words, exact, strict=True):
             self._exact += len(word.text) + 1 if typed is None else typed + 1
 
-    def result(self, simulator):
+    def result(self, simulator: Simulator) -> TypingEvaluation:
         return TypingEvaluation(
             num_words=self._words,
             wrong_keys=simulator.num_wrong / max(simulator.num_taps, 1),
