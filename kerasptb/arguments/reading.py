@@ -12,7 +12,8 @@ from kerasptb.arguments.kinds import Number, Whole
 class SamplingArguments(Arguments):
     """How words are sampled, see `reading.generate`."""
 
-    words: int = argument(Whole(0), "number of words", 50, shown="50", metavar="N")
+    words: int = argument(Whole(0), "number of words, with what stands between them", 50, shown="50", metavar="N")
+    tokens: int | None = argument(Whole(0), "number of tokens, in place of words", None, metavar="N")
     temperature: float | None = argument(
         Number(0), "0 is always the most probable", None, shown="0.7, of words 1", metavar="X"
     )

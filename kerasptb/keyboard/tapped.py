@@ -11,7 +11,6 @@ import dataclasses
 import functools
 import heapq
 import math
-import unicodedata
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
 
 import numpy as np
@@ -22,7 +21,7 @@ from kerasptb.keyboard import taps as ops
 from kerasptb.keyboard.channel import Channel, Taps
 from kerasptb.keyboard.memory import Memory
 from kerasptb.reading.context import Beginning, Context
-from kerasptb.reading.pieces import WordPieces, word_of
+from kerasptb.reading.pieces import WordPieces, is_surrogate, word_of
 from kerasptb.reading.search import Pace, Search, Searching
 
 _Next = tuple[int, float, ops.Row]  # what may follow: the id of a piece, its value, the row after it
@@ -160,11 +159,7 @@ def _writes(pieces: WordPieces, text: str) -> bool:
     letters = text.removeprefix(" ")
     if pieces.are_words:
         return bool(letters) and not any(map(str.isspace, letters))
-    return text == " " or (bool(letters) and all(is_of_word(each) and not _is_surrogate(each) for each in letters))
-
-
-def _is_surrogate(letter: str) -> bool:
-    return unicodedata.category(letter) == "Cs"
+    return text == " " or (bool(letters) and all(is_of_word(each) and not is_surrogate(each) for each in letters))
 
 
 def _spelling(word: str) -> float:

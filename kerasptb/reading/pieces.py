@@ -2,6 +2,7 @@
 
 import functools
 import math
+import unicodedata
 import weakref
 from collections.abc import Collection
 
@@ -25,6 +26,7 @@ class WordPieces:
         are_words: whether none goes on with a word, so that each is one.
         has_ways: whether a word may be written in several ways.
         is_whole: bool [V], whether a piece is a word that ends at once: of a vocabulary of words, or a sign.
+        has_letter: bool [V], whether a piece writes a letter or a digit, or a part of one.
         going_on: int [M], the ids of those that go on with a word.
         after_space: int [M], the ids of those that do not begin with white space.
     """
@@ -34,6 +36,9 @@ class WordPieces:
         self.ends_word = np.array([not text or not is_of_word(text[0]) for text in self.written])
         self.are_words = bool(self.ends_word.all())
         self.has_ways = not self.are_words and max(map(len, tokenizer.pieces)) > 1
+        self.has_letter = np.array(
+            [any(each.isalnum() or is_surrogate(each) for each in text) for text in self.written]
+        )
         self.is_whole = np.array([self.are_words or _is_sign(text) for text in self.written])
         self.going_on, self._ending = np.flatnonzero(~self.ends_word), np.flatnonzero(self.ends_word)
         self.after_space = np.flatnonzero([bool(text) and not text[0].isspace() for text in self.written])
@@ -118,6 +123,11 @@ def word_of(written: str) -> str:
 def mass(log_probabilities: np.ndarray) -> float:
     """Returns the probability of all of some pieces, from their log probabilities, natural logarithms, float [M]."""
     return float(np.exp(log_probabilities).sum(dtype="float64"))
+
+
+def is_surrogate(character: str) -> bool:
+    """Returns whether it stands for a byte that is no whole character."""
+    return unicodedata.category(character) == "Cs"
 
 
 def _is_sign(written: str) -> bool:

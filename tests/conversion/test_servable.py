@@ -131,7 +131,7 @@ def test_rows_without_words_score_one(loaded):
 def test_greedy_generation_is_that_of_generate(loaded, model, vocabulary):
     result = loaded.generate(["the company", "", "Mr. fox of the"], 12, 0.0, 0)
     for row, prompt in zip(words(result["words"]), ["the company", "", "Mr. fox of the"], strict=True):
-        assert row == generate(model, prompt, 12, temperature=0)
+        assert row == generate(model, prompt, tokens=12, temperature=0)
 
 
 def test_the_seed_decides_what_is_drawn(loaded):

@@ -24,7 +24,8 @@ def model():
 def test_generation_repeats_with_its_seed(model):
     first, again, other = (generate(model, "the", 40, seed=seed) for seed in (1, 1, 2))
     assert first == again != other
-    assert len(first) == 40
+    assert sum(word != "<eos>" for word in first) == 40
+    assert first[-1] != "<eos>"
     assert "<unk>" not in first
 
 
@@ -119,20 +120,36 @@ def test_words_that_are_left_out_are_the_callers_choice(model):
     # Named twice, a word is left out once.
     twice = ["<unk>"] * len(VOCABULARY)
     assert len(suggest(model, "the", k=9, exclude=twice)) == 9
-    assert len(generate(model, "the", 4, exclude=twice)) == 4
+    assert len(generate(model, "the", tokens=4, exclude=twice)) == 4
 
 
 def constant(characters, text, probabilities):
     """Expects the same after any text: each of some characters with its probability."""
     logs = np.full(256, -np.inf, "float32")
-    logs[characters.encode(text)[-len(text) :]] = np.log(probabilities)
+    logs[[characters.pieces.index(each.encode()) for each in text]] = np.log(probabilities)
     return Reader(ConstantNetwork(logs), TextFormat(tokenizer=characters))
 
 
 def test_a_word_that_does_not_end_counts_as_several():
     characters = Subwords.characters()
     words = generate(constant(characters, "a ", (0.9, 0.1)), "b", 3, temperature=0)
-    assert words == ["a" * 119]  # with its space three times 40
+    assert words == ["a" * 3 * 40]
+
+
+def test_words_are_counted_and_not_the_signs_between_them():
+    characters = Subwords.characters()
+    reader = constant(characters, "a, \n", (0.4, 0.2, 0.2, 0.2))
+    for seed in range(5):
+        sampled = generate(reader, "b", 12, temperature=1, seed=seed)
+        assert sum("a" in each for each in sampled) == 12, sampled
+        assert "a" in sampled[-1] and sampled != ["a"] * 12
+        assert generate_text(reader, "b", tokens=7, temperature=1, seed=seed)[1:].count("") == 8  # 7 characters
+    assert generate(reader, "b", 0) == generate(reader, "b", tokens=0) == []
+
+
+def test_a_text_without_words_ends():
+    reader = constant(Subwords.characters(), ", ", (0.9, 0.1))
+    assert len(generate_text(reader, "b", 2, temperature=0)) == 1 + 2 * 40 + 1
 
 
 def test_pieces_of_words_are_sampled_at_a_lower_temperature_than_words(model):
