@@ -10,7 +10,7 @@ from typing import Any, get_args
 import numpy as np
 
 import kerasptb
-from kerasptb.data.sources.raw_corpus import find_local_ptb
+from kerasptb.data.sources.published import find_local_ptb
 from kerasptb.engine.network import why_not
 from kerasptb.native import loader
 from kerasptb.utils.processors import available_processors

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from kerasptb import evaluation, keyboard, reading
 from kerasptb.data import UNK, Corpus
-from kerasptb.data.sources.raw_corpus import TextSource
+from kerasptb.data.sources.source import TextSource
 from kerasptb.runs import files
 from kerasptb.runs.counts import make_counts
 from kerasptb.runs.damage import RunError

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import keras_tuner as kt
 
 import kerasptb
-from kerasptb.data.sources.raw_corpus import TextSource, is_there
+from kerasptb.data.sources.source import TextSource, is_there
 from kerasptb.runs.settings import NO_START
 from kerasptb.training.budget import describe_length
 from kerasptb.training.plan import draft_training

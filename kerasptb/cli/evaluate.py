@@ -9,7 +9,7 @@ from kerasptb.cli import arguments
 from kerasptb.cli.notices import import_keras
 from kerasptb.cli.outcome import printable
 from kerasptb.data.counts import describe
-from kerasptb.data.sources.files import read_utf8
+from kerasptb.data.sources.text_file import read_utf8
 from kerasptb.utils.files import finite
 from kerasptb.utils.status_line import show_status
 

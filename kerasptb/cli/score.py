@@ -13,7 +13,7 @@ from kerasptb.cli import arguments
 from kerasptb.cli.lines import read_lines
 from kerasptb.cli.outcome import printable
 from kerasptb.data import DataError
-from kerasptb.data.sources.files import read_utf8
+from kerasptb.data.sources.text_file import read_utf8
 from kerasptb.utils.files import atomic_write, finite
 
 _FORM = """Without --nbest a line for each sentence: log10 of its probability, its words, those of them that are

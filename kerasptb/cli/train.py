@@ -7,7 +7,7 @@ from kerasptb.arguments import TrainingArguments
 from kerasptb.cli import arguments
 from kerasptb.cli.notices import import_keras
 from kerasptb.cli.workers import run_together
-from kerasptb.data.sources.raw_corpus import is_read_again
+from kerasptb.data.sources.source import is_read_again
 from kerasptb.presets import PRESETS, get_preset, summary_of
 from kerasptb.runs import RunFolder
 from kerasptb.runs.settings import NO_START, PARTS, arguments_of, check_divides

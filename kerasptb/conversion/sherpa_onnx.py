@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from kerasptb.conversion.onnx import checked_model, import_onnx, network_nodes
-from kerasptb.data.sources.files import read_utf8
+from kerasptb.data.sources.text_file import read_utf8
 from kerasptb.export.destination import atomic_file
 from kerasptb.export.source import open_source
 from kerasptb.models.portable import PortableNetwork

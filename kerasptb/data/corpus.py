@@ -13,8 +13,10 @@ from kerasptb.data.counts import TextCounts, count_text
 from kerasptb.data.encoding import encode_paragraphs, encode_words
 from kerasptb.data.errors import DataError
 from kerasptb.data.signs import absent_signs
-from kerasptb.data.sources.files import SPLITS
-from kerasptb.data.sources.raw_corpus import RawCorpus, TextSource, default_cache, find_corpus
+from kerasptb.data.sources.opening import OpenedText, open_source
+from kerasptb.data.sources.published import default_cache, open_published
+from kerasptb.data.sources.source import PUBLISHED, Source, TextSource
+from kerasptb.data.sources.splits import SPLITS
 from kerasptb.data.stored import StoredTexts, digest_of
 from kerasptb.data.text_format import USUAL, TextFormat, open_tokenizer
 from kerasptb.data.tokenizers.tokenizer import Tokenizer
@@ -154,15 +156,17 @@ def load_corpus(
 
 def open_text(
     data: Corpus | TextSource, format: TextFormat = USUAL, cache_dir: Path | None = None
-) -> Corpus | RawCorpus:
+) -> Corpus | OpenedText:
     """Opens a text for all that is asked of it: it is unpacked, or downloaded, here and not again."""
     if isinstance(data, Corpus):
         return data
     format.check()
-    return find_corpus(data, cache_dir)
+    if isinstance(data, str) and data in PUBLISHED:
+        return open_published(data, cache_dir)
+    return open_source(Source.of(data))
 
 
-def read_corpus(text: Corpus | RawCorpus, format: TextFormat, cache_dir: Path | None = None) -> Corpus:
+def read_corpus(text: Corpus | OpenedText, format: TextFormat, cache_dir: Path | None = None) -> Corpus:
     """Reads a text that is open, as `load_corpus` does."""
     if isinstance(text, Corpus):
         has = {"tokens": text.vocabulary.kind, "tokenizer": text.vocabulary, "keep_lines": text.format.keeps_lines}

@@ -17,9 +17,10 @@ import numpy as np
 
 from kerasptb.data.counts import TextCounts, count_text
 from kerasptb.data.errors import DataError, UnknownWordError
+from kerasptb.data.paragraphs import Paragraphs, is_wrapped, iter_lines
 from kerasptb.data.scripts import count_unspaced
-from kerasptb.data.sources.files import SPLITS, SplitFile, SplitFiles, check_no_binary
-from kerasptb.data.sources.paragraphs import Paragraphs, is_wrapped, iter_lines
+from kerasptb.data.sources.splits import SPLITS
+from kerasptb.data.sources.text_file import TextFile, check_no_binary
 from kerasptb.data.text_format import USUAL, TextFormat
 from kerasptb.data.tokenizers.subwords import Subwords
 from kerasptb.data.tokenizers.tokenizer import EOS, UNK, Tokenizer
@@ -34,7 +35,7 @@ _LONGEST_WORD = 1 << 22  # characters
 
 
 def encode_words(
-    files: SplitFiles, format: TextFormat = USUAL, folder: Path | None = None
+    files: Mapping[str, TextFile], format: TextFormat = USUAL, folder: Path | None = None
 ) -> tuple[dict[str, np.ndarray], Vocabulary, dict[str, TextCounts]]:
     """Returns the ids of a corpus' texts in words, their vocabulary and `TextCounts`; each text is read once.
 
@@ -88,7 +89,7 @@ def _unseparated_ends(ids, eos):
 
 
 def encode_paragraphs(
-    files: SplitFiles, format: TextFormat = USUAL, folder: Path | None = None
+    files: Mapping[str, TextFile], format: TextFormat = USUAL, folder: Path | None = None
 ) -> tuple[dict[str, np.ndarray], Subwords, dict[str, TextCounts]]:
     """Returns the ids of a corpus' texts in subwords or characters, their tokenizer and `TextCounts`.
 
@@ -161,7 +162,7 @@ def _empty(path):
     return DataError(f"Expected a text of at least one word. {path} is empty.")
 
 
-def iter_words(file: SplitFile) -> Iterator[list[str]]:
+def iter_words(file: TextFile) -> Iterator[list[str]]:
     r"""Yields the words of `text.replace("\n", " <eos> ").split()` in lists; DataError for one of megabytes."""
     part = ""
     for text in itertools.chain(file.text(), [""]):
@@ -173,7 +174,7 @@ def iter_words(file: SplitFile) -> Iterator[list[str]]:
         yield words
 
 
-def _numbered(file: SplitFile, numbers: dict[str, int]) -> Iterator[np.ndarray]:
+def _numbered(file: TextFile, numbers: dict[str, int]) -> Iterator[np.ndarray]:
     find, has_words = numbers.__getitem__, False
     for words in iter_words(file):
         ids = np.fromiter(map(find, words), "<i4", len(words))

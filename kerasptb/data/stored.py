@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from kerasptb.data.errors import DataError
-from kerasptb.data.sources.files import SPLITS
+from kerasptb.data.sources.splits import SPLITS
 from kerasptb.data.text_format import load_tokenizer
 from kerasptb.data.tokenizers.tokenizer import Tokenizer
 

@@ -11,7 +11,7 @@ from typing import Any, Self, cast, get_args
 
 from kerasptb.data.errors import DataError
 from kerasptb.data.signs import Signs
-from kerasptb.data.sources.raw_corpus import RawCorpus
+from kerasptb.data.sources.opening import OpenedText
 from kerasptb.data.streams import check_sizes
 from kerasptb.data.tokenizers.subwords import Subwords
 from kerasptb.data.tokenizers.tokenizer import Tokenizer, Unit
@@ -83,7 +83,7 @@ class TextFormat:
         """Returns the format with these tokens, unless it says what the text is cut into."""
         return self if self.says_tokens else dataclasses.replace(self, tokens=tokens)
 
-    def of_text(self, text: RawCorpus) -> Self:
+    def of_text(self, text: OpenedText) -> Self:
         """Returns the whole format of a text, cut into the usual tokens if nothing is said; it may lack a tokenizer."""
         usual_tokens = text.usual_tokens
         tokenizer = Subwords.characters() if self.tokens == "characters" else self.tokenizer

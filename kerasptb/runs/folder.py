@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 
 from kerasptb.data import Corpus, Tokenizer, load_tokenizer
 from kerasptb.data.corpus import open_text, read_corpus
-from kerasptb.data.sources.raw_corpus import TextSource, is_there
+from kerasptb.data.sources.source import TextSource, is_there
 from kerasptb.data.text_format import TextFormat
 from kerasptb.engine import Network
 from kerasptb.reading.counted_reader import CountedReader

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kerasptb.data import Corpus
-from kerasptb.data.sources.raw_corpus import TextSource
+from kerasptb.data.sources.source import TextSource
 from kerasptb.data.text_format import USUAL, TextFormat
 
 

@@ -20,7 +20,7 @@ from kerasptb.arguments import (
     with_changes,
 )
 from kerasptb.data import Tokenizer
-from kerasptb.data.sources.raw_corpus import is_there
+from kerasptb.data.sources.source import is_there
 from kerasptb.runs.damage import RunError
 from kerasptb.runs.request import Request
 from kerasptb.runs.text import TextRecord

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kerasptb.arguments import LAYERS
 from kerasptb.data import Corpus
-from kerasptb.data.sources.raw_corpus import RawCorpus
+from kerasptb.data.sources.opening import OpenedText
 from kerasptb.data.text_format import TextFormat
 from kerasptb.run import Run, load_run
 from kerasptb.runs.files import ENGLISH
@@ -57,7 +57,7 @@ class Start:
     reasons: dict[str, str]  # why what was chosen is what it is, by the names of settings
 
 
-def choose_start(text: Corpus | RawCorpus, request: Request) -> Start:
+def choose_start(text: Corpus | OpenedText, request: Request) -> Start:
     """Returns what a training of a text begins with.
 
     A text that is read in subwords is cut by the tokenizer of the teacher, or of the run that the training begins with,

@@ -16,7 +16,7 @@ from kerasptb.callbacks.checkpoint import check_minutes
 from kerasptb.callbacks.early_stopping import has_stalled
 from kerasptb.data import UNK, Corpus, Tokenizer
 from kerasptb.data.counts import describe
-from kerasptb.data.sources.raw_corpus import TextSource
+from kerasptb.data.sources.source import TextSource
 from kerasptb.data.text_format import TextFormat, open_tokenizer
 from kerasptb.evaluation import evaluate_counts
 from kerasptb.explanation import explain

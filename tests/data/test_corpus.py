@@ -96,8 +96,8 @@ def test_words_that_occur_once_train_the_unknown_word_that_other_texts_need(tmp_
     ],
 )
 def test_a_text_with_a_word_for_the_unknown_is_read_as_words_and_others_as_subwords(tmp_path, monkeypatch, text, kind):
-    monkeypatch.setattr("kerasptb.data.sources.raw_corpus._JUDGED", 1 << 16)
-    monkeypatch.setattr("kerasptb.data.sources.files._CHUNK_BYTES", 1 << 14)
+    monkeypatch.setattr("kerasptb.data.sources.opening._JUDGED", 1 << 16)
+    monkeypatch.setattr("kerasptb.data.sources.text_file._CHUNK_BYTES", 1 << 14)
     write(tmp_path, train=text, valid="a b\n", test="a b\n")
     corpus = load_corpus(tmp_path)
     assert corpus.vocabulary.kind == kind
@@ -270,7 +270,7 @@ def test_a_download_goes_into_the_cache_that_is_named(tmp_path, monkeypatch):
 
     monkeypatch.delenv("KERASPTB_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
-    monkeypatch.setattr(data.sources.raw_corpus, "download_ptb", download)
+    monkeypatch.setattr(data.sources.published, "download_ptb", download)
     assert load_corpus("ptb", cache_dir=str(tmp_path / "cache")).location == str(tmp_path / "cache" / "ptb")
 
 

@@ -9,22 +9,22 @@ from hypothesis import strategies as st
 
 from kerasptb.data import DataError, Subwords, UnknownWordError, Vocabulary, encoding
 from kerasptb.data.encoding import encode_paragraphs, encode_words, iter_words, num_subwords
-from kerasptb.data.sources import files
-from kerasptb.data.sources.files import SplitFile
+from kerasptb.data.sources import text_file
+from kerasptb.data.sources.text_file import TextFile
 from kerasptb.data.text_format import TextFormat
 
 
 def texts(**given):
     contents = {"train": b"train text\n", "valid": b"text\n", "test": b"train\n", **given}
-    return {split: SplitFile.of_bytes(content, f"x/{split}.txt") for split, content in contents.items()}
+    return {split: TextFile.of_bytes(content, f"x/{split}.txt") for split, content in contents.items()}
 
 
 @given(st.text(alphabet="ab \n\r\t\u00a0\u2028\x1cé字\U0001f600", max_size=40), st.integers(1, 9))
 @settings(max_examples=300)
 def test_words_are_the_original_readers_however_the_text_is_cut(text, size):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "_CHUNK_BYTES", size)
-        words = [word for part in iter_words(SplitFile.of_bytes(text.encode(), "x")) for word in part]
+        patch.setattr(text_file, "_CHUNK_BYTES", size)
+        words = [word for part in iter_words(TextFile.of_bytes(text.encode(), "x")) for word in part]
     assert words == text.replace("\n", " <eos> ").split()
 
 
@@ -63,13 +63,13 @@ def test_empty_file_is_named(content, split):
     ],
 )
 def test_other_encodings_are_named_with_their_place(content, place, size, monkeypatch):
-    monkeypatch.setattr(files, "_CHUNK_BYTES", size)
+    monkeypatch.setattr(text_file, "_CHUNK_BYTES", size)
     with pytest.raises(DataError, match=rf"x/valid\.txt is not: {place}"):
         encode_words(texts(valid=content))
 
 
 def test_a_text_without_white_space_is_told_before_it_fills_the_memory(monkeypatch):
-    monkeypatch.setattr(files, "_CHUNK_BYTES", 10)
+    monkeypatch.setattr(text_file, "_CHUNK_BYTES", 10)
     monkeypatch.setattr(encoding, "_LONGEST_WORD", 50)
     with pytest.raises(DataError, match=r"x/test\.txt has one of more than 50 characters"):
         encode_words(texts(test=b"a" * 100))
@@ -78,7 +78,7 @@ def test_a_text_without_white_space_is_told_before_it_fills_the_memory(monkeypat
 @pytest.mark.parametrize("block", [2, 3, 100])
 def test_blocks_do_not_matter(tmp_path, monkeypatch, block):
     monkeypatch.setattr(encoding, "_BLOCK", block)
-    monkeypatch.setattr(files, "_CHUNK_BYTES", 5)
+    monkeypatch.setattr(text_file, "_CHUNK_BYTES", 5)
     contents = texts(train=b"b a b c\nb a d\n", valid=b"a zebra\n", test=b"c b")
     (in_memory, vocabulary, _), (mapped, other, _) = (
         encode_words(contents, TextFormat(vocabulary_size=4), folder) for folder in (None, tmp_path)

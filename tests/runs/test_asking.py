@@ -74,7 +74,7 @@ def test_a_run_reads_its_own_text_as_it_was_read_and_others_as_they_are(make_run
     table = run.load_corpus(tmp_path / "table.txt")
     assert (table.format.wrapped, table.count("all").joined) == (False if keep_lines is None else None, 0)
     # A later version may judge it otherwise.
-    monkeypatch.setattr("kerasptb.data.sources.raw_corpus.is_wrapped", lambda pieces: False)
+    monkeypatch.setattr("kerasptb.data.sources.opening.is_wrapped", lambda pieces: False)
     assert run.load_corpus().digest == corpus.digest
     assert run.load_corpus().count("all").joined == (0 if keep_lines else 100)
 

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from kerasptb.data import Subwords
-from kerasptb.data.sources import files
+from kerasptb.data.sources.text_file import TextFile
 from kerasptb.data.text_format import TextFormat
 from kerasptb.runs.request import Request
 from kerasptb.training.budget import Speed
@@ -75,14 +75,14 @@ def test_a_text_is_unpacked_once_and_read_twice_for_subwords_of_its_own(text, tm
         unpacked.append(len(piece := opened(file, *arguments)))
         return piece
 
-    lines = files.SplitFile.text
+    lines = TextFile.text
 
     def count(file, *arguments):
         read.append(file.path)
         return lines(file, *arguments)
 
     monkeypatch.setattr(gzip.GzipFile, "read", unpack)
-    monkeypatch.setattr(files.SplitFile, "text", count)
+    monkeypatch.setattr(TextFile, "text", count)
     request = Request(text, model=SIZE, training={"epochs": 1})
     plan_training(request, workers=1, begin=0.0)
     size = sum(unpacked)  # the beginning twice: is it a tar, or another kind of file?

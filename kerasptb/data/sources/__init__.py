@@ -1,1 +1,1 @@
-"""Where a text comes from: files, folders, archives, the Penn Treebank, the sample; and its paragraphs."""
+"""Where a text comes from: files, folders, archives, the Penn Treebank, the sample."""

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from kerasptb.data.errors import DataError
-from kerasptb.data.sources.files import read_files
+from kerasptb.data.sources.archives import open_archive
+from kerasptb.data.sources.splits import choose_names
 from kerasptb.utils.status_line import show_status
 
 logger = logging.getLogger(__name__)
@@ -122,7 +123,10 @@ def _fetch_all(address: str, names: Iterable[str], fetch: Callable[[str], bytes]
     with tempfile.TemporaryDirectory() as temporary:
         archive = Path(temporary, "archive")
         archive.write_bytes(fetch(address))
-        return {file.path.rsplit("/", 1)[-1]: b"".join(file.chunks()) for file in read_files(archive).values()}
+        if (members := open_archive(archive)) is None:
+            raise DataError("what came is no archive")
+        names = choose_names(members, address).values()
+        return {name.rsplit("/", 1)[-1]: b"".join(members[name].chunks()) for name in names}
 
 
 def _check_digests(contents: Mapping[str, bytes], digests: Mapping[str, str]) -> None:

@@ -5,7 +5,7 @@ import itertools
 import logging
 
 from kerasptb.data.errors import DataError
-from kerasptb.data.sources.files import SplitFile
+from kerasptb.data.sources.text_file import TextFile
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ _SAMPLE = 1 << 16  # bytes that are judged
 _MOSTLY = 5  # a text with so many times more characters of UTF-8 than others is a damaged one
 
 
-def encoding_of(file: SplitFile, named: str | None = None) -> str:
+def encoding_of(file: TextFile, named: str | None = None) -> str:
     """Returns the encoding of a text: what is named, or what a byte order mark says, else UTF-8, else what is found.
 
     What is found is said in the log. A text of which a few bytes are no UTF-8 is in UTF-8: reading it raises.
@@ -37,7 +37,7 @@ def encoding_of(file: SplitFile, named: str | None = None) -> str:
     return found
 
 
-def is_utf8(file: SplitFile, named: str | None = None) -> bool:
+def is_utf8(file: TextFile, named: str | None = None) -> bool:
     """Returns whether a text is, or is named, or marked to be, in UTF-8."""
     found = named or marked_encoding(file.head(4))
     return found.startswith("utf-8") if found else _is_utf8(file)

@@ -12,6 +12,8 @@ from typing import Self
 from kerasptb.data.errors import DataError
 
 STANDARD_INPUT = "-"
+# Texts that have a name, and no path: see `published`.
+PUBLISHED = ("auto", "ptb", "sample")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +55,10 @@ class Source:
             object.__setattr__(self, name, value)
         if not self.paths:
             raise DataError("Expected a text. Received: no path")
-        _check_encoding(encoding)
+        try:
+            "".encode(encoding or "utf-8")
+        except LookupError:
+            raise DataError(f"Expected an encoding that Python knows, such as cp1252. Received: {encoding}") from None
 
     @property
     def choices(self) -> dict[str, str]:
@@ -82,17 +87,15 @@ class Source:
         """Returns the source that a user names, or of a `location`."""
         if isinstance(data, Source):
             return data
-        if isinstance(data, str | os.PathLike) and not exists(data):
-            named = os.fspath(data)
-            return cls._of_json(named) if named.startswith('{"paths"') else cls(named.split(os.pathsep))
-        return cls(data)
-
-    @classmethod
-    def _of_json(cls, location: str) -> Source:
+        if not isinstance(data, str | os.PathLike) or exists(data):
+            return cls(data)
+        named = os.fspath(data)
+        if not named.startswith('{"paths"'):
+            return cls(named.split(os.pathsep))
         try:
-            return cls(**json.loads(location))
+            return cls(**json.loads(named))
         except (ValueError, TypeError):
-            raise DataError(f"Expected a path, or the location of a Source. Received: {location}") from None
+            raise DataError(f"Expected a path, or the location of a Source. Received: {named}") from None
 
     def absolute(self) -> Self:
         """Returns the source as it is named from any working directory."""
@@ -113,8 +116,16 @@ def exists(path: str | os.PathLike[str]) -> bool:
     return os.path.exists(path_of(path))  # noqa: PTH110  (`Path.exists` raises for long names)
 
 
-def _check_encoding(encoding):
-    try:
-        "".encode(encoding or "utf-8")
-    except LookupError:
-        raise DataError(f"Expected an encoding that Python knows, such as cp1252. Received: {encoding}") from None
+def is_pipe(path: str) -> bool:
+    """Returns whether what a path names can be read once."""
+    return path == STANDARD_INPUT or path_of(path).is_fifo()
+
+
+def is_there(location: str) -> bool:
+    """Returns whether the files of a `Source.location` exist."""
+    return all(map(exists, Source.of(location).paths))
+
+
+def is_read_again(data: TextSource | None) -> bool:
+    """Returns whether another process can read what `data` names: it has no pipe."""
+    return data is None or not any(map(is_pipe, Source.of(data).paths))

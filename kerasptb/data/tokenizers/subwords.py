@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from kerasptb.data.errors import DataError
+from kerasptb.data.paragraphs import Paragraphs, is_wrapped
 from kerasptb.data.scripts import is_unspaced
-from kerasptb.data.sources.paragraphs import Paragraphs, is_wrapped
 from kerasptb.data.streams import check_sizes
 from kerasptb.data.tokenizers import sentence_piece
 from kerasptb.data.tokenizers.tokenizer import EOS, Parts, Tokenizer, Unit, WordsThatBegin, digest_of

@@ -12,7 +12,7 @@ import numpy as np
 
 from kerasptb.data.errors import DataError, UnknownWordError
 from kerasptb.data.signs import begins_word
-from kerasptb.data.sources.files import read_utf8
+from kerasptb.data.sources.text_file import read_utf8
 from kerasptb.data.streams import check_sizes
 from kerasptb.data.tokenizers.ptb_words import NUMBER
 from kerasptb.data.tokenizers.tokenizer import EOS, UNK, Parts, Tokenizer, TypedWord, Unit, WordsThatBegin, digest_of

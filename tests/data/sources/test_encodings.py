@@ -4,8 +4,8 @@ import pytest
 
 from kerasptb.data import DataError, Source
 from kerasptb.data.sources.encodings import encoding_of
-from kerasptb.data.sources.files import SplitFile
 from kerasptb.data.sources.formats import texts_of
+from kerasptb.data.sources.text_file import TextFile
 
 GERMAN = "Der alte Mann saß am Fluß. „Schön“, sagte er – größer wird es nicht.\n" * 5
 TEXTS = {
@@ -21,7 +21,7 @@ TEXTS = {
 
 
 def read(content, **choices):
-    return "".join(texts_of(SplitFile.of_bytes(content, "letter"), Source("letter", **choices)))
+    return "".join(texts_of(TextFile.of_bytes(content, "letter"), Source("letter", **choices)))
 
 
 @pytest.mark.parametrize("encoding", TEXTS)
@@ -53,7 +53,7 @@ def test_an_encoding_that_is_named_is_taken(caplog):
 
 def test_a_damaged_byte_makes_no_other_encoding():
     damaged = GERMAN.encode() + b"\xe9"
-    assert encoding_of(SplitFile.of_bytes(damaged, "letter")) == "utf-8"
+    assert encoding_of(TextFile.of_bytes(damaged, "letter")) == "utf-8"
     with pytest.raises(DataError, match=r"in UTF-8\. letter is not: byte \d+ \(line 6\) is 0xe9"):
         read(damaged)
 

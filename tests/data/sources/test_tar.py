@@ -5,8 +5,8 @@ import tarfile
 import pytest
 
 from kerasptb.data import DataError
+from kerasptb.data.corpus import open_text
 from kerasptb.data.sources import tar
-from kerasptb.data.sources.files import read_files
 from kerasptb.data.sources.tar import TarMember, tar_members
 
 TEXTS = {"train.txt": b"a b\n" * 300, "valid.txt": b"c\n", "test.txt": b""}
@@ -81,7 +81,7 @@ def test_a_malformed_header_is_refused(content, tmp_path):
     path = tmp_path / "a.tgz"
     path.write_bytes(gzip.compress(pax(content) + header("train.txt")))
     with pytest.raises(DataError, match=r"readable archive\. .*a\.tgz is not: a malformed header"):
-        read_files(path)
+        open_text(path)
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
@@ -89,18 +89,18 @@ def test_a_huge_header_is_refused_unread(kind, tmp_path):
     path = tmp_path / "a.tgz"
     path.write_bytes(gzip.compress(header("train.txt") + header("x", kind, 80_000_000)))
     with pytest.raises(DataError, match=r"headers of 80,001,024 bytes or more, above the limit of 67,108,864\. Unpack"):
-        read_files(path)
+        open_text(path)
 
 
 def test_many_headers_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(tar, "MAX_HEADER_BYTES", 20 * 512)
     path = tmp_path / "a.tgz"
     path.write_bytes(gzip.compress(header("other") * 20))
-    with pytest.raises(FileNotFoundError, match="holds none of them"):
-        read_files(path)
+    with pytest.raises(DataError, match=r"other, of 0 bytes"):
+        open_text(path)
     path.write_bytes(gzip.compress(header("other") * 21))
     with pytest.raises(DataError, match="headers of 10,752 bytes or more"):
-        read_files(path)
+        open_text(path)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_what_cannot_be_read_is_told(data, reason, tmp_path):
     path = tmp_path / "a.tar"
     path.write_bytes(data)
     with pytest.raises(DataError, match=reason):
-        read_files(path)
+        open_text(path)
 
 
 def test_a_text_that_ends_early_is_told(tmp_path):
@@ -126,4 +126,4 @@ def test_a_text_that_ends_early_is_told(tmp_path):
     data = header("valid.txt") + header("test.txt") + header("train.txt", size=5_000) + bytes(1_000)
     path.write_bytes(data)
     with pytest.raises(DataError, match=r"train\.txt ends after 1,000 of 5,000 bytes"):
-        read_files(path)
+        open_text(path)

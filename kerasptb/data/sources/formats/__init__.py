@@ -4,30 +4,30 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from kerasptb.data.errors import DataError, UnreadError
-from kerasptb.data.sources.files import SplitFile
 from kerasptb.data.sources.formats import chat, epub, html, mbox, plain, table, telegram
 from kerasptb.data.sources.source import Source
+from kerasptb.data.sources.text_file import TextFile
 
 
 class Format(Protocol):
     """A kind of files: a module of this package."""
 
-    def recognises(self, file: SplitFile) -> bool:
+    def recognises(self, file: TextFile) -> bool:
         """Returns whether a file is of this kind."""
 
-    def texts(self, file: SplitFile, source: Source) -> Iterator[str]:
+    def texts(self, file: TextFile, source: Source) -> Iterator[str]:
         """Yields what is to be read of a file, in pieces; an empty line parts its paragraphs."""
 
 
 FORMATS: tuple[Format, ...] = (epub, mbox, telegram, table, html, chat, plain)
 
 
-def has_messages(file: SplitFile) -> bool:
+def has_messages(file: TextFile) -> bool:
     """Returns whether a file is somebody's chat or mail, whose name may say whose."""
     return any(format.recognises(file) for format in (mbox, telegram, chat))
 
 
-def texts_of(file: SplitFile, source: Source) -> Iterator[str]:
+def texts_of(file: TextFile, source: Source) -> Iterator[str]:
     """Yields what is to be read of a file, in pieces.
 
     Raises:
@@ -36,13 +36,13 @@ def texts_of(file: SplitFile, source: Source) -> Iterator[str]:
     return format_of(file, source).texts(file, source)
 
 
-def check_column(files: Sequence[SplitFile], source: Source) -> None:
+def check_column(files: Sequence[TextFile], source: Source) -> None:
     """Raises a `DataError` for a column, which is of tables, if there is none."""
     if source.column is not None and not any(map(table.recognises, files)):
         raise DataError(f"--column is of a table or of records. Received: {files[0].path}, which is none.")
 
 
-def format_of(file: SplitFile, source: Source) -> Format:
+def format_of(file: TextFile, source: Source) -> Format:
     """Returns what reads a file; raises an `UnreadError` if nothing does."""
     for format in FORMATS:
         if format.recognises(file):

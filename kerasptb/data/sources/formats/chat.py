@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 
 from kerasptb.data.errors import UnreadError
 from kerasptb.data.sources.encodings import marked_encoding
-from kerasptb.data.sources.files import SplitFile
 from kerasptb.data.sources.formats import plain
 from kerasptb.data.sources.source import Source
+from kerasptb.data.sources.text_file import TextFile
 
 _DIRECTIONS = "\u200e\u200f\u202a-\u202e\u2066-\u2069"  # marks of right-to-left text
 _DATE = r"\d{1,4}S\d{1,2}S\d{1,4}".replace("S", r"(?:[^\w\n:]{1,3}|[\u5e74\u6708\ub144\uc6d4] ?)")  # years, months
@@ -32,7 +32,7 @@ _OF_PROGRAM = re.compile(
 )
 
 
-def recognises(file: SplitFile) -> bool:
+def recognises(file: TextFile) -> bool:
     """Returns whether many lines at a file's beginning begin a message of somebody."""
     head = file.head()
     text = head.decode(marked_encoding(head) or "utf-8", "replace")
@@ -43,7 +43,7 @@ def recognises(file: SplitFile) -> bool:
     return len(authors) >= max(_IN_LINES * len(lines), _IN_STAMPED * len(stamped)) and not is_log
 
 
-def texts(file: SplitFile, source: Source) -> Iterator[str]:
+def texts(file: TextFile, source: Source) -> Iterator[str]:
     """Yields the messages."""
     return messages_of(_messages(plain.lines(file, source)), file.path, source)
 

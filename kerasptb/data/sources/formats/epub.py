@@ -4,31 +4,29 @@ import contextlib
 import posixpath
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import unquote, urldefrag
 from xml.etree import ElementTree
 
 from kerasptb.data.errors import DataError
-from kerasptb.data.sources.files import SplitFile, archive_errors, check_size
+from kerasptb.data.sources.archives import EPUB_CONTAINER, archive_errors, check_size
 from kerasptb.data.sources.formats.html import page_text
 from kerasptb.data.sources.source import Source
+from kerasptb.data.sources.text_file import TextFile
 
-_CONTAINER = "META-INF/container.xml"
 
-
-def recognises(file: SplitFile) -> bool:
+def recognises(file: TextFile) -> bool:
     """Returns whether a file is a zip with an EPUB's list of what is in it."""
     if file.head(2) != b"PK":
         return False
     with contextlib.suppress(zipfile.BadZipFile), file.open() as opened, zipfile.ZipFile(opened) as book:
-        return _CONTAINER in book.namelist()
+        return EPUB_CONTAINER in book.namelist()
     return False
 
 
-def texts(file: SplitFile, source: Source) -> Iterator[str]:
+def texts(file: TextFile, source: Source) -> Iterator[str]:
     """Yields the chapters of a book."""
-    with archive_errors(Path(file.path)), file.open() as opened, zipfile.ZipFile(opened) as book:
-        check_size(Path(file.path), sum(member.file_size for member in book.infolist()))
+    with archive_errors(file.path), file.open() as opened, zipfile.ZipFile(opened) as book:
+        check_size(file.path, sum(member.file_size for member in book.infolist()))
         try:
             chapters = _chapters(book)
         except (KeyError, AttributeError, TypeError, ElementTree.ParseError) as error:
@@ -39,7 +37,7 @@ def texts(file: SplitFile, source: Source) -> Iterator[str]:
 
 def _chapters(book):
     """Returns the names of the pages of a book in the order of reading, each once."""
-    place = _parsed(book, _CONTAINER).find(".//{*}rootfile").get("full-path")
+    place = _parsed(book, EPUB_CONTAINER).find(".//{*}rootfile").get("full-path")
     package = _parsed(book, place)
     pages = {
         item.get("id"): unquote(urldefrag(item.get("href", "")).url)

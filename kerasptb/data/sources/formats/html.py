@@ -3,17 +3,17 @@
 from collections.abc import Iterator
 
 from kerasptb.data.errors import UnreadError
-from kerasptb.data.sources.files import SplitFile
 from kerasptb.data.sources.source import Source
+from kerasptb.data.sources.text_file import TextFile
 
 
-def recognises(file: SplitFile) -> bool:
+def recognises(file: TextFile) -> bool:
     """Returns whether a file is a page by its name, or by how it begins."""
     begins = file.head(256).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     return file.suffix in (".html", ".htm", ".xhtml") or begins.startswith((b"<!doctype html", b"<html"))
 
 
-def texts(file: SplitFile, source: Source) -> Iterator[str]:
+def texts(file: TextFile, source: Source) -> Iterator[str]:
     """Yields the main text of a page; all of it, if none of it seems to be that."""
     page = b"".join(file.chunks())
     if b'class="from_name"' in page:

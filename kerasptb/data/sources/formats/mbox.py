@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterator
 from email.message import EmailMessage
 
-from kerasptb.data.sources.files import SplitFile
 from kerasptb.data.sources.formats.chat import messages_of
 from kerasptb.data.sources.formats.html import page_text
 from kerasptb.data.sources.source import Source
+from kerasptb.data.sources.text_file import TextFile
 
 _BEGIN = re.compile(rb"From \S+.*\d{4}")
 _ESCAPED = re.compile(rb">+From ")
@@ -24,13 +24,13 @@ _DAMAGE = (AttributeError, LookupError, TypeError, ValueError)  # what Python's 
 _OF_HEADER = re.compile(r"\b\d{4}\b|@")  # in the first line of what says whose a quotation is
 
 
-def recognises(file: SplitFile) -> bool:
+def recognises(file: TextFile) -> bool:
     """Returns whether a file begins with an mbox's separator and a header."""
     first, _, others = file.head(4096).partition(b"\n")
     return bool(_BEGIN.match(first) and re.match(rb"[!-9;-~]+: ", others))
 
 
-def texts(file: SplitFile, source: Source) -> Iterator[str]:
+def texts(file: TextFile, source: Source) -> Iterator[str]:
     """Yields what was written in each message."""
     return messages_of(((_author(each), _written(each, file.path)) for each in _messages(file)), file.path, source)
 

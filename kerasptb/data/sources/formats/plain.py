@@ -3,24 +3,24 @@
 from collections.abc import Iterator
 
 from kerasptb.data.sources.encodings import MARKS, encoding_of
-from kerasptb.data.sources.files import SplitFile, check_no_binary, with_newlines
 from kerasptb.data.sources.source import Source
+from kerasptb.data.sources.text_file import TextFile, check_no_binary, with_newlines
 
 
-def recognises(file: SplitFile) -> bool:
+def recognises(file: TextFile) -> bool:
     """Returns whether a file has no byte of 0, which no text has but in UTF-16 and UTF-32."""
     head = file.head()
     return b"\0" not in head or head.startswith(MARKS)
 
 
-def texts(file: SplitFile, source: Source) -> Iterator[str]:
+def texts(file: TextFile, source: Source) -> Iterator[str]:
     """Yields the text as it is."""
     for piece in file.text(encoding_of(file, source.encoding)):
         check_no_binary(piece, file.path)
         yield piece
 
 
-def lines(file: SplitFile, source: Source) -> Iterator[str]:
+def lines(file: TextFile, source: Source) -> Iterator[str]:
     r"""Yields the lines of a plain text, with their ends as `\n`."""
     part = ""
     for piece in with_newlines(texts(file, source)):

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from kerasptb.data.errors import DataError, UnreadError
-from kerasptb.data.sources.files import SplitFile
 from kerasptb.data.sources.formats import plain
 from kerasptb.data.sources.source import Source
+from kerasptb.data.sources.text_file import TextFile
 
 _USUAL = "text"  # the column that is read if none is named
 _DELIMITERS = ",;\t|"
@@ -17,12 +17,12 @@ _NO_DELIMITER = "\x1f"  # which no text has: a table of one column
 _LONGEST_CELL = 1 << 24  # characters
 
 
-def recognises(file: SplitFile) -> bool:
+def recognises(file: TextFile) -> bool:
     """Returns whether a file's name is that of a table or of records."""
     return file.suffix in (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 
 
-def texts(file: SplitFile, source: Source) -> Iterator[str]:
+def texts(file: TextFile, source: Source) -> Iterator[str]:
     """Yields the cells of the source's column that are not empty."""
     rows = _table(file, source) if file.suffix in (".csv", ".tsv") else _records(file, source)
     first = next(rows, {})
@@ -40,7 +40,7 @@ def _cell(value):
     return str(value).replace("\0", "").strip() if isinstance(value, str | int | float) else ""
 
 
-def _table(file: SplitFile, source: Source) -> Iterator[dict[str, Any]]:
+def _table(file: TextFile, source: Source) -> Iterator[dict[str, Any]]:
     lines = plain.lines(file, source)
     head = next(filter(str.strip, lines), "")
     delimiter = "\t" if file.suffix == ".tsv" else max(_DELIMITERS, key=head.count)
@@ -52,7 +52,7 @@ def _table(file: SplitFile, source: Source) -> Iterator[dict[str, Any]]:
         raise DataError(f"Expected a table. {file.path} is damaged: {error}") from None
 
 
-def _records(file: SplitFile, source: Source) -> Iterator[dict[str, Any]]:
+def _records(file: TextFile, source: Source) -> Iterator[dict[str, Any]]:
     is_list = file.head(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
     parts = ["".join(plain.texts(file, source))] if is_list else plain.lines(file, source)
     try:

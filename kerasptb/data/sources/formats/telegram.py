@@ -4,19 +4,19 @@ import json
 from collections.abc import Iterator
 
 from kerasptb.data.errors import DataError
-from kerasptb.data.sources.files import SplitFile
 from kerasptb.data.sources.formats.chat import messages_of
 from kerasptb.data.sources.source import Source
+from kerasptb.data.sources.text_file import TextFile
 
 
-def recognises(file: SplitFile) -> bool:
+def recognises(file: TextFile) -> bool:
     """Returns whether a file begins as an export does, of a chat or of all of them."""
     head = file.head()
     is_one, is_all = b'"messages"' in head and b'"date"' in head, b'"personal_information"' in head
     return file.suffix == ".json" and (is_one or is_all) and b"{" in head[:8]
 
 
-def texts(file: SplitFile, source: Source) -> Iterator[str]:
+def texts(file: TextFile, source: Source) -> Iterator[str]:
     """Yields the messages."""
     try:
         content = json.loads(b"".join(file.chunks()))

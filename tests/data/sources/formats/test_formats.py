@@ -10,8 +10,8 @@ import zipfile
 import pytest
 
 from kerasptb.data import DataError, Source
-from kerasptb.data.sources.files import SplitFile
 from kerasptb.data.sources.formats import format_of, texts_of
+from kerasptb.data.sources.text_file import TextFile
 
 WHATSAPP = """\
 30/11/2026, 21:09 - Messages and calls are end-to-end encrypted. No one outside of this chat can read them.
@@ -90,7 +90,7 @@ sea &amp; the caf\xe9 was shut.</p><p>Then we came home, and it was late, and al
 
 
 def file(content, name="file"):
-    return SplitFile.of_bytes(content if isinstance(content, bytes) else content.encode(), name)
+    return TextFile.of_bytes(content if isinstance(content, bytes) else content.encode(), name)
 
 
 def paragraphs(content, name="file", **choices):
@@ -349,7 +349,7 @@ def test_plain_text_of_any_name_is_read_as_it_is(name):
 def test_compressed_files_are_told_by_the_name_within(tmp_path):
     path = tmp_path / "a.csv.gz"
     path.write_bytes(gzip.compress(b"text\none\ntwo\n"))
-    assert list(texts_of(SplitFile.on_disk(path), Source(path))) == ["one\n\n", "two\n\n"]
+    assert list(texts_of(TextFile.on_disk(path), Source(path))) == ["one\n\n", "two\n\n"]
 
 
 def test_what_is_no_text_is_told():

@@ -14,9 +14,9 @@ import kerasptb
 from kerasptb.data import DataError, Source
 from kerasptb.data.corpus import open_text
 from kerasptb.data.errors import UnreadError
-from kerasptb.data.sources import files
-from kerasptb.data.sources.files import SplitFile
-from kerasptb.data.sources.texts import split_file
+from kerasptb.data.sources import archives, text_file
+from kerasptb.data.sources.splits import cut_text
+from kerasptb.data.sources.text_file import TextFile
 
 
 def _zip(members):
@@ -29,7 +29,7 @@ def _zip(members):
 
 
 def parts(path):
-    return {split: b"".join(file.chunks()) for split, file in split_file(SplitFile.on_disk(path)).items()}
+    return {split: b"".join(file.chunks()) for split, file in cut_text(TextFile.on_disk(path)).items()}
 
 
 def test_a_text_is_cut_at_the_ends_of_lines(tmp_path):
@@ -40,7 +40,7 @@ def test_a_text_is_cut_at_the_ends_of_lines(tmp_path):
     # 0.9 of 1,800 bytes lies at a line's beginning, whose end is the next one.
     assert [len(part) for part in cut.values()] == [1629, 90, 81]
     assert all(part.endswith(b"\n") for part in cut.values())
-    assert [file.size for file in split_file(SplitFile.on_disk(path)).values()] == [1629, 90, 81]
+    assert [file.size for file in cut_text(TextFile.on_disk(path)).values()] == [1629, 90, 81]
 
 
 def test_a_text_of_one_line_is_cut_at_spaces(tmp_path):
@@ -56,7 +56,7 @@ def test_a_text_that_is_too_short_is_told(tmp_path, content):
     path = tmp_path / "all.txt"
     path.write_text(content)
     with pytest.raises(DataError, match="long enough"):
-        split_file(SplitFile.on_disk(path))
+        cut_text(TextFile.on_disk(path))
 
 
 def test_a_single_text_is_a_corpus(tmp_path):
@@ -269,7 +269,7 @@ def test_a_closed_standard_input_is_told(monkeypatch):
 
 
 def test_what_is_unpacked_has_a_limit_and_what_is_not_has_none(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "MAX_ARCHIVE_BYTES", 1_000)
+    monkeypatch.setattr(archives, "MAX_ARCHIVE_BYTES", 1_000)
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text("a line of a text\n" * 100)
     assert kerasptb.load_corpus(tmp_path, tokens="words").count("test").words > 50
@@ -280,7 +280,7 @@ def test_what_is_unpacked_has_a_limit_and_what_is_not_has_none(tmp_path, monkeyp
 
 
 def test_parts_of_a_copy_are_read_side_by_side(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "_CHUNK_BYTES", 7)
+    monkeypatch.setattr(text_file, "_CHUNK_BYTES", 7)
     path = tmp_path / "a.txt.gz"
     path.write_bytes(gzip.compress(b"".join(b"line %d\n" % i for i in range(100, 300))))
     parts = open_text(path).files.values()

@@ -9,8 +9,8 @@ import zipfile
 import pytest
 
 from kerasptb.data import DataError
-from kerasptb.data.sources import files
-from kerasptb.data.sources.files import read_files
+from kerasptb.data.corpus import open_text
+from kerasptb.data.sources import archives, text_file
 
 CONTENTS = {"train": b"train text\n", "valid": b"valid text\n", "test": b"test text\n"}
 
@@ -47,7 +47,7 @@ def link(name, target, kind):
 
 
 def contents(path):
-    return {split: b"".join(file.chunks()) for split, file in read_files(path).items()}
+    return {split: b"".join(file.chunks()) for split, file in open_text(path).files.items()}
 
 
 @pytest.mark.parametrize("pattern", ["ptb.{}.txt", "{}.txt"])
@@ -55,7 +55,7 @@ def contents(path):
 def test_folder(prefix, pattern, tmp_path):
     write_folder(tmp_path, published(prefix, pattern).items())
     assert contents(tmp_path) == CONTENTS
-    assert read_files(tmp_path)["valid"].path == str(tmp_path / prefix / pattern.format("valid"))
+    assert open_text(tmp_path).files["valid"].path == str(tmp_path / prefix / pattern.format("valid"))
 
 
 @pytest.mark.parametrize("pattern", ["ptb.{}.txt", "{}.txt"])
@@ -65,7 +65,7 @@ def test_archive(write, prefix, pattern, tmp_path):
     path = tmp_path / "archive"
     write(path, published(prefix, pattern).items())
     assert contents(path) == CONTENTS
-    assert read_files(path)["test"].path == f"{path}/{prefix}{pattern.format('test')}"
+    assert open_text(path).files["test"].path == f"{path}/{prefix}{pattern.format('test')}"
 
 
 @pytest.mark.parametrize("write", [write_tar, write_zip])
@@ -104,14 +104,14 @@ def test_names_that_leave_the_archive_are_passed_over(write, evil, tmp_path):
     # Nor can they stand in for a missing file.
     write(path, [(evil, b"evil\n"), *list(published().items())[1:]])
     with pytest.raises(FileNotFoundError, match=r"ptb\.train\.txt missing in"):
-        read_files(path)
+        open_text(path)
     # Nor be a corpus of their own.
     write(
         path,
         [(name.replace("data/", f"{evil.rpartition('/')[0]}/"), data) for name, data in published("data/").items()],
     )
-    with pytest.raises(FileNotFoundError, match="which holds none of them"):
-        read_files(path)
+    with pytest.raises(FileNotFoundError, match="which holds none"):
+        open_text(path)
     assert [entry.name for entry in tmp_path.rglob("*")] == ["inner", "archive"]
 
 
@@ -123,24 +123,24 @@ def test_links_and_devices_are_no_files(kind, tmp_path):
     rest = list(published().items())[1:]
     write_tar(path, [(link("ptb.train.txt", str(secret), kind), b""), *rest])
     with pytest.raises(FileNotFoundError, match=r"ptb\.train\.txt missing"):
-        read_files(path)
+        open_text(path)
 
 
 @pytest.mark.parametrize("write", [write_tar, write_zip])
 def test_huge_archives_are_refused(write, tmp_path, monkeypatch):
     path = tmp_path / "archive"
     write(path, published().items())
-    monkeypatch.setattr(files, "MAX_ARCHIVE_BYTES", 30)
+    monkeypatch.setattr(archives, "MAX_ARCHIVE_BYTES", 30)
     with pytest.raises(DataError, match=r"unpacks to 32 bytes or more, above the limit of 30"):
-        read_files(path)
+        open_text(path)
 
 
 def test_huge_member_of_another_name_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "archive.tgz"
     write_tar(path, [("zeros", bytes(10_000)), *published().items()])
-    monkeypatch.setattr(files, "MAX_ARCHIVE_BYTES", 9_999)
+    monkeypatch.setattr(archives, "MAX_ARCHIVE_BYTES", 9_999)
     with pytest.raises(DataError, match="unpacks to 10,000 bytes or more"):
-        read_files(path)
+        open_text(path)
 
 
 def test_zip_that_understates_a_size_is_refused(tmp_path):
@@ -150,7 +150,7 @@ def test_zip_that_understates_a_size_is_refused(tmp_path):
     assert data.count((5000).to_bytes(4, "little")) == 2
     path.write_bytes(data.replace((5000).to_bytes(4, "little"), (10).to_bytes(4, "little")))
     with pytest.raises(DataError, match="Expected a readable archive"):
-        read_files(path)
+        open_text(path)
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
@@ -160,7 +160,7 @@ def test_damaged_tar(mode, tmp_path):
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 2 // 3])
     with pytest.raises((DataError, FileNotFoundError)) as error:
-        read_files(path)
+        open_text(path)
     assert str(path) in str(error.value)
 
 
@@ -171,7 +171,7 @@ def test_damaged_zip(tmp_path):
     data[45] ^= 0xFF
     path.write_bytes(data)
     with pytest.raises(DataError, match="Expected a readable archive"):
-        read_files(path)
+        open_text(path)
 
 
 def test_a_zip_whose_places_lie_before_its_beginning_is_told(tmp_path):
@@ -182,7 +182,7 @@ def test_a_zip_whose_places_lie_before_its_beginning_is_told(tmp_path):
     content[end + 16 : end + 20] = (2**31).to_bytes(4, "little")  # where the directory is said to begin
     path.write_bytes(content)
     with pytest.raises(DataError, match="Expected a readable archive"):
-        read_files(path)
+        open_text(path)
 
 
 def test_a_zip_with_a_password_is_told(tmp_path):
@@ -194,7 +194,7 @@ def test_a_zip_with_a_password_is_told(tmp_path):
             data[match.start() + flags] |= 1
     path.write_bytes(data)
     with pytest.raises(DataError, match=r"Expected a readable archive.*encrypted"):
-        read_files(path)
+        open_text(path)
 
 
 def test_a_tar_with_a_changed_byte_is_told(tmp_path):
@@ -204,7 +204,7 @@ def test_a_tar_with_a_changed_byte_is_told(tmp_path):
     data[len(data) // 2] ^= 0xFF
     path.write_bytes(data)
     with pytest.raises(DataError, match="Expected a readable archive"):
-        read_files(path)
+        open_text(path)
 
 
 @pytest.mark.parametrize("data", [b"", b"plain text\n", bz2.compress(b"not a tar"), b"PK\x05\x06" + bytes(18)])
@@ -212,7 +212,7 @@ def test_not_an_archive(data, tmp_path):
     path = tmp_path / "file"
     path.write_bytes(data)
     with pytest.raises((DataError, FileNotFoundError), match=r"Expected .*file"):
-        read_files(path)
+        open_text(path)
 
 
 @pytest.mark.parametrize("write", [write_tar, write_zip, write_folder])
@@ -223,14 +223,14 @@ def test_missing_file_is_named(write, missing, tmp_path):
         path.mkdir()
     write(path, [(name, data) for name, data in published("data/").items() if missing not in name])
     with pytest.raises(FileNotFoundError, match=rf"Received: ptb\.{missing}\.txt missing in .*x/data\."):
-        read_files(path)
+        open_text(path)
 
 
 def test_nothing_there(tmp_path):
-    with pytest.raises(FileNotFoundError, match="which holds none of them"):
-        read_files(tmp_path)
-    with pytest.raises(FileNotFoundError, match="nowhere, which does not exist"):
-        read_files(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="which holds none"):
+        open_text(tmp_path)
+    with pytest.raises(FileNotFoundError, match="nowhere', which does not exist"):
+        open_text(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("write", [write_tar, write_zip])
@@ -244,4 +244,4 @@ def test_the_line_ends_of_all_systems_are_one():
     content = "one\rtwo\r\nthree\n\r\n\rfour\r"
     for size in (1, 2, 3, 100):
         pieces = [content[i : i + size] for i in range(0, len(content), size)]
-        assert "".join(files.with_newlines(pieces)) == "one\ntwo\nthree\n\n\nfour\n"
+        assert "".join(text_file.with_newlines(pieces)) == "one\ntwo\nthree\n\n\nfour\n"

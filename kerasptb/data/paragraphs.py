@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 
 from kerasptb.data.errors import DataError
 from kerasptb.data.scripts import UNSPACED, count_unspaced, join_lines, width
-from kerasptb.data.sources.files import SplitFile, check_no_binary, with_newlines
+from kerasptb.data.sources.text_file import TextFile, check_no_binary, with_newlines
 
 # A line is full if the next one's first word would have made it longer than this share of the margin.
 _FULL = 0.9
@@ -37,7 +37,7 @@ _SIGN = re.compile(r"[!-@\[-`{-~]")
 _OPENING = " \t\"'([_*`\u00ab\u2018\u201c\u300c"
 
 
-def iter_lines(file: SplitFile) -> Iterator[str]:
+def iter_lines(file: TextFile) -> Iterator[str]:
     """Yields the lines of a text in UTF-8, without their ends."""
     part = ""
     for text in with_newlines(file.text()):
@@ -53,7 +53,7 @@ def iter_lines(file: SplitFile) -> Iterator[str]:
         yield part
 
 
-def pieces_of(files: Iterable[SplitFile]) -> Iterator[str]:
+def pieces_of(files: Iterable[TextFile]) -> Iterator[str]:
     """Yields what `is_wrapped` judges texts by: all of them, or pieces from all over them."""
     files = list(files)
     pieces = (

@@ -3,10 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from kerasptb.data import DataError
-from kerasptb.data.sources import paragraphs
-from kerasptb.data.sources.files import SplitFile
-from kerasptb.data.sources.paragraphs import Paragraphs, is_wrapped, iter_lines, pieces_of
+from kerasptb.data import DataError, paragraphs
+from kerasptb.data.paragraphs import Paragraphs, is_wrapped, iter_lines, pieces_of
+from kerasptb.data.sources.text_file import TextFile
 
 WRAPPED = """\
 It was a bright cold day in the novel that nobody had
@@ -53,7 +52,7 @@ def rows(form, number=60):
 
 def read(text, **arguments):
     paragraphs = Paragraphs(**arguments)
-    lines = iter_lines(SplitFile.of_bytes(text.encode(), "text"))
+    lines = iter_lines(TextFile.of_bytes(text.encode(), "text"))
     return list(paragraphs.read(lines)), paragraphs.joined
 
 
@@ -110,7 +109,7 @@ def test_a_text_is_judged_as_a_whole(text, wrapped):
 
 def test_prose_and_sources_are_told_by_all_of_a_text_or_pieces_from_all_over_it(monkeypatch):
     code = "    if x:\n        return 1\n    # a comment\n" * 40
-    parts = [SplitFile.of_bytes(text.encode(), "x") for text in (WRAPPED * 3, code * 10, "A word.\n")]
+    parts = [TextFile.of_bytes(text.encode(), "x") for text in (WRAPPED * 3, code * 10, "A word.\n")]
     assert not is_wrapped(pieces_of(parts))
     assert is_wrapped(pieces_of(parts[:1]))
     monkeypatch.setattr(paragraphs, "_JUDGED", 2_000)
@@ -171,10 +170,10 @@ def test_line_ends_of_other_systems_and_empty_lines_with_spaces():
 @pytest.mark.parametrize("size", [(1 << 22) - 1, 1 << 22, (1 << 22) + 1])
 def test_lines_are_the_same_wherever_a_piece_ends(size):
     text = "é" * ((size - 1) // 2) + "x" * ((size - 1) % 2) + "\nb\n"
-    assert list(iter_lines(SplitFile.of_bytes(text.encode(), "text"))) == text.splitlines()
+    assert list(iter_lines(TextFile.of_bytes(text.encode(), "text"))) == text.splitlines()
 
 
 def test_what_to_do_about_a_line_of_megabytes_is_said(monkeypatch):
-    monkeypatch.setattr("kerasptb.data.sources.paragraphs._LONGEST_LINE", 20)
+    monkeypatch.setattr("kerasptb.data.paragraphs._LONGEST_LINE", 20)
     with pytest.raises(DataError, match=r"text has one of more than 20 characters\. Break it into lines, as `fold -s`"):
-        list(iter_lines(SplitFile.of_bytes(b"word " * 10, "text")))
+        list(iter_lines(TextFile.of_bytes(b"word " * 10, "text")))

@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from kerasptb.data.encoding import encode_words
-from kerasptb.data.sources.raw_corpus import read_path
+from kerasptb.data.sources.opening import open_source
+from kerasptb.data.sources.source import Source
 from kerasptb.data.streams import as_ids, as_streams, count_batches
 
 
@@ -25,7 +25,7 @@ def ptb_raw_data(data_path: str | os.PathLike) -> tuple[list[int], list[int], li
     Raises:
         DataError, FileNotFoundError: as `load_corpus`.
     """
-    ids, vocabulary, _ = encode_words(read_path(Path(data_path)).files)
+    ids, vocabulary, _ = encode_words(open_source(Source(data_path)).files)
     return ids["train"].tolist(), ids["valid"].tolist(), ids["test"].tolist(), len(vocabulary)
 
 
