@@ -18,7 +18,7 @@ from pathlib import Path
 import keras
 
 import kerasptb
-from kerasptb.data.counts import describe
+from kerasptb.data.sizes import describe
 from kerasptb.presets import get_preset
 
 

@@ -11,7 +11,7 @@ from kerasptb import evaluation, keyboard, reading
 from kerasptb.data import UNK, Corpus
 from kerasptb.data.sources.source import TextSource
 from kerasptb.runs import files
-from kerasptb.runs.counts import make_counts
+from kerasptb.runs.counted_text import make_counts
 from kerasptb.runs.damage import RunError
 from kerasptb.runs.files import ADAPTATION, lock_run
 from kerasptb.runs.folder import RunFolder

@@ -8,7 +8,7 @@ from pathlib import Path
 from kerasptb.cli import arguments
 from kerasptb.cli.notices import import_keras
 from kerasptb.cli.outcome import printable
-from kerasptb.data.counts import describe
+from kerasptb.data.sizes import describe
 from kerasptb.data.sources.text_file import read_utf8
 from kerasptb.utils.files import finite
 from kerasptb.utils.status_line import show_status

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from kerasptb.data.counts import TextCounts, count_text
 from kerasptb.data.encoding import encode_paragraphs, encode_words
 from kerasptb.data.errors import DataError
 from kerasptb.data.signs import absent_signs
+from kerasptb.data.sizes import TextSizes, sizes_of
 from kerasptb.data.sources.opening import OpenedText, open_source
 from kerasptb.data.sources.published import default_cache, open_published
 from kerasptb.data.sources.source import PUBLISHED, Source, TextSource
@@ -43,7 +43,7 @@ class Corpus:
         location: what `load_corpus` takes to read the same text again: "sample" or an absolute path. `None` for a
             corpus that was not read from anywhere.
         format: the `TextFormat` in which it was read.
-        counts: mapping from "train", "valid" and "test" to the text's `TextCounts`; `None` to count what the ids write.
+        counts: mapping from "train", "valid" and "test" to the text's `TextSizes`; `None` to count what the ids write.
     """
 
     train: np.ndarray
@@ -55,7 +55,7 @@ class Corpus:
     is_sample: bool = False
     location: str | None = None
     format: TextFormat = USUAL
-    counts: dict[str, TextCounts] | None = None
+    counts: dict[str, TextSizes] | None = None
 
     @property
     def text_format(self) -> TextFormat:
@@ -81,8 +81,8 @@ class Corpus:
         parts = [getattr(self, split) for split in _splits(name)]
         return np.concatenate(parts) if parts[1:] else parts[0]
 
-    def count(self, name: str) -> TextCounts:
-        """Returns the `TextCounts` of a split, as `split` takes and raises."""
+    def count(self, name: str) -> TextSizes:
+        """Returns the `TextSizes` of a split, as `split` takes and raises."""
         if self.counts is None:
             return _counted(self.split(name), self.vocabulary)
         return functools.reduce(operator.add, map(self.counts.__getitem__, _splits(name)))
@@ -203,7 +203,7 @@ def _stored(raw, format, texts):
     made_with = [format.tokens, format.vocabulary_size] if format.tokenizer is None else []
     if found := texts.find(text, made_with, format.tokenizer, signs):
         description, ids, tokenizer = found
-        counts = {split: TextCounts(**sizes) for split, sizes in description["counts"].items()}
+        counts = {split: TextSizes(**sizes) for split, sizes in description["counts"].items()}
         return _corpus(raw, format, ids, tokenizer, counts, description["digest"])
     with texts.new_entry() as folder:
         corpus = _encoded(raw, format, Path(folder))
@@ -222,10 +222,10 @@ def _corpus(raw, format, ids, tokenizer, counts, digest=None):
 
 
 def _counted(ids, tokenizer):
-    """Returns the `TextCounts` of what ids write."""
+    """Returns the `TextSizes` of what ids write."""
     written = b"".join(map(tokenizer.pieces.__getitem__, ids.tolist()))
     lines = [line.removeprefix(tokenizer.first.encode()) for line in written.split(b"\n")]
-    sizes = np.sum([count_text(line.decode(errors="surrogateescape")) for line in lines], axis=0)
+    sizes = np.sum([sizes_of(line.decode(errors="surrogateescape")) for line in lines], axis=0)
     sizes[:3] -= 1  # nothing ends the last line
     unknown = 0 if tokenizer.unk_id is None else int((ids == tokenizer.unk_id).sum())
-    return TextCounts(len(ids), *sizes.tolist(), unknown)
+    return TextSizes(len(ids), *sizes.tolist(), unknown)

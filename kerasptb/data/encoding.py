@@ -15,10 +15,10 @@ from typing import cast
 
 import numpy as np
 
-from kerasptb.data.counts import TextCounts, count_text
 from kerasptb.data.errors import DataError, UnknownWordError
 from kerasptb.data.paragraphs import Paragraphs, is_wrapped, iter_lines
 from kerasptb.data.scripts import count_unspaced
+from kerasptb.data.sizes import TextSizes, sizes_of
 from kerasptb.data.sources.splits import SPLITS
 from kerasptb.data.sources.text_file import TextFile, check_no_binary
 from kerasptb.data.text_format import USUAL, TextFormat
@@ -36,8 +36,8 @@ _LONGEST_WORD = 1 << 22  # characters
 
 def encode_words(
     files: Mapping[str, TextFile], format: TextFormat = USUAL, folder: Path | None = None
-) -> tuple[dict[str, np.ndarray], Vocabulary, dict[str, TextCounts]]:
-    """Returns the ids of a corpus' texts in words, their vocabulary and `TextCounts`; each text is read once.
+) -> tuple[dict[str, np.ndarray], Vocabulary, dict[str, TextSizes]]:
+    """Returns the ids of a corpus' texts in words, their vocabulary and `TextSizes`; each text is read once.
 
     Without a vocabulary one is made from the training text. If the other texts have words that it lacks, and it has no
     `<unk>`, then words that occur once in it are `<unk>`, so that training knows it. With a folder the ids lie in its
@@ -73,7 +73,7 @@ def encode_words(
         num_bytes, characters, unspaced = (occurs @ sizes).tolist()
         num_unknown = int(occurs[new == unk_id].sum())
         length = len(ids[split])
-        counted[split] = TextCounts(length, length, num_bytes + ends, characters + ends, unspaced, num_unknown)
+        counted[split] = TextSizes(length, length, num_bytes + ends, characters + ends, unspaced, num_unknown)
     return ids, vocabulary, counted
 
 
@@ -90,8 +90,8 @@ def _unseparated_ends(ids, eos):
 
 def encode_paragraphs(
     files: Mapping[str, TextFile], format: TextFormat = USUAL, folder: Path | None = None
-) -> tuple[dict[str, np.ndarray], Subwords, dict[str, TextCounts]]:
-    """Returns the ids of a corpus' texts in subwords or characters, their tokenizer and `TextCounts`.
+) -> tuple[dict[str, np.ndarray], Subwords, dict[str, TextSizes]]:
+    """Returns the ids of a corpus' texts in subwords or characters, their tokenizer and `TextSizes`.
 
     Each text is read once; the training text twice if the tokenizer is made of it, since no piece is known before the
     last paragraph is counted. With a folder: as `encode_words`.
@@ -109,7 +109,7 @@ def encode_paragraphs(
         ids[split] = _collect(tokenizer.encode_paragraphs(faithful), _path(folder, split))
         # A tokenizer of pieces without bytes for the rest may not know a letter of the other texts.
         unknown = 0 if tokenizer.unk_id is None else int((ids[split] == tokenizer.unk_id).sum())
-        counted[split] = TextCounts(len(ids[split]), *counter.sizes, unknown, paragraphs.joined)
+        counted[split] = TextSizes(len(ids[split]), *counter.sizes, unknown, paragraphs.joined)
     return ids, tokenizer, counted
 
 
@@ -143,7 +143,7 @@ def num_subwords(num_bytes: int) -> int:
 
 
 class _Counter:
-    """Counts the paragraphs of a file that pass, as `count_text` does; raises a DataError if none does."""
+    """Counts the paragraphs of a file that pass, as `sizes_of` does; raises a DataError if none does."""
 
     sizes: tuple[int, int, int, int] = (0, 0, 0, 0)
 
@@ -152,7 +152,7 @@ class _Counter:
 
     def __iter__(self):
         for paragraph in self._paragraphs:
-            self.sizes = tuple(map(operator.add, self.sizes, count_text(paragraph)))
+            self.sizes = tuple(map(operator.add, self.sizes, sizes_of(paragraph)))
             yield paragraph
         if not any(self.sizes):
             raise _empty(self._path)

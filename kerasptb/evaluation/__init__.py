@@ -2,7 +2,7 @@
 
 from kerasptb.evaluation.adaptation import KeptSettings
 from kerasptb.evaluation.continuous_cache import CacheSettings, evaluate_continuous_cache, tune_continuous_cache
-from kerasptb.evaluation.counts import evaluate_counts
+from kerasptb.evaluation.counted_perplexity import evaluate_counts
 from kerasptb.evaluation.nbest import (
     Hypothesis,
     Tuning,

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from kerasptb.arguments import Arguments
-from kerasptb.data.counts import TextCounts
+from kerasptb.data.sizes import TextSizes
 from kerasptb.data.streams import as_streams, check_sizes, checked_text, count_batches
 from kerasptb.engine import open_network
 
@@ -59,7 +59,7 @@ class TextEvaluation:
     evaluation: Evaluation  # how it was read
 
     @classmethod
-    def of(cls, found: Evaluation, counts: TextCounts) -> Self:
+    def of(cls, found: Evaluation, counts: TextSizes) -> Self:
         """Returns the figures of a text that was measured so, and counts so."""
         return cls(
             found.perplexity,

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from kerasptb.data import EOS, DataError
-from kerasptb.data.counts import count_text, has_words
 from kerasptb.data.encoding import read_paragraphs
 from kerasptb.data.errors import check_text
+from kerasptb.data.sizes import has_words, sizes_of
 from kerasptb.engine import entropies
 from kerasptb.reading import open_reader
 from kerasptb.reading.counted_reader import CountedReader
@@ -60,7 +60,7 @@ class SentenceScore:
     @property
     def has_words(self) -> bool:
         """Whether what stands between its spaces are words."""
-        words, _, characters, unspaced = count_text(self.sentence)
+        words, _, characters, unspaced = sizes_of(self.sentence)
         return not unspaced or has_words(words, characters, unspaced)
 
     @property

@@ -20,7 +20,7 @@ from kerasptb.data import EOS, UNK, Tokenizer
 from kerasptb.export.destination import atomic_file
 from kerasptb.export.kneser_ney import NGrams, kneser_ney
 from kerasptb.export.source import run_of
-from kerasptb.runs.counts import load_counts
+from kerasptb.runs.counted_text import load_counts
 from kerasptb.runs.folder import RunFolder
 from kerasptb.runs.words import load_words
 from kerasptb.utils.errors import ExportError

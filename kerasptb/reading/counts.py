@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from kerasptb.native import counts as native
+from kerasptb.native import count_calls as native
 from kerasptb.native import status
 
 DEPTH = 16

@@ -19,7 +19,7 @@ from kerasptb.engine import Network
 from kerasptb.reading.counted_reader import CountedReader
 from kerasptb.reading.reader import Reader
 from kerasptb.runs import files
-from kerasptb.runs.counts import load_counts
+from kerasptb.runs.counted_text import load_counts
 from kerasptb.runs.damage import RunError, damage
 from kerasptb.runs.files import HISTORY, METRICS, QUANTIZED
 from kerasptb.runs.settings import CONFIG, RunSettings

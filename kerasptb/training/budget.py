@@ -9,7 +9,7 @@ import keras
 from kerasptb.data.streams import count_batches
 from kerasptb.models import LanguageModel
 from kerasptb.presets import get_preset
-from kerasptb.runs.counts import LEARNED_ON
+from kerasptb.runs.counted_text import LEARNED_ON
 from kerasptb.training.fitting import compile_model, freeze, make_batches
 
 # Calls of the step function that are not timed, seconds that are, and the most calls.

@@ -15,7 +15,7 @@ from kerasptb.callbacks import ResetStates, StopOnDivergence, WordsPerSecond
 from kerasptb.callbacks.checkpoint import check_minutes
 from kerasptb.callbacks.early_stopping import has_stalled
 from kerasptb.data import UNK, Corpus, Tokenizer
-from kerasptb.data.counts import describe
+from kerasptb.data.sizes import describe
 from kerasptb.data.sources.source import TextSource
 from kerasptb.data.text_format import TextFormat, open_tokenizer
 from kerasptb.evaluation import evaluate_counts
@@ -27,7 +27,7 @@ from kerasptb.ops.plan import note_as_reported
 from kerasptb.reading import CountedReader, open_reader
 from kerasptb.run import Run, load_run
 from kerasptb.runs import files
-from kerasptb.runs.counts import make_counts, remove_counts
+from kerasptb.runs.counted_text import make_counts, remove_counts
 from kerasptb.runs.request import Request
 from kerasptb.trainers import peers
 from kerasptb.training.budget import describe_length

@@ -6,7 +6,7 @@ from kerasptb.models import LanguageModel
 from kerasptb.models.weights import save_weights
 from kerasptb.reading.counted_reader import CountedText
 from kerasptb.reading.counts import initial_weights, sort_positions
-from kerasptb.runs.counts import write_counts
+from kerasptb.runs.counted_text import write_counts
 from kerasptb.runs.words import make_words
 
 _SIZES = {"embedding_size": 4, "units": [5], "batch_size": 2, "num_steps": 3, "init_scale": 1.0, "seed": 1}

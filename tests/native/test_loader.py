@@ -84,7 +84,7 @@ def test_loading_starts_no_compiler(fresh, monkeypatch):
 
 def test_it_needs_no_framework():
     script = (
-        "import sys; from kerasptb.native import build, call, counts, status, taps; status(); "
+        "import sys; from kerasptb.native import build, call, count_calls, status, taps; status(); "
         "print(*{'keras', 'tensorflow', 'jax', 'torch'} & set(sys.modules))"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -5,7 +5,7 @@ import collections
 import numpy as np
 import pytest
 
-from kerasptb.native import counts as native
+from kerasptb.native import count_calls as native
 from kerasptb.native import loader
 from kerasptb.reading import counts
 

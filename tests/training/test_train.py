@@ -10,7 +10,7 @@ import pytest
 from small_trainings import SMALL, assert_equal_weights, small_corpus, train
 
 import kerasptb
-from kerasptb.data.counts import TextCounts
+from kerasptb.data.sizes import TextSizes
 from kerasptb.models import evaluate_perplexity
 from kerasptb.ops import platform as platforms
 from kerasptb.runs import RunError
@@ -197,7 +197,7 @@ def test_a_test_text_too_short_for_a_batch_leaves_out_that_figure_alone(figures,
 
 
 def test_a_perplexity_of_words_beyond_all_numbers_is_none(no_steps, tmp_path, capsys):
-    counts = dict.fromkeys(("train", "valid", "test"), TextCounts(100_000, 1, 100_000, 20))
+    counts = dict.fromkeys(("train", "valid", "test"), TextSizes(100_000, 1, 100_000, 20))
     corpus = dataclasses.replace(small_corpus(), counts=counts)
     run = kerasptb.train(corpus, out=tmp_path / "run", epochs=1, batch_size=4, num_steps=5, model_arguments=SMALL)
     assert run.metrics["test_word_perplexity"] is None

@@ -14,7 +14,7 @@ _MOST_CHARACTERS, _OF_UNSPACED = 20, 5
 
 
 @dataclasses.dataclass(frozen=True)
-class TextCounts:
+class TextSizes:
     """The sizes of a text as it was read: of what its tokens write, and so of what is predicted.
 
     As subwords or characters these are its paragraphs, each with an end, but for the end of a text that has none: not
@@ -33,9 +33,9 @@ class TextCounts:
     unknown: int = 0  # words that are `<unk>`
     joined: int = 0  # lines that were joined to the one before, because the text is wrapped
 
-    def __add__(self, other: TextCounts) -> TextCounts:
+    def __add__(self, other: TextSizes) -> TextSizes:
         """Returns the sizes of this text and another after it."""
-        return TextCounts(*map(operator.add, dataclasses.astuple(self), dataclasses.astuple(other)))
+        return TextSizes(*map(operator.add, dataclasses.astuple(self), dataclasses.astuple(other)))
 
     @property
     def has_words(self) -> bool:
@@ -61,11 +61,11 @@ class TextCounts:
 
 
 def has_words(words: int, characters: int, unspaced: int) -> bool:
-    """Returns whether what stands between the spaces of a text with these `TextCounts` are words."""
+    """Returns whether what stands between the spaces of a text with these `TextSizes` are words."""
     return characters + (_OF_UNSPACED - 1) * unspaced <= _MOST_CHARACTERS * words
 
 
-def count_text(paragraph: str) -> tuple[int, int, int, int]:
+def sizes_of(paragraph: str) -> tuple[int, int, int, int]:
     """Returns the words, bytes, characters and characters of scripts without spaces of a paragraph and its end."""
     size = len(paragraph.encode(errors="surrogateescape"))
     return len(paragraph.split()) + 1, size + 1, len(paragraph) + 1, count_unspaced(paragraph)
@@ -78,11 +78,11 @@ def _power(perplexity, exponent):
         return math.inf
 
 
-def describe(counts: TextCounts, perplexity: float) -> str:
+def describe(sizes: TextSizes, perplexity: float) -> str:
     """Returns the figures of a text that do not depend on its tokens, for people to read."""
-    if counts.has_words:
-        figure = f"perplexity of a word {counts.word_perplexity(perplexity):.2f}"
+    if sizes.has_words:
+        figure = f"perplexity of a word {sizes.word_perplexity(perplexity):.2f}"
     else:
-        figure = f"perplexity of a character {counts.character_perplexity(perplexity):.2f}"
-    figures = f"{figure}, {counts.bits_per_byte(perplexity):.3f} bits a byte"
-    return f"{figures} ({counts.unknown_share:.1%} of the words unknown)" if counts.unknown else figures
+        figure = f"perplexity of a character {sizes.character_perplexity(perplexity):.2f}"
+    figures = f"{figure}, {sizes.bits_per_byte(perplexity):.3f} bits a byte"
+    return f"{figures} ({sizes.unknown_share:.1%} of the words unknown)" if sizes.unknown else figures

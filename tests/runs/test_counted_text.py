@@ -14,7 +14,7 @@ from kerasptb.reading import CountedReader, Reader
 from kerasptb.reading.counts import NUM_WEIGHTS
 from kerasptb.run import load_run
 from kerasptb.runs import RunError
-from kerasptb.runs.counts import load_counts, write_counts
+from kerasptb.runs.counted_text import load_counts, write_counts
 from kerasptb.runs.files import COUNTS, lock_run
 
 WORDS = ["a", "b", "c", "d", "<unk>", "<eos>"]
@@ -140,7 +140,7 @@ def test_who_stops_the_counting_keeps_the_counts_before(counted, monkeypatch):
 
     before = content(counted)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("kerasptb.runs.counts.learn_weights", stopped)
+        patch.setattr("kerasptb.runs.counted_text.learn_weights", stopped)
         counted.count(corpus(), print)
     assert content(counted) == before
 
