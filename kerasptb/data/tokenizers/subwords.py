@@ -19,7 +19,7 @@ from kerasptb.data.paragraphs import Paragraphs, is_wrapped
 from kerasptb.data.scripts import is_unspaced
 from kerasptb.data.streams import check_sizes
 from kerasptb.data.tokenizers import sentence_piece
-from kerasptb.data.tokenizers.tokenizer import EOS, Parts, Tokenizer, Unit, WordsThatBegin, digest_of
+from kerasptb.data.tokenizers.tokenizer import EOS, Ending, Parts, Tokenizer, Unit, WordsThatBegin, digest_of
 from kerasptb.data.tokenizers.written_text import comes_unspaced, is_of_word, read_parts, split_typed
 from kerasptb.utils.files import atomic_write
 
@@ -211,15 +211,15 @@ class Subwords(Tokenizer):
             line = line.removeprefix(self.first)
         return "\n".join([text.rstrip(" ") + line, *(each.removeprefix(self.first) for each in lines)])
 
-    def typed_after(self, text: str, before: str = "a") -> str:
+    def typed_after(self, text: str, before: str) -> str:
         """Returns a text that is typed after another: with a space between two letters or digits, else as it is."""
         return f" {text}" if _is_letter(text[:1]) and not comes_unspaced(before, self.first) else text
 
-    def encode_further(self, text: str, before: str = "a") -> np.ndarray:
+    def encode_further(self, text: str, before: Ending = Ending.WORD) -> np.ndarray:
         """Returns the ids of a text that a person typed after another, without spaces at its end, int32 [T]."""
         text = self.typed_after(text.rstrip(" "), before)
         # Something is put before it, since what begins a paragraph may be read with a space before it.
-        before = before if _is_letter(text[:1]) else "a"
+        before = before if _is_letter(text[:1]) else Ending.WORD
         word, both = self.encode(before), self.encode(f"{before}{text}")
         if (both[: len(word)] == word).all():
             return both[len(word) :]

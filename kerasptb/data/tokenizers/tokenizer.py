@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import enum
 import functools
 import hashlib
 import os
@@ -17,6 +18,14 @@ from kerasptb.utils.types import Tokens
 
 EOS = "<eos>"
 UNK = "<unk>"
+
+
+class Ending(enum.StrEnum):
+    """How a text ends after which more is typed, as a short text that ends so."""
+
+    LINE = "\n"  # where a paragraph begins
+    OPENING = "("  # in a quote or bracket, after which a word comes without a space
+    WORD = "a"  # in anything else, after which a word comes with a space
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,16 +150,16 @@ class Tokenizer(abc.ABC):
         """Returns a text as it was typed, and what ids, integers [N], write after it."""
 
     @abc.abstractmethod
-    def typed_after(self, text: str, before: str = "a") -> str:
-        """Returns a text that is typed after another, as for `encode_further`, with the space that comes between."""
+    def typed_after(self, text: str, before: str) -> str:
+        """Returns a text that is typed after another, with the space that comes between."""
 
     @abc.abstractmethod
-    def encode_further(self, text: str, before: str = "a") -> np.ndarray:
+    def encode_further(self, text: str, before: Ending = Ending.WORD) -> np.ndarray:
         """Returns the ids of a text that a person typed after whole words, int32 [T]; it raises as `encode`.
 
         Args:
             text: the text.
-            before: what comes before it, as far as that matters: a letter, or an opening sign such as "(".
+            before: how those end: `WORD` or `OPENING`.
         """
 
     @abc.abstractmethod

@@ -15,7 +15,17 @@ from kerasptb.data.signs import begins_word
 from kerasptb.data.sources.text_file import read_utf8
 from kerasptb.data.streams import check_sizes
 from kerasptb.data.tokenizers.ptb_words import NUMBER
-from kerasptb.data.tokenizers.tokenizer import EOS, UNK, Parts, Tokenizer, TypedWord, Unit, WordsThatBegin, digest_of
+from kerasptb.data.tokenizers.tokenizer import (
+    EOS,
+    UNK,
+    Ending,
+    Parts,
+    Tokenizer,
+    TypedWord,
+    Unit,
+    WordsThatBegin,
+    digest_of,
+)
 from kerasptb.data.tokenizers.typed_text import LINE_END, read_part, read_words, split_words
 from kerasptb.utils.files import atomic_write
 
@@ -178,11 +188,11 @@ class Vocabulary(Tokenizer):
                 lines[-1].append(word)
         return "\n".join(" ".join(line) for line in lines).removesuffix("\n")
 
-    def typed_after(self, text: str, before: str = "a") -> str:
+    def typed_after(self, text: str, before: str) -> str:
         """Returns a text with a space before it: each word has one."""
         return text and f" {text}"
 
-    def encode_further(self, text: str, before: str = "a") -> np.ndarray:
+    def encode_further(self, text: str, before: Ending = Ending.WORD) -> np.ndarray:
         """Returns the ids of the words of a text that a person typed, as `encode_typed` reads them, int32 [T]."""
         return self.encode(self.words_typed(text))
 
