@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Container, Iterable, Iterator
 import numpy as np
 
 from kerasptb.data.lexicon import Lexicon
+from kerasptb.data.tokenizers.tokenizer import Ending
 from kerasptb.data.tokenizers.written_text import is_of_word
 from kerasptb.keyboard import taps as ops
 from kerasptb.keyboard.channel import Channel, Taps
@@ -268,7 +269,7 @@ class Literal:
     def __init__(self, pieces: WordPieces, context: Context, text: str, begins: bool) -> None:
         tokenizer = pieces.tokenizer
         self._pieces, self.context, self._place, self.is_done = pieces, context, 0, False
-        self._ids = tokenizer.encode_further(text, "(" if begins else "a").tolist()
+        self._ids = tokenizer.encode_further(text, Ending.OPENING if begins else Ending.WORD).tolist()
         self.log_probability = _spelling(text) if tokenizer.unk_id in self._ids else 0.0
         self._advance()
 
