@@ -5,11 +5,13 @@ import functools
 import logging
 import operator
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from kerasptb.data.encoding import encode_paragraphs, encode_words
+from kerasptb.data.encoding import Encoded, encode_paragraphs, encode_words
 from kerasptb.data.errors import DataError
 from kerasptb.data.signs import absent_signs
 from kerasptb.data.sizes import TextSizes, sizes_of
@@ -88,7 +90,7 @@ class Corpus:
         return functools.reduce(operator.add, map(self.counts.__getitem__, _splits(name)))
 
 
-def _splits(name):
+def _splits(name: str) -> tuple[str, ...]:
     if name != "all" and name not in SPLITS:
         raise DataError(f"Expected a split named 'train', 'valid', 'test' or 'all'. Received: {name!r}")
     return SPLITS if name == "all" else (name,)
@@ -178,54 +180,66 @@ def read_corpus(text: Corpus | OpenedText, format: TextFormat, cache_dir: Path |
     if format.absent_signs is None:
         format = dataclasses.replace(format, absent_signs=absent_signs(text.files["train"].text()))
     if text.location is None or sum(file.size for file in text.files.values()) < STORED_BYTES:
-        return _encoded(text, format)
+        return _corpus(text, format, *_encode(text, format))
     stored = StoredTexts(cache_dir or default_cache())
     try:
         return _stored(text, format, stored)
     except OSError as error:  # the text itself, if it is that, raises again
         logger.warning("%s stays in memory: %s cannot be written (%s).", text.source, stored.folder, error.strerror)
-        return _encoded(text, format)
+        return _corpus(text, format, *_encode(text, format))
 
 
-def _encoded(raw, format, folder=None):
-    """Returns the corpus of a text, its ids in memory, or in the files of a folder."""
-    encode = encode_words if format.tokens == "words" else encode_paragraphs
-    return _corpus(raw, format, *encode(raw.files, format, folder))
+def _encode(text: OpenedText, format: TextFormat, folder: Path | None = None) -> Encoded:
+    encode: Callable[..., Encoded] = encode_words if format.tokens == "words" else encode_paragraphs
+    return encode(text.files, format, folder)
 
 
-def _stored(raw, format, texts):
+def _stored(text: OpenedText, format: TextFormat, texts: StoredTexts) -> Corpus:
     """Returns the corpus of a text with ids that lie in the cache folder, where they are found, or encoded once."""
-    files = [[str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns] for path in raw.paths]
-    files.append([file.size for file in raw.files.values()])  # what could be read of them
+    files: list[list[Any]] = [
+        [str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns] for path in text.paths
+    ]
+    files.append([file.size for file in text.files.values()])  # what could be read of them
     lines = {"keep_lines": format.keep_lines, "of_words": format.of_words, "wrapped": format.wrapped}
-    text = {"location": raw.location, "files": files, **lines}
-    signs = list(format.absent_signs)
-    made_with = [format.tokens, format.vocabulary_size] if format.tokenizer is None else []
-    if found := texts.find(text, made_with, format.tokenizer, signs):
-        description, ids, tokenizer = found
+    key = {
+        "text": {"location": text.location, "files": files, **lines},
+        "absent_signs": list(format.absent_signs or ()),
+        "made_with": [format.tokens, format.vocabulary_size] if format.tokenizer is None else [],
+    }
+    if found := texts.find(key, format.tokenizer):
+        ids, tokenizer, description = found
         counts = {split: TextSizes(**sizes) for split, sizes in description["counts"].items()}
-        return _corpus(raw, format, ids, tokenizer, counts, description["digest"])
+        return _corpus(text, format, ids, tokenizer, counts, description["digest"])
     with texts.new_entry() as folder:
-        corpus = _encoded(raw, format, Path(folder))
-        counts = {split: dataclasses.asdict(corpus.count(split)) for split in SPLITS}
-        made = {"made_with": made_with, "absent_signs": signs}
-        description = {"text": text, **made, "counts": counts, "digest": corpus.digest}
-        ids = texts.add(folder, corpus.vocabulary, description)
-        return _corpus(raw, format, ids, corpus.vocabulary, corpus.counts, corpus.digest)
+        ids, tokenizer, counts = _encode(text, format, Path(folder))
+        digest = digest_of(tokenizer, ids)
+        sizes = {split: dataclasses.asdict(counts[split]) for split in SPLITS}
+        ids = texts.add(Path(folder), tokenizer, {**key, "counts": sizes, "digest": digest})
+        return _corpus(text, format, ids, tokenizer, counts, digest)
 
 
-def _corpus(raw, format, ids, tokenizer, counts, digest=None):
-    corpus = Corpus(**ids, vocabulary=tokenizer, counts=counts, format=format, **raw.place)
+def _corpus(
+    text: OpenedText,
+    format: TextFormat,
+    ids: dict[str, np.ndarray],
+    tokenizer: Tokenizer,
+    counts: dict[str, TextSizes],
+    digest: str | None = None,
+) -> Corpus:
+    train, valid, test = (ids[split] for split in SPLITS)
+    corpus = Corpus(
+        train, valid, test, tokenizer, text.name, text.source, text.is_sample, text.location, format, counts
+    )
     if digest is not None:
         corpus.__dict__["digest"] = digest  # known already
     return corpus
 
 
-def _counted(ids, tokenizer):
+def _counted(ids: np.ndarray, tokenizer: Tokenizer) -> TextSizes:
     """Returns the `TextSizes` of what ids write."""
     written = b"".join(map(tokenizer.pieces.__getitem__, ids.tolist()))
     lines = [line.removeprefix(tokenizer.first.encode()) for line in written.split(b"\n")]
     sizes = np.sum([sizes_of(line.decode(errors="surrogateescape")) for line in lines], axis=0)
-    sizes[:3] -= 1  # nothing ends the last line
+    words, size, characters, unspaced = (sizes - [1, 1, 1, 0]).tolist()  # nothing ends the last line
     unknown = 0 if tokenizer.unk_id is None else int((ids == tokenizer.unk_id).sum())
-    return TextSizes(len(ids), *sizes.tolist(), unknown)
+    return TextSizes(len(ids), words, size, characters, unspaced, unknown)

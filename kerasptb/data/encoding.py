@@ -33,6 +33,9 @@ _COMPARED = 100  # paragraphs of a training text in which a tokenizer must know 
 _BLOCK = 1 << 22  # ids that are renumbered at a time
 _LONGEST_WORD = 1 << 22  # characters
 
+# The ids of each split, int32 [N], their tokenizer, and the sizes of each split.
+Encoded = tuple[dict[str, np.ndarray], Tokenizer, dict[str, TextSizes]]
+
 
 def encode_words(
     files: Mapping[str, TextFile], format: TextFormat = USUAL, folder: Path | None = None
@@ -77,12 +80,12 @@ def encode_words(
     return ids, vocabulary, counted
 
 
-def _sizes_of_word(word):
+def _sizes_of_word(word: str) -> tuple[int, int, int]:
     """Returns the bytes and characters of a word and the space or line end after it, and those without spaces."""
     return (0, 0, 0) if word == EOS else (len(word.encode()) + 1, len(word) + 1, count_unspaced(word))
 
 
-def _unseparated_ends(ids, eos):
+def _unseparated_ends(ids: np.ndarray, eos: int) -> int:
     """Returns the number of empty lines, whose ends stand after no word, less 1 if the last word has no end."""
     pairs = (ids[max(i - 1, 0) : i + _BLOCK] == eos for i in range(0, len(ids), _BLOCK))
     return int(ids[0] == eos) - int(ids[-1] != eos) + sum(int((pair[1:] & pair[:-1]).sum()) for pair in pairs)
@@ -121,7 +124,7 @@ def read_paragraphs(text: str, format: TextFormat) -> Iterator[str]:
     return _paragraphs(lines, dataclasses.replace(format, wrapped=is_wrapped([text])))[1]
 
 
-def _paragraphs(lines, format):
+def _paragraphs(lines: Iterable[str], format: TextFormat) -> tuple[Paragraphs, Iterator[str]]:
     """Returns the `Paragraphs` of lines, which know in the end how many were joined, and an iterator of them."""
     paragraphs = Paragraphs(format.keeps_lines)
     if format.of_words:
@@ -129,7 +132,7 @@ def _paragraphs(lines, format):
     return paragraphs, paragraphs.read(lines)
 
 
-def _faithful(paragraphs, tokenizer):
+def _faithful(paragraphs: Iterable[str], tokenizer: Subwords) -> Iterator[str]:
     """Yields paragraphs; the tokenizer must know every letter of the first hundred."""
     for number, paragraph in enumerate(paragraphs):
         if number < _COMPARED:
@@ -145,20 +148,20 @@ def num_subwords(num_bytes: int) -> int:
 class _Counter:
     """Counts the paragraphs of a file that pass, as `sizes_of` does; raises a DataError if none does."""
 
-    sizes: tuple[int, int, int, int] = (0, 0, 0, 0)
-
-    def __init__(self, paragraphs, path):
+    def __init__(self, paragraphs: Iterable[str], path: str) -> None:
         self._paragraphs, self._path = paragraphs, path
+        self.sizes = (0, 0, 0, 0)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         for paragraph in self._paragraphs:
-            self.sizes = tuple(map(operator.add, self.sizes, sizes_of(paragraph)))
+            words, size, characters, unspaced = map(operator.add, self.sizes, sizes_of(paragraph))
+            self.sizes = words, size, characters, unspaced
             yield paragraph
         if not any(self.sizes):
             raise _empty(self._path)
 
 
-def _empty(path):
+def _empty(path: str) -> DataError:
     return DataError(f"Expected a text of at least one word. {path} is empty.")
 
 

@@ -15,7 +15,7 @@ WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _WORDS = re.compile(rf"{WORD.pattern}(?:[- ]{WORD.pattern})*")
 
 
-def _words_in(text):
+def _words_in(text: str) -> list[str]:
     return [text[slice(*match.span())] for match in WORD.finditer(letters_for_marks(text))]
 
 
@@ -30,7 +30,7 @@ class Lexicon:
         self.words = tuple(words)
 
     @functools.cached_property
-    def _folded(self):
+    def _folded(self) -> frozenset[str]:
         """The words as they are looked for: made when the first is, since most who open a model ask for none."""
         return frozenset(map(fold_case, self.words))
 

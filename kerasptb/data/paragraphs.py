@@ -96,7 +96,7 @@ class Paragraphs:
                 yield from block
 
 
-def _blocks(lines):
+def _blocks(lines: Iterable[str]) -> Iterator[list[str]]:
     """Yields the lines of a text, without white space at their ends, with those that may be of one paragraph."""
     for part in _parts(lines):
         marked = [bool(_MARK.match(line)) for line in part]
@@ -107,9 +107,10 @@ def _blocks(lines):
             yield part
 
 
-def _parts(lines):
+def _parts(lines: Iterable[str]) -> Iterator[list[str]]:
     """Yields the lines between those without a word and those in a fence, each of which is a part of its own."""
-    part, size, fenced = [], 0, False
+    part: list[str] = []
+    size, fenced = 0, False
     for line in map(str.rstrip, itertools.chain(lines, [""])):
         is_fence = "```" in line and bool(_FENCE.match(line))
         apart = fenced or is_fence or not _WORD.search(line)
@@ -124,13 +125,13 @@ def _parts(lines):
             size += len(line)
 
 
-def _begins(part, line):
+def _begins(part: list[str], line: str) -> bool:
     """Returns whether an indented line begins a paragraph, as in texts without empty lines; an item goes on so."""
     goes_on = _MARK.match(part[0]) and len(part[-1]) > _MOSTLY * len(line)
     return not part[-1][0].isspace() and not goes_on
 
 
-def _is_wrapped(block):
+def _is_wrapped(block: list[str]) -> bool:
     """Returns whether most of a block's lines end where the next word would have crossed a margin, and it is prose."""
     if len(block) < 2:
         return False
@@ -142,12 +143,12 @@ def _is_wrapped(block):
     return full >= _MOSTLY * (len(block) - 1) and _is_prose(block) and not _is_verse(block, widths)
 
 
-def _fills(size, after, margin):
+def _fills(size: int, after: str, margin: float) -> bool:
     """Returns whether a line of so many columns would have crossed a margin with the first word of the one after."""
-    return size > margin or size + 1 + width(_UNBROKEN.search(after)[0]) > margin
+    return size > margin or size + 1 + width(next(_UNBROKEN.finditer(after))[0]) > margin
 
 
-def _is_prose(block):
+def _is_prose(block: list[str]) -> bool:
     """Returns whether a block is of words with single spaces, or of a script without, and few signs."""
     text = "".join(line.strip() for line in block)
     size, spaces = len(text), text.count(" ")
@@ -155,14 +156,14 @@ def _is_prose(block):
     return spaced and len(_SIGN.findall(text)) <= size * 0.3
 
 
-def _is_verse(block, widths):
+def _is_verse(block: list[str], widths: list[int]) -> bool:
     """Returns whether each line of a stanza begins with a capital letter, and not because of a margin."""
     if len(block) < 4 or any(map(_goes_on, block[1:])):
         return False
     return not all(_fills(size, after, max(widths)) for size, after in zip(widths, block[1:], strict=False))
 
 
-def _goes_on(line):
+def _goes_on(line: str) -> bool:
     """Returns whether a line begins with a small letter, or with one that is neither small nor capital."""
     first = line.lstrip(_OPENING)[:1]
     return first.isalpha() and (not first.isupper() or line.isupper())

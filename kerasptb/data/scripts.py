@@ -33,7 +33,7 @@ def width(text: str) -> int:
     return len(text) + _count(_WIDE, text)
 
 
-def _count(runs, text):
+def _count(runs: re.Pattern[str], text: str) -> int:
     return 0 if text.isascii() else sum(map(len, runs.findall(text)))
 
 

@@ -6,7 +6,7 @@ would read each as bytes that mean nothing to it, and all after them worse.
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 # The ways to write a sign, the one to prefer first: at the beginning of a word, and elsewhere.
 _WAYS = (
@@ -76,11 +76,11 @@ class Signs:
             done = match.end()
         return [*places, *range(done, len(text) + 1)]
 
-    def _reading_after(self, before):
+    def _reading_after(self, before: str) -> Callable[[re.Match[str]], str]:
         """Returns what gives the readings of a text's matches, one after the other."""
         begins, last = None, 0
 
-        def reading(match):
+        def reading(match: re.Match[str]) -> str:
             nonlocal begins, last
             at_beginning, elsewhere = self.readings[match[0]]
             if at_beginning == elsewhere:

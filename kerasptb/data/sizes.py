@@ -71,7 +71,7 @@ def sizes_of(paragraph: str) -> tuple[int, int, int, int]:
     return len(paragraph.split()) + 1, size + 1, len(paragraph) + 1, count_unspaced(paragraph)
 
 
-def _power(perplexity, exponent):
+def _power(perplexity: float, exponent: float) -> float:
     try:
         return perplexity**exponent
     except OverflowError:

@@ -28,31 +28,34 @@ from kerasptb.data.tokenizers.tokenizer import Tokenizer
 _DESCRIPTION = "text.json"
 _BLOCK = 1 << 22
 
+_Description = dict[str, Any]  # what text.json holds
+_Ids = dict[str, np.ndarray]  # by split
+
 
 class StoredTexts:
     """The encoded texts in a cache folder."""
 
-    def __init__(self, cache_dir: Path):
+    def __init__(self, cache_dir: Path) -> None:
         self.folder = cache_dir / "texts"
 
-    def find(
-        self, text: dict[str, Any], made_with: list[Any], vocabulary: Tokenizer | None, signs: list[str]
-    ) -> tuple[dict[str, Any], dict[str, np.ndarray], Tokenizer] | None:
-        """Returns the description, ids and tokenizer of a text's entry, or None.
+    def find(self, key: _Description, vocabulary: Tokenizer | None) -> tuple[_Ids, Tokenizer, _Description] | None:
+        """Returns the ids, tokenizer and description of an entry, or None.
 
-        It was read without these signs, and has this tokenizer, or one made so.
+        `key` has the text, the signs that it was read without, and what its tokenizer was made with, if not given.
         """
-        wanted = {"text": text, "absent_signs": signs}
-        wanted |= {"made_with": made_with} if vocabulary is None else {"words": vocabulary.digest}
+        wanted = dict(key)
+        if vocabulary is not None:
+            del wanted["made_with"]
+            wanted["words"] = vocabulary.digest
         for folder in self.folder.glob("*"):
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # being removed, or damaged
-                description = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
+            with _damage_passed_over():
+                description = _described(folder)
                 if wanted == {name: description[name] for name in wanted}:
                     found = vocabulary or load_tokenizer(folder)
-                    return description, _checked(folder, found, description), found
+                    return _checked(folder, found, description), found, description
         return None
 
-    def new_entry(self):
+    def new_entry(self) -> tempfile.TemporaryDirectory[str]:
         """Returns a context with a new folder for ids, which is removed at its end unless it was handed to `add`."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for left in self.folder.glob(".*"):  # by a process that was killed
@@ -60,9 +63,8 @@ class StoredTexts:
                 shutil.rmtree(left, ignore_errors=True)
         return tempfile.TemporaryDirectory(dir=self.folder, prefix=".", ignore_cleanup_errors=True)
 
-    def add(self, folder, vocabulary, description):
+    def add(self, folder: Path, vocabulary: Tokenizer, description: _Description) -> _Ids:
         """Makes a folder of `new_entry` an entry, in place of its text's earlier ones; returns the ids, read-only."""
-        folder = Path(folder)
         description = {**description, "words": vocabulary.digest}
         vocabulary.save(folder / vocabulary.FILE)
         (folder / _DESCRIPTION).write_text(json.dumps(description), encoding="utf-8")
@@ -78,12 +80,21 @@ class StoredTexts:
             folder.rename(entry)
         return _open(entry)
 
-    def _remove_older(self, text):
+    def _remove_older(self, text: dict[str, Any]) -> None:
         for folder in self.folder.glob("*"):
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                other = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))["text"]
+            with _damage_passed_over():
+                other = _described(folder)["text"]
                 if other["location"] == text["location"] and other != text:
                     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _damage_passed_over() -> contextlib.suppress:
+    """Returns a context for an entry that another process may be removing, or that is damaged."""
+    return contextlib.suppress(OSError, ValueError, KeyError, TypeError)
+
+
+def _described(folder: Path) -> _Description:
+    return json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
 
 
 def digest_of(vocabulary: Tokenizer, ids: Mapping[str, np.ndarray]) -> str:
@@ -96,11 +107,11 @@ def digest_of(vocabulary: Tokenizer, ids: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _open(folder):
+def _open(folder: Path) -> _Ids:
     return {split: np.memmap(folder / f"{split}.ids", "<i4", "r") for split in SPLITS}
 
 
-def _checked(folder, vocabulary, description):
+def _checked(folder: Path, vocabulary: Tokenizer, description: _Description) -> _Ids:
     ids = _open(folder)
     if digest_of(vocabulary, ids) != description["digest"]:
         raise DataError(f"{folder} is damaged: its ids are not what they were.")

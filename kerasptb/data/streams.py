@@ -1,5 +1,7 @@
 """Ids of a text as a row, and as the streams of which batches are cut; `kerasptb.pipeline.batching` draws them."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -26,7 +28,7 @@ def check_sizes(**sizes: int) -> None:
             raise DataError(f"Expected {name} to be a positive integer. Received: {name}={value!r}")
 
 
-def as_ids(ids: npt.ArrayLike) -> np.ndarray:
+def as_ids(ids: npt.ArrayLike | Iterable[int]) -> np.ndarray:
     """Returns ids as int32 [N], without a copy where that is possible; raises DataError for what is no row of ids."""
     array = np.asarray(ids)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):

@@ -15,14 +15,17 @@ Row i of batch 1 continues where row i of batch 0 stopped, so an LSTM that keeps
 each stream as one text. Shuffling the batches, or padding them, would break that.
 """
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from kerasptb.data.errors import DataError
 from kerasptb.data.streams import as_ids, as_streams, check_sizes, count_batches
-from kerasptb.pipeline.jitter import Passes, jittered_lengths
+from kerasptb.pipeline.passes import Parts, Passes, jittered_lengths
 
 if TYPE_CHECKING:
     import keras
@@ -42,7 +45,7 @@ def make_dataset(
     parts: int = 1,
     seed: int = 0,
     epoch: int = 0,
-) -> "tf.data.Dataset | keras.utils.PyDataset":
+) -> tf.data.Dataset | keras.utils.PyDataset:
     """Returns the contiguous batches of a text as a `tf.data.Dataset`, in order, of known cardinality.
 
     The module's docstring draws how the rows continue from batch to batch.
@@ -56,7 +59,7 @@ def make_dataset(
             `batch_size=1` (with more streams the first word of a stream is never predicted). If such a batch
             follows, the static shape is [1, None].
         jitter: if True, the batches have lengths around `num_steps`, in an order that is drawn anew for each pass over
-            the dataset; see `kerasptb/pipeline/jitter.py`. The static shape is [B, None]. To have XLA compile a step
+            the dataset; see `kerasptb/pipeline/passes.py`. The static shape is [B, None]. To have XLA compile a step
             for each of these lengths, a dozen, say so: `model.compile(jit_compile=True)`.
         parts: number of parts of the text, of equally many batches; each pass over the dataset reads the next one.
             What they leave over, fewer batches than there are parts, is at the end of the text or, in every other
@@ -109,10 +112,16 @@ def make_dataset(
         return NumpyBatches(streams, passes, has_rest)
     import tensorflow as tf  # noqa: PLC0415
 
-    dataset = _of_varying_length(passes, batch_size) if jitter else _of_equal_length(streams, passes, num_steps)
-    if has_rest:
-        rest = (streams[np.newaxis, :, full:-1], streams[np.newaxis, :, full + 1 :])
-        with tf.device("CPU:0"):
+    # The batches stay in the host's memory even if there is an accelerator.
+    with tf.device("CPU:0"):
+        if jitter:
+            spec = tf.TensorSpec((batch_size, None), tf.int32)
+            dataset = tf.data.Dataset.from_generator(passes, output_signature=(spec, spec))
+        else:
+            dataset = _of_equal_length(streams, passes, num_steps)
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(passes)))
+        if has_rest:
+            rest = (streams[np.newaxis, :, full:-1], streams[np.newaxis, :, full + 1 :])
             dataset = dataset.concatenate(tf.data.Dataset.from_tensor_slices(rest))
     # Slices of an array have nothing to tune, and the tuning thread can delay the end of an epoch: `fit` then waits
     # until that thread next wakes up (0.01 (2^k - 1) s after its start). Measured with TensorFlow 2.21: 10.2 s for an
@@ -123,7 +132,7 @@ def make_dataset(
     return dataset.with_options(options)
 
 
-def _of_equal_length(streams, passes, num_steps):
+def _of_equal_length(streams: np.ndarray, passes: Passes | Parts, num_steps: int) -> tf.data.Dataset:
     import tensorflow as tf  # noqa: PLC0415
 
     batch_size = len(streams)
@@ -136,43 +145,14 @@ def _of_equal_length(streams, passes, num_steps):
         x, y = (np.ascontiguousarray(streams[:, start + i : end + i].reshape(shape).transpose(1, 0, 2)) for i in (0, 1))
         return x, y
 
-    def batches(start, end):
+    def batches(start: Any, end: Any) -> tuple[Any, ...]:
         found = tf.numpy_function(cut, [start, end], [tf.int32, tf.int32], stateful=False)
         return tuple(tf.ensure_shape(each, (None, batch_size, num_steps)) for each in found)
 
-    def next_part():
+    def next_part() -> Iterator[tuple[int, int]]:
         bounds = passes.next_bounds()
         for i in range(0, len(passes), _CUT_TOGETHER):
             yield bounds[i], bounds[min(i + _CUT_TOGETHER, len(passes))]
 
-    # The batches stay in the host's memory even if there is an accelerator.
-    with tf.device("CPU:0"):
-        bound = tf.TensorSpec((), tf.int64)
-        dataset = tf.data.Dataset.from_generator(next_part, output_signature=(bound, bound)).map(batches).unbatch()
-        return dataset.apply(tf.data.experimental.assert_cardinality(len(passes)))
-
-
-def _of_varying_length(passes, batch_size):
-    import tensorflow as tf  # noqa: PLC0415
-
-    spec = tf.TensorSpec((batch_size, None), tf.int32)
-    dataset = tf.data.Dataset.from_generator(passes, output_signature=(spec, spec))
-    return dataset.apply(tf.data.experimental.assert_cardinality(len(passes)))
-
-
-class Parts:
-    """Batches of equal length, of which each pass, from number `epoch` on, reads the next of some parts."""
-
-    def __init__(self, num_batches: int, num_steps: int, parts: int = 1, epoch: int = 0):
-        self._num_batches, self._num_steps, self._parts, self._epoch = num_batches, num_steps, parts, epoch
-
-    def __len__(self) -> int:
-        return self._num_batches // self._parts
-
-    def next_bounds(self) -> list[int]:
-        """Returns where the next pass begins in a stream, and where each of its S // parts batches ends."""
-        size, rest = divmod(self._num_batches, self._parts)
-        reading, part = divmod(self._epoch, self._parts)
-        self._epoch += 1
-        first = part * size + (rest if reading % 2 else 0)
-        return [i * self._num_steps for i in range(first, first + size + 1)]
+    bound = tf.TensorSpec((), tf.int64)
+    return tf.data.Dataset.from_generator(next_part, output_signature=(bound, bound)).map(batches).unbatch()

@@ -1,6 +1,6 @@
 """A checked download of the three PTB files.
 
-By urllib: pooch, which checks digests too, knows one address of a file and no end in time, and needs requests.
+By urllib: pooch, which checks digests too, has one address for a file, no end in time, and needs requests.
 """
 
 import concurrent.futures

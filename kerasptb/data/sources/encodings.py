@@ -48,7 +48,7 @@ def marked_encoding(head: bytes) -> str | None:
     return next((encoding for mark, encoding in _ENCODINGS.items() if head.startswith(mark)), None)
 
 
-def _is_utf8(file):
+def _is_utf8(file: TextFile) -> bool:
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         for piece in itertools.chain(file.chunks(), [b""]):
@@ -58,7 +58,7 @@ def _is_utf8(file):
     return True
 
 
-def _sample(file):
+def _sample(file: TextFile) -> bytes:
     """Returns lines of a file that are not ASCII."""
     sample = b""
     for piece in file.chunks():
@@ -68,13 +68,13 @@ def _sample(file):
     return sample[:_SAMPLE]
 
 
-def _is_damaged_utf8(sample):
+def _is_damaged_utf8(sample: bytes) -> bool:
     letters = [letter for letter in sample.decode(errors="surrogateescape") if not letter.isascii()]
     wrong = sum("\udc80" <= letter <= "\udcff" for letter in letters)
     return len(letters) - wrong > _MOSTLY * wrong
 
 
-def _found(sample, path):
+def _found(sample: bytes, path: str) -> str:
     try:
         from resiliparse.parse.encoding import detect_encoding  # noqa: PLC0415  (an extra)
     except ImportError:

@@ -11,7 +11,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from kerasptb.data.errors import UnreadError
 from kerasptb.data.paragraphs import is_wrapped, pieces_of
@@ -59,11 +59,6 @@ class OpenedText:
     def is_wrapped(self) -> bool:
         """Whether all of it together is wrapped prose, whose lines are joined."""
         return is_wrapped(pieces_of(self.files.values()))
-
-    @property
-    def place(self) -> dict[str, Any]:
-        """What a `Corpus` has of it, by name."""
-        return {name: getattr(self, name) for name in ("name", "source", "is_sample", "location")}
 
 
 def open_source(source: Source) -> OpenedText:

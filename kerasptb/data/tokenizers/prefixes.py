@@ -56,12 +56,12 @@ class PrefixIndex:
         """Whether a text is one of them, whatever the case."""
         return isinstance(text, str) and len(self._equal(fold_bytes(text))) > 0
 
-    def _equal(self, folded):
+    def _equal(self, folded: bytes) -> np.ndarray:
         return self._between(folded, folded + b"\0")
 
-    def _find(self, folded):
+    def _find(self, folded: bytes) -> np.ndarray:
         return np.sort(self._between(folded, folded + b"\xff" * (self._longest + 1)))
 
-    def _between(self, first, last):
+    def _between(self, first: bytes, last: bytes) -> np.ndarray:
         low = bisect.bisect_left(self._sorted, first)
         return self._ids[low : bisect.bisect_left(self._sorted, last, lo=low)]

@@ -57,6 +57,6 @@ def letters_for_marks(text: str) -> str:
     return _MAY_BE_MARK.sub(lambda match: "a" if _is_mark(match[0]) else match[0], text)
 
 
-def _is_mark(character):
+def _is_mark(character: str) -> bool:
     # Includes the zero-width joiner and non-joiner, which shape letters of Indic scripts and Persian.
     return character in "\u200c\u200d" or unicodedata.category(character).startswith("M")

@@ -2,8 +2,8 @@
 
 A `.model` is a message of Google's protocol buffers; its fields are in sentencepiece_model.proto
 (google/sentencepiece). Here are those that decide how a text is cut. protobuf, which TensorFlow brings, reads them: it
-is made for input of strangers. The package sentencepiece has no names for them; tokenizers' `from_spm` takes unigrams
-alone.
+is made for input of strangers. The package sentencepiece names them too, but for a protobuf as new as itself, and
+tokenizers' `from_spm` takes unigrams alone.
 """
 
 import base64
@@ -17,8 +17,9 @@ _SPACE = "\u2581"
 _UNIGRAM, _BPE = 1, 2
 # Types of pieces. A text that spells a mark such as `</s>` is cut into it, as in Hugging Face's library.
 _NORMAL, _UNKNOWN, _USER_DEFINED = 1, 2, 4
+_Piece = tuple[str, float, int]  # its text, score and type
 # The messages: of each field its name, number, type and default.
-_MESSAGES = {
+_MESSAGES: dict[str, list[tuple[str, int, str, str | None]]] = {
     "Piece": [("text", 1, "bytes", ""), ("score", 2, "float", "0"), ("type", 3, "int32", f"{_NORMAL}")],
     "Trainer": [
         ("model_type", 3, "int32", f"{_UNIGRAM}"),
@@ -75,11 +76,11 @@ def convert(content: bytes) -> str:
     return json.dumps(tokenizer, ensure_ascii=False)
 
 
-def _unigrams(pieces, unknown):
+def _unigrams(pieces: list[_Piece], unknown: int) -> dict[str, Any]:
     return {"type": "Unigram", "unk_id": unknown, "vocab": [(text, score) for text, score, _ in pieces]}
 
 
-def _byte_pairs(pieces, unknown):
+def _byte_pairs(pieces: list[_Piece], unknown: int) -> dict[str, Any]:
     if any(kind == _USER_DEFINED for _, _, kind in pieces):
         raise DataError("Expected a SentencePiece model of byte pairs without symbols that a user has defined.")
     vocabulary = {text: i for i, (text, _, _) in enumerate(pieces)}
@@ -87,11 +88,12 @@ def _byte_pairs(pieces, unknown):
     return {"type": "BPE", "fuse_unk": True, **named}
 
 
-def _merges(pieces):
+def _merges(pieces: list[_Piece]) -> list[tuple[str, str]]:
     """Returns the pairs of pieces that make another, in the order in which they are merged: by its score."""
     scores = {text: score for text, score, kind in pieces if kind == _NORMAL}
     ids = {text: i for i, (text, _, _) in enumerate(pieces)}
-    lengths, merges = set(map(len, scores)) - {0}, []
+    lengths = set(map(len, scores)) - {0}
+    merges: list[tuple[float, int, int, str, str]] = []
     for text, score in scores.items():
         halves = ((text[:i], text[i:]) for i in lengths if len(text) - i in lengths)
         pairs = [pair for pair in halves if pair[0] in scores and pair[1] in scores]
@@ -100,7 +102,7 @@ def _merges(pieces):
 
 
 @functools.cache
-def _model_class():
+def _model_class() -> Any:
     """Returns the class of the message `Model`; the fields that it does not name are skipped."""
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # noqa: PLC0415
 

@@ -83,7 +83,7 @@ class Subwords(Tokenizer):
         self.tokens = tuple(token for token in tokens if token is not None)
         if len(self.tokens) != size:
             raise DataError(f"Expected a tokenizer whose {size} ids are 0 to {size - 1}.")
-        pieces = list(_pieces(self.tokens, settings))
+        pieces = _pieces(self.tokens, settings)
         self.eos_id = _end_of_paragraph(pieces)
         pieces[self.eos_id] = b"\n"
         self._written = tuple(pieces)
@@ -186,7 +186,7 @@ class Subwords(Tokenizer):
                 self._check_written(batch, ids)
             yield ids
 
-    def _encode_batches(self, paragraphs):
+    def _encode_batches(self, paragraphs: Iterable[str]) -> Iterator[tuple[list[str], np.ndarray]]:
         paragraphs = iter(paragraphs)
         for first in paragraphs:
             batch, size = [first], len(first)
@@ -195,7 +195,7 @@ class Subwords(Tokenizer):
                 size += len(paragraph)
             yield batch, self._encode_batch([*batch, ""])
 
-    def _check_written(self, paragraphs, ids):
+    def _check_written(self, paragraphs: list[str], ids: np.ndarray) -> None:
         for paragraph, line in zip(paragraphs, self._written_lines(ids), strict=False):  # nothing follows the last end
             if line.removeprefix(self.first) != paragraph and self.unk_id not in self.encode(paragraph):
                 self.check_faithful([paragraph])
@@ -236,11 +236,11 @@ class Subwords(Tokenizer):
             begin = end + 1
         return [*units, *(self._units(rest, begin) if rest else [])]
 
-    def _units(self, line, begin):
+    def _units(self, line: str, begin: int) -> list[Unit]:
         words = [match.span() for match in re.finditer(r"\S+", line)]
         with _plain_errors():
             encoded = self._tokenizer.encode(line, add_special_tokens=False)
-        tokens = [[] for _ in range(len(words) + 1)]
+        tokens: list[list[int]] = [[] for _ in range(len(words) + 1)]
         place = 0
         for token, (start, end) in zip(encoded.ids, encoded.offsets, strict=True):
             # It is of the word in which the first of its characters that is no space stands, or the one after.
@@ -282,7 +282,7 @@ class Subwords(Tokenizer):
         """Returns the text of ids; bytes that are no UTF-8, as of a character that was cut, become U+FFFD."""
         return "\n".join(line.removeprefix(self.first) for line in self._written_lines(ids))
 
-    def _written_lines(self, ids):
+    def _written_lines(self, ids: Iterable[int]) -> list[str]:
         written = b"".join(self.pieces[index] for index in self._checked(ids))
         return written.decode(errors="replace").split("\n")
 
@@ -297,7 +297,7 @@ class Subwords(Tokenizer):
                     f"{paragraph[at : at + 20]!r} and gave back {back[at : at + 20]!r}"
                 )
 
-    def _encode_batch(self, paragraphs):
+    def _encode_batch(self, paragraphs: list[str]) -> np.ndarray:
         """Returns the ids of paragraphs with an end between each two."""
         if self._ids_of_bytes is not None:
             return self._ids_of_bytes[np.frombuffer("\n".join(paragraphs).encode(), np.uint8)]
@@ -306,7 +306,7 @@ class Subwords(Tokenizer):
         ids = itertools.chain.from_iterable((*each.ids, self.eos_id) for each in encoded)
         return np.fromiter(ids, "<i4")[:-1]
 
-    def _begins_with_space(self):
+    def _begins_with_space(self) -> bool:
         with _plain_errors():
             ids = self._tokenizer.encode("a", add_special_tokens=False).ids
         if not ids:
@@ -315,7 +315,7 @@ class Subwords(Tokenizer):
 
 
 @contextlib.contextmanager
-def _plain_errors():
+def _plain_errors() -> Iterator[None]:
     """Raises a `DataError` for what the library raises, its panics too, which are no `Exception`."""
     try:
         yield
@@ -326,7 +326,7 @@ def _plain_errors():
         raise DataError(f"Expected a tokenizer that Hugging Face's library can use. It failed: {reason}") from None
 
 
-def _check_charsmap(settings):
+def _check_charsmap(settings: dict[str, Any]) -> dict[str, Any]:
     """Returns an object of a tokenizer.json. For a table that is shorter than it says the library takes 8 GB."""
     if "precompiled_charsmap" in settings:
         table = base64.b64decode(settings["precompiled_charsmap"])
@@ -335,12 +335,12 @@ def _check_charsmap(settings):
     return settings
 
 
-def _is_letter(character):
+def _is_letter(character: str) -> bool:
     """Returns whether a word with a space before it may begin with a character."""
     return character != "" and unicodedata.category(character)[0] in "LN" and not is_unspaced(character)
 
 
-def _byte_pairs(first, paragraphs, size):
+def _byte_pairs(first: str, paragraphs: Iterable[str], size: int) -> str:
     """Returns the content of a tokenizer.json of byte-level byte-pair encoding, with `first` before each paragraph."""
     import tokenizers  # noqa: PLC0415
     from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers  # noqa: PLC0415
@@ -359,7 +359,7 @@ def _byte_pairs(first, paragraphs, size):
     return tokenizer.to_str(pretty=False)
 
 
-def _pieces(tokens, settings):
+def _pieces(tokens: tuple[str, ...], settings: dict[str, Any]) -> list[bytes]:
     """Returns the bytes that each token writes."""
     content = json.dumps([settings.get("pre_tokenizer"), settings.get("decoder")])
     added = {token["content"] for token in settings.get("added_tokens", [])}
@@ -371,12 +371,12 @@ def _pieces(tokens, settings):
     else:
         raise DataError("Expected a tokenizer whose pieces are of bytes, or with their spaces as SentencePiece's.")
     try:
-        return tuple(token.encode() if token in added else write(token) for token in tokens)
+        return [token.encode() if token in added else write(token) for token in tokens]
     except KeyError as error:
         raise DataError(f"Expected pieces of bytes. Received: one with the letter {error}") from None
 
 
-def _unknown(model, tokens):
+def _unknown(model: dict[str, Any], tokens: tuple[str, ...]) -> int | None:
     """Returns the id of the piece that stands for unknown letters; `None` if bytes write these."""
     if model.get("byte_fallback"):
         return None
@@ -384,7 +384,7 @@ def _unknown(model, tokens):
     return tokens.index(token) if token in tokens else model.get("unk_id")
 
 
-def _end_of_paragraph(pieces):
+def _end_of_paragraph(pieces: list[bytes]) -> int:
     """Returns the id of the piece that ends a paragraph."""
     for end in (b"\n", *_ENDS):
         if end in pieces:
@@ -393,6 +393,6 @@ def _end_of_paragraph(pieces):
     raise DataError(f"Expected a tokenizer with a token for the end of a line, or one of {names}.")
 
 
-def _sentence_piece(token):
+def _sentence_piece(token: str) -> bytes:
     byte = _BYTE.fullmatch(token)
     return bytes.fromhex(byte[1]) if byte else token.replace(_SPACE, " ").encode()

@@ -219,7 +219,7 @@ class Tokenizer(abc.ABC):
         """
         return [self.tokens[index] for index in self._checked(ids)]
 
-    def _checked(self, ids):
+    def _checked(self, ids: Iterable[int]) -> list[int]:
         array = as_ids(ids)
         if array.size and (array.min() < 0 or array.max() >= len(self)):
             wrong = next(index for index in array.tolist() if not 0 <= index < len(self))

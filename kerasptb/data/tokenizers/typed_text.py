@@ -52,7 +52,7 @@ def split_words(index: PrefixIndex, text: str, others: WordsThatBegin | None = N
     return text[:cut], text[cut:]
 
 
-def _starts(index, run):
+def _starts(index: PrefixIndex, run: str) -> Iterator[int]:
     """Yields the places in a run of characters without white space where a word may begin, the likeliest first."""
     yield 0
     first = next((i for i, character in enumerate(run) if is_word_character(character)), len(run))
@@ -65,22 +65,22 @@ def _starts(index, run):
     yield _word_start(run)
 
 
-def _word_start(run):
+def _word_start(run: str) -> int:
     return next((i for i in range(len(run), 0, -1) if not is_word_character(run[i - 1])), 0)
 
 
-def _known(vocabulary, word):
+def _known(vocabulary: Tokenizer, word: str) -> str | None:
     return next((form for form in (word, word.lower()) if form in vocabulary), None)
 
 
-def _ends(text, inner):
+def _ends(text: str, inner: str) -> tuple[int, int]:
     """Returns the start and end of a text without surrounding punctuation, except signs that may end a word."""
     start = next((i for i, c in enumerate(text) if is_word_character(c) or c in "'’"), len(text))
     inside = [i for i in range(start, len(text)) if is_word_character(text[i]) or text[i] in inner]
     return start, inside[-1] + 1 if inside else start
 
 
-def _parts(vocabulary, text):
+def _parts(vocabulary: Tokenizer, text: str) -> Iterator[tuple[str, str]]:
     for inner in "'’.", "'’":  # "(U.S.," may contain the word "U.S.", or "U.S" without the last stop
         start, end = _ends(text, inner)
         if end - start < len(text) and (known := _known(vocabulary, text[start:end])):

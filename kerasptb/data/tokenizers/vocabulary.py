@@ -217,7 +217,7 @@ class Vocabulary(Tokenizer):
                 words.extend(typed.word for typed in parts[-1] if typed.word)
         return self.encode(words), parts
 
-    def _typed_part(self, part, context):
+    def _typed_part(self, part: str, context: int) -> Iterator[TypedWord]:
         done = 0
         for word, typed in self.read_part(part):
             start = part.replace("’", "'").index(typed.replace("’", "'"), done)
@@ -266,7 +266,7 @@ class Vocabulary(Tokenizer):
             raise DataError(f"{path} is not a vocabulary file of one word a line. {error}") from None
 
 
-def _most_frequent(counts, size):
+def _most_frequent(counts: Mapping[str, int], size: int) -> dict[str, int]:
     always = {UNK: counts.get(UNK, 0)} | ({EOS: counts[EOS]} if EOS in counts else {})
     others = sorted(counts.keys() - always.keys(), key=lambda word: (-counts[word], word))
     kept = others[: size - len(always)]

@@ -67,22 +67,22 @@ def read_parts(pieces: Sequence[bytes], first: str) -> Parts:
 class _Words:
     """The words and signs of a text by where they stand in it, and between its pieces."""
 
-    def __init__(self, pieces, first):
+    def __init__(self, pieces: Sequence[bytes], first: str) -> None:
         self._ends, self._written, self._first = np.cumsum([0, *map(len, pieces)]), b"".join(pieces), first
         self.text = text = self._written.decode(errors="surrogateescape")
         sizes = [1] * len(text) if len(text) == len(self._written) else map(_num_bytes, text)
         self._places = np.cumsum([0, *sizes])
         self.unnamed = _UNNAMED if UNK in text.split() else ()
 
-    def goes_on(self, place):
+    def goes_on(self, place: int) -> bool:
         """Returns whether the character at a place is of the same word as the one before."""
-        last, this = self.text[place - 1 : place + 1]
+        last, this = self.text[place - 1], self.text[place]
         if is_unspaced(last) and is_unspaced(this):
             at = self._places[place]
             return self._ends[bisect.bisect_left(self._ends, at)] != at  # within a piece
         return is_of_word(last) and is_of_word(this)
 
-    def between(self, start, end):
+    def between(self, start: int, end: int) -> TypedWord:
         text, ends, places = self.text, self._ends, self._places
         before = start - 1 if text[start - 1 : start] == " " else start
         context = bisect.bisect_right(ends, places[before]) - 1
@@ -102,5 +102,5 @@ class _Words:
         )
 
 
-def _num_bytes(character):
+def _num_bytes(character: str) -> int:
     return len(character.encode(errors="surrogateescape"))

@@ -48,7 +48,7 @@ def texts(file: TextFile, source: Source) -> Iterator[str]:
     return messages_of(_messages(plain.lines(file, source)), file.path, source)
 
 
-def _messages(lines):
+def _messages(lines: Iterable[str]) -> Iterator[tuple[str | None, str]]:
     """Yields the author and the text of each message; `None` for what the program says."""
     author, text = None, ""
     for line in lines:

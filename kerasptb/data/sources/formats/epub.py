@@ -4,6 +4,7 @@ import contextlib
 import posixpath
 import zipfile
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import unquote, urldefrag
 from xml.etree import ElementTree
 
@@ -35,7 +36,7 @@ def texts(file: TextFile, source: Source) -> Iterator[str]:
             yield page_text(book.read(name), f"{file.path}/{name}", source.encoding, main_content=False) + "\n\n"
 
 
-def _chapters(book):
+def _chapters(book: zipfile.ZipFile) -> list[str]:
     """Returns the names of the pages of a book in the order of reading, each once."""
     place = _parsed(book, EPUB_CONTAINER).find(".//{*}rootfile").get("full-path")
     package = _parsed(book, place)
@@ -50,5 +51,5 @@ def _chapters(book):
     return [name for name in dict.fromkeys(names) if name in members]
 
 
-def _parsed(book, name):
+def _parsed(book: zipfile.ZipFile, name: str) -> Any:
     return ElementTree.fromstring(book.read(name))

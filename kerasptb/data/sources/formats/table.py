@@ -35,7 +35,7 @@ def texts(file: TextFile, source: Source) -> Iterator[str]:
             yield f"{text}\n\n"
 
 
-def _cell(value):
+def _cell(value: object) -> str:
     """Returns a cell's text, without the sign that no text has; lists and objects have none."""
     return str(value).replace("\0", "").strip() if isinstance(value, str | int | float) else ""
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from kerasptb.data.errors import DataError
 from kerasptb.data.sources.formats.chat import messages_of
@@ -27,11 +28,11 @@ def texts(file: TextFile, source: Source) -> Iterator[str]:
     return messages_of(messages, file.path, source)
 
 
-def _author(message):
+def _author(message: dict[str, Any]) -> str | None:
     """Returns who wrote a message: "" for a deleted account, `None` for the program."""
     return None if message.get("type") == "service" else str(message.get("from") or "")
 
 
-def _written(text):
+def _written(text: str | list[Any]) -> str:
     """Returns a message's text: a string, or parts of which links and the like are objects."""
     return text if isinstance(text, str) else "".join(part if isinstance(part, str) else part["text"] for part in text)

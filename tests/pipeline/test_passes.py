@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kerasptb.data import DataError
 from kerasptb.pipeline import make_dataset
-from kerasptb.pipeline.jitter import Passes, jittered_lengths
+from kerasptb.pipeline.passes import Passes, jittered_lengths
 
 
 def test_lengths_lie_around_the_paper_s():

@@ -1,4 +1,4 @@
-"""Batches of varying length: where the text is cut then varies from pass to pass.
+"""Where each pass over a text cuts it into batches: of equal length, or of varying length from pass to pass.
 
 Merity et al., 2017, "Regularizing and Optimizing LSTM Language Models", section 4.1: with batches of always T steps
 some words would never be the first of a batch, and gradients never flow over a cut. There the length is drawn for each
@@ -9,6 +9,7 @@ begins later and ends with the stream: no word is left out of two passes that fo
 
 import itertools
 import statistics
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -42,13 +43,13 @@ def _quantiles(mean: int, count: int, unit: int) -> np.ndarray:
 class Passes:
     """Batches of the same lengths, int [S], in another order at each pass, from number `epoch` on, over the streams."""
 
-    def __init__(self, streams: np.ndarray, lengths: np.ndarray, seed: int, epoch: int):
+    def __init__(self, streams: np.ndarray, lengths: np.ndarray, seed: int, epoch: int) -> None:
         self._streams, self._lengths, self._seed, self._epoch = streams, lengths, seed, epoch
 
     def __len__(self) -> int:
         return len(self._lengths)
 
-    def __call__(self):
+    def __call__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields the batches of the next pass: pairs (x, y), each int32 [B, T]."""
         for start, end in itertools.pairwise(self.next_bounds()):
             yield self._streams[:, start:end], self._streams[:, start + 1 : end + 1]
@@ -60,3 +61,21 @@ class Passes:
         first = rest if self._epoch % 2 else 0
         self._epoch += 1
         return np.cumsum([first, *self._lengths[order]]).tolist()
+
+
+class Parts:
+    """Batches of equal length, of which each pass, from number `epoch` on, reads the next of some parts."""
+
+    def __init__(self, num_batches: int, num_steps: int, parts: int, epoch: int) -> None:
+        self._num_batches, self._num_steps, self._parts, self._epoch = num_batches, num_steps, parts, epoch
+
+    def __len__(self) -> int:
+        return self._num_batches // self._parts
+
+    def next_bounds(self) -> list[int]:
+        """Returns where the next pass begins in a stream, and where each of its S // parts batches ends."""
+        size, rest = divmod(self._num_batches, self._parts)
+        reading, part = divmod(self._epoch, self._parts)
+        self._epoch += 1
+        first = part * size + (rest if reading % 2 else 0)
+        return [i * self._num_steps for i in range(first, first + size + 1)]
