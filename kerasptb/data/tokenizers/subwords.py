@@ -74,7 +74,7 @@ class Subwords(Tokenizer):
             if settings["model"].pop("dropout", None):
                 content = json.dumps(settings, ensure_ascii=False)
             self._tokenizer = tokenizers.Tokenizer.from_str(content)
-        self._content = content
+        self._content, self.digest = content, digest_of(content)
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self._tokenizer.encode_special_tokens = True  # a text that spells such a token means its letters
@@ -86,22 +86,12 @@ class Subwords(Tokenizer):
         pieces = _pieces(self.tokens, settings)
         self.eos_id = _end_of_paragraph(pieces)
         pieces[self.eos_id] = b"\n"
-        self._written = tuple(pieces)
+        self.pieces = tuple(pieces)
         self.unk_id = _unknown(settings["model"], self.tokens)
         self.first = " " if self._begins_with_space() else ""
         plain = not settings["model"].get("merges", True) and len(self) == 256 and not self.first
         self.kind, self.limit = ("characters", None) if plain else ("subwords", len(self))
         self._ids_of_bytes = np.array([pieces.index(bytes([i])) for i in range(256)], "<i4") if plain else None
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the tokenizer.json, in hexadecimal."""
-        return digest_of(self._content)
-
-    @property
-    def pieces(self) -> tuple[bytes, ...]:
-        """What each token writes."""
-        return self._written
 
     @functools.cached_property
     def merges(self) -> list[tuple[str, str]] | None:

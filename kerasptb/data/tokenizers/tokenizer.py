@@ -88,20 +88,12 @@ class Tokenizer(abc.ABC):
     spells: ClassVar[bool]
     limit: int | None
     tokens: tuple[str, ...]
+    pieces: tuple[bytes, ...]
+    digest: str
     eos_id: int | None
     unk_id: int | None
     unnamed: frozenset[str] = frozenset()
     first: str = " "
-
-    @property
-    @abc.abstractmethod
-    def digest(self) -> str:
-        """What tells it from others."""
-
-    @property
-    @abc.abstractmethod
-    def pieces(self) -> tuple[bytes, ...]:
-        """What each token writes."""
 
     @functools.cached_property
     def token_to_id(self) -> dict[str, int]:

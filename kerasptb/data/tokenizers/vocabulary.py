@@ -14,7 +14,8 @@ from kerasptb.data.errors import DataError, UnknownWordError
 from kerasptb.data.signs import begins_word
 from kerasptb.data.sources.text_file import read_utf8
 from kerasptb.data.streams import check_sizes
-from kerasptb.data.tokenizers.ptb_words import NUMBER
+from kerasptb.data.tokenizers.prefixes import PrefixIndex
+from kerasptb.data.tokenizers.ptb_words import NUMBER, is_numeral, is_word_character, split_tokens
 from kerasptb.data.tokenizers.tokenizer import (
     EOS,
     UNK,
@@ -26,11 +27,12 @@ from kerasptb.data.tokenizers.tokenizer import (
     WordsThatBegin,
     digest_of,
 )
-from kerasptb.data.tokenizers.typed_text import LINE_END, read_part, read_words, split_words
 from kerasptb.utils.files import atomic_write
 
 # Parts of a text that are remembered with their words, and characters of a part.
 _MAX_PARTS, _MAX_PART_CHARACTERS = 50_000, 40
+# The white space that ends a line. Every other kind, such as a form feed, separates words like a space.
+LINE_END = re.compile(r"\r\n|[\r\n]")
 # Words, and the white space between them, which contains the line ends.
 _UNIT = re.compile(r"\S+|\s+")
 
@@ -84,6 +86,8 @@ class Vocabulary(Tokenizer):
         for word in self.words:
             if word.split() != [word]:
                 raise DataError(f"Expected words without whitespace, none of them empty. Received: {word!r}")
+        self.digest = digest_of("\n".join(self.words))
+        self.pieces = tuple(b"\n" if word == EOS else f" {word}".encode() for word in self.words)
 
     @classmethod
     def from_tokens(cls, tokens: Iterable[str], size: int | None = None) -> "Vocabulary":
@@ -114,16 +118,6 @@ class Vocabulary(Tokenizer):
                 raise DataError(f"Expected a size of at least 3: {UNK}, {EOS} and one word. Received: size={size}")
             counts = _most_frequent(counts, size)
         return cls(word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-
-    @functools.cached_property
-    def digest(self) -> str:
-        """SHA-256 of the words in their order, in hexadecimal."""
-        return digest_of("\n".join(self.words))
-
-    @functools.cached_property
-    def pieces(self) -> tuple[bytes, ...]:
-        """What each word writes: a space and itself, and `<eos>` a line end."""
-        return tuple(b"\n" if word == EOS else f" {word}".encode() for word in self.words)
 
     def encode(self, text: str | Iterable[str]) -> np.ndarray:
         r"""Returns the ids of a text or of its words. Words outside the vocabulary become `<unk>`.
@@ -203,7 +197,49 @@ class Vocabulary(Tokenizer):
 
     def words_typed(self, text: str) -> Iterator[str]:
         """Yields the words of a text: as the vocabulary has them, else as they were typed."""
-        return (word for word, _ in read_words(self, text))
+        return (word for word, _ in self.read_typed(text))
+
+    def read_typed(self, text: str) -> Iterator[tuple[str, str]]:
+        """Yields the words of a text as `words_typed`, and the characters that were typed for each.
+
+        In these `’` may have become `'`.
+        """
+        for i, line in enumerate(LINE_END.split(text)):
+            if i and EOS in self:
+                yield EOS, "\n"
+            for part in line.split():
+                yield from self._read_part(part)
+
+    @functools.cached_property
+    def _read_part(self) -> Callable[[str], tuple[tuple[str, str], ...]]:
+        """Reads a part of a text without white space; the last are remembered: each keystroke has them again."""
+
+        def read(part: str) -> tuple[tuple[str, str], ...]:
+            known = self._known(part)
+            return ((known, part),) if known else tuple(self._words_in(part))
+
+        remembered = functools.lru_cache(_MAX_PARTS)(read)
+        return lambda part: (remembered if len(part) <= _MAX_PART_CHARACTERS else read)(part)
+
+    def _known(self, word: str) -> str | None:
+        return next((form for form in (word, word.lower()) if form in self), None)
+
+    def _words_in(self, text: str) -> Iterator[tuple[str, str]]:
+        for inner in "'’.", "'’":  # "(U.S.," may contain the word "U.S.", or "U.S" without the last stop
+            start, end = _ends(text, inner)
+            if end - start < len(text) and (known := self._known(text[start:end])):
+                yield from self._words_in(text[:start])
+                yield known, text[start:end]
+                yield from self._words_in(text[end:])
+                return
+        for token, is_word in split_tokens(text):
+            if not is_word:
+                if token in self:
+                    yield token, token
+            elif known := self._known(token):
+                yield known, token
+            else:
+                yield (NUMBER if is_numeral(token) and NUMBER in self else token), token
 
     def typed_parts(self, text: str, keep_lines: bool | None = None) -> tuple[np.ndarray, Parts]:
         """Returns the ids of a text and its parts; each line is a sentence. Signs that it lacks are not read."""
@@ -219,7 +255,7 @@ class Vocabulary(Tokenizer):
 
     def _typed_part(self, part: str, context: int) -> Iterator[TypedWord]:
         done = 0
-        for word, typed in self.read_part(part):
+        for word, typed in self._read_part(part):
             start = part.replace("’", "'").index(typed.replace("’", "'"), done)
             yield from (TypedWord(sign, None, " ", context) for sign in part[done:start])
             done, is_named = start + len(typed), word not in self.unnamed
@@ -235,17 +271,26 @@ class Vocabulary(Tokenizer):
             for i, word in enumerate(self.to_words(ids))
         ]
 
-    @functools.cached_property
-    def read_part(self) -> Callable[[str], tuple[tuple[str, str], ...]]:
-        """Reads a part of a text as `typed_text.read_part`; the last are remembered: each keystroke has them again."""
-        read = functools.partial(read_part, self)
-        remembered = functools.lru_cache(_MAX_PARTS)(read)
-        return lambda part: (remembered if len(part) <= _MAX_PART_CHARACTERS else read)(part)
-
     def split_typed(self, text: str, others: WordsThatBegin | None = None) -> tuple[str, str]:
-        """Splits a text as `typed_text.split_words` does."""
-        whole, prefix = split_words(self.prefixes, text, others)
-        return whole, prefix and f" {prefix}"
+        """Splits a text where the word that is being typed begins.
+
+        The last word is unfinished unless white space follows it. At an apostrophe it is split as in the Penn Treebank
+        (`it` and `'s`, `do` and `n't`). Punctuation in front (`"the`, `and/or`) is not part of it unless a word begins
+        so, one of the vocabulary or of the others. After other punctuation (`hello,`) a new word begins.
+        """
+        if not text or text[-1].isspace():
+            return text, ""
+        run = text.rsplit(None, 1)[-1]
+        for start in _starts(self.prefixes, run):
+            begun = run[start:]
+            if begun and (
+                self.prefixes.beginning(f" {begun}").size or (others is not None and len(others.beginning(begun)))
+            ):
+                break
+        else:
+            start = _word_start(run)
+        cut = len(text) - len(run) + start
+        return text[:cut], text[cut:] and f" {text[cut:]}"
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the words to a UTF-8 text file, completely or not at all, one per line, in order of their ids."""
@@ -272,3 +317,27 @@ def _most_frequent(counts: Mapping[str, int], size: int) -> dict[str, int]:
     kept = others[: size - len(always)]
     always[UNK] += sum(counts[word] for word in others[len(kept) :])
     return always | {word: counts[word] for word in kept}
+
+
+def _starts(index: PrefixIndex, run: str) -> Iterator[int]:
+    """Yields the places in a run of characters without white space where a word may begin, the likeliest first."""
+    yield 0
+    first = next((i for i, character in enumerate(run) if is_word_character(character)), len(run))
+    yield first
+    apostrophe = max(run.rfind("'"), run.rfind("’"))
+    if apostrophe > 0:
+        if run[apostrophe - 1] in "nN" and f" {run[first : apostrophe - 1]}" in index:
+            yield apostrophe - 1
+        yield apostrophe
+    yield _word_start(run)
+
+
+def _word_start(run: str) -> int:
+    return next((i for i in range(len(run), 0, -1) if not is_word_character(run[i - 1])), 0)
+
+
+def _ends(text: str, inner: str) -> tuple[int, int]:
+    """Returns the start and end of a text without surrounding punctuation, except signs that may end a word."""
+    start = next((i for i, c in enumerate(text) if is_word_character(c) or c in "'’"), len(text))
+    inside = [i for i in range(start, len(text)) if is_word_character(text[i]) or text[i] in inner]
+    return start, inside[-1] + 1 if inside else start

@@ -4,7 +4,6 @@ from hypothesis import strategies as st
 
 from kerasptb.data import DataError, Vocabulary
 from kerasptb.data.tokenizers.prefixes import PrefixIndex
-from kerasptb.data.tokenizers.typed_text import read_words
 from kerasptb.keyboard import Memory
 
 WORDS = "the that Anna <unk> N <eos> n't 's 've do does dan it ca mr. u.s. well-known 1980s government"
@@ -151,7 +150,7 @@ def test_a_long_run_is_split_in_time_that_grows_with_its_length():
     ],
 )
 def test_words_and_what_was_typed_for_them(text, expected):
-    read = list(read_words(VOCABULARY, text))
+    read = list(VOCABULARY.read_typed(text))
     assert read[: len(expected)] == expected
     assert VOCABULARY.encode(word for word, _ in read).tolist() == VOCABULARY.encode_typed(text)[1:].tolist()
 

@@ -3,7 +3,6 @@ import pytest
 
 import kerasptb
 from kerasptb.data import DataError, Vocabulary
-from kerasptb.data.tokenizers.typed_text import read_words
 from kerasptb.evaluation import CacheSettings
 from kerasptb.keyboard import Memory, Typist, Writer, evaluate_keyboard
 from kerasptb.reading import Context, run_search
@@ -115,7 +114,7 @@ TEXT = "The zebra and us.\nThey then, a Zebra and 1989 a zebra\nzeta zebra and t
 def test_a_text_of_ones_own(native_library, learn):
     """Typed letter by letter, and what was typed before read anew for each word."""
     model = kerasptb.LanguageModel(len(WORDS), 8, 8, batch_size=2, num_steps=3, seed=1, tokenizer=VOCABULARY)
-    pairs = [("<eos>", "<eos>"), *read_words(VOCABULARY, TEXT)]
+    pairs = [("<eos>", "<eos>"), *VOCABULARY.read_typed(TEXT)]
     ids, keystrokes, best, characters, first = VOCABULARY.encode(word for word, _ in pairs), 0, 0, 0, 0
     before_sign = [pairs.index(("us", "us")), pairs.index(("then", "then"))]  # "us." and "then,"
     for t in range(1, len(pairs)):
