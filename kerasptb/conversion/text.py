@@ -37,7 +37,7 @@ _OF_LOCALES = "IJ\u00cc\u00cd\u0128\u012e\u0130"
 class TextReader(tf.Module):
     """A vocabulary in the graph, from the file that `Vocabulary.save` wrote, which must exist until the graph is saved.
 
-    Words are found as in `Vocabulary.encode_typed`: if the vocabulary holds a word as it is written, or in lower case,
+    Words are found as in `Vocabulary.words_typed`: if the vocabulary holds a word as it is written, or in lower case,
     that entry is taken. Other words are split as in the Penn Treebank, and their parts are looked up likewise. Unknown
     numbers become `N`, other unknown words `<unk>`. Each text begins with `<eos>`, as if a sentence had ended before
     it, and each line's end is `<eos>`. Bytes that are not UTF-8 are read as U+FFFD. Signs are read by the `readings` of

@@ -136,7 +136,7 @@ def _faithful(paragraphs: Iterable[str], tokenizer: Subwords) -> Iterator[str]:
     """Yields paragraphs; the tokenizer must know every letter of the first hundred."""
     for number, paragraph in enumerate(paragraphs):
         if number < _COMPARED:
-            tokenizer.check_faithful([paragraph])
+            tokenizer.check_faithful(paragraph)
         yield paragraph
 
 

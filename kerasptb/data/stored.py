@@ -28,6 +28,9 @@ from kerasptb.data.tokenizers.tokenizer import Tokenizer
 _DESCRIPTION = "text.json"
 _BLOCK = 1 << 22
 
+# What an entry raises that another process is removing, or that is damaged.
+_DAMAGE = (OSError, ValueError, KeyError, TypeError)
+
 _Description = dict[str, Any]  # what text.json holds
 _Ids = dict[str, np.ndarray]  # by split
 
@@ -48,7 +51,7 @@ class StoredTexts:
             del wanted["made_with"]
             wanted["words"] = vocabulary.digest
         for folder in self.folder.glob("*"):
-            with _damage_passed_over():
+            with contextlib.suppress(*_DAMAGE):
                 description = _described(folder)
                 if wanted == {name: description[name] for name in wanted}:
                     found = vocabulary or load_tokenizer(folder)
@@ -82,15 +85,10 @@ class StoredTexts:
 
     def _remove_older(self, text: dict[str, Any]) -> None:
         for folder in self.folder.glob("*"):
-            with _damage_passed_over():
+            with contextlib.suppress(*_DAMAGE):
                 other = _described(folder)["text"]
                 if other["location"] == text["location"] and other != text:
                     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _damage_passed_over() -> contextlib.suppress:
-    """Returns a context for an entry that another process may be removing, or that is damaged."""
-    return contextlib.suppress(OSError, ValueError, KeyError, TypeError)
 
 
 def _described(folder: Path) -> _Description:

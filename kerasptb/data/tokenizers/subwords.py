@@ -188,11 +188,7 @@ class Subwords(Tokenizer):
     def _check_written(self, paragraphs: list[str], ids: np.ndarray) -> None:
         for paragraph, line in zip(paragraphs, self._written_lines(ids), strict=False):  # nothing follows the last end
             if line.removeprefix(self.first) != paragraph and self.unk_id not in self.encode(paragraph):
-                self.check_faithful([paragraph])
-
-    def encode_typed(self, text: str) -> np.ndarray:
-        """Returns the ids of a text after the end of a paragraph, int32 [T], T at least 1."""
-        return np.concatenate([[self.eos_id], self.encode(text)]).astype("int32")
+                self.check_faithful(paragraph)
 
     def continued(self, text: str, ids: Iterable[int]) -> str:
         """Returns a text and what ids, integers [N], write after it; a paragraph ends in a line end."""
@@ -206,7 +202,9 @@ class Subwords(Tokenizer):
         return f" {text}" if _is_letter(text[:1]) and not comes_unspaced(before, self.first) else text
 
     def encode_further(self, text: str, before: Ending = Ending.WORD) -> np.ndarray:
-        """Returns the ids of a text that a person typed after another, without spaces at its end, int32 [T]."""
+        """Returns the ids of a text that a person typed after another, int32 [T]: in a line without spaces at its end."""
+        if before == Ending.LINE:
+            return self.encode(text)
         text = self.typed_after(text.rstrip(" "), before)
         # Something is put before it, since what begins a paragraph may be read with a space before it.
         before = before if _is_letter(text[:1]) else Ending.WORD
@@ -276,16 +274,14 @@ class Subwords(Tokenizer):
         written = b"".join(self.pieces[index] for index in self._checked(ids))
         return written.decode(errors="replace").split("\n")
 
-    def check_faithful(self, paragraphs: Iterable[str]) -> None:
-        """Raises a `DataError` if some paragraph does not come back from its ids."""
-        for paragraph in paragraphs:
-            back = self.decode(self.encode(paragraph))
-            if back != paragraph:
-                at = next((i for i, (a, b) in enumerate(itertools.zip_longest(paragraph, back)) if a != b), 0)
-                raise DataError(
-                    "Expected a tokenizer that gives back what it read. It read "
-                    f"{paragraph[at : at + 20]!r} and gave back {back[at : at + 20]!r}"
-                )
+    def check_faithful(self, paragraph: str) -> None:
+        """Raises a `DataError` if a paragraph does not come back from its ids."""
+        if (back := self.decode(self.encode(paragraph))) != paragraph:
+            at = next(i for i, (a, b) in enumerate(itertools.zip_longest(paragraph, back)) if a != b)
+            raise DataError(
+                "Expected a tokenizer that gives back what it read. It read "
+                f"{paragraph[at : at + 20]!r} and gave back {back[at : at + 20]!r}"
+            )
 
     def _encode_batch(self, paragraphs: list[str]) -> np.ndarray:
         """Returns the ids of paragraphs with an end between each two."""

@@ -123,7 +123,6 @@ class Tokenizer(abc.ABC):
     def decode(self, ids: Iterable[int]) -> str:
         """Returns the text of ids, integers [N]."""
 
-    @abc.abstractmethod
     def encode_typed(self, text: str) -> np.ndarray:
         """Returns the ids of a text that a person typed, as the beginning of a paragraph: after its `eos_id`.
 
@@ -136,6 +135,11 @@ class Tokenizer(abc.ABC):
         Raises:
             DataError: as `encode`, or there is nothing to begin with.
         """
+        begin = [] if self.eos_id is None else [self.eos_id]
+        ids = np.array([*begin, *self.encode_further(text, Ending.LINE)], "int32")
+        if not len(ids):
+            raise DataError("Expected a text with at least one word: the vocabulary has no <eos> to begin with.")
+        return ids
 
     @abc.abstractmethod
     def continued(self, text: str, ids: Iterable[int]) -> str:
@@ -147,11 +151,11 @@ class Tokenizer(abc.ABC):
 
     @abc.abstractmethod
     def encode_further(self, text: str, before: Ending = Ending.WORD) -> np.ndarray:
-        """Returns the ids of a text that a person typed after whole words, int32 [T]; it raises as `encode`.
+        """Returns the ids of a text that a person typed after another, int32 [T]; it raises as `encode`.
 
         Args:
             text: the text.
-            before: how those end: `WORD` or `OPENING`.
+            before: how the other ends, in whole words.
         """
 
     @abc.abstractmethod

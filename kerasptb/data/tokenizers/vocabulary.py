@@ -155,23 +155,6 @@ class Vocabulary(Tokenizer):
         """Returns the words of ids, as `to_tokens` takes them, with spaces between them; `<eos>` stays a word."""
         return " ".join(self.to_words(ids))
 
-    def encode_typed(self, text: str) -> np.ndarray:
-        """Returns the ids of a text that a person typed, after the `<eos>` that comes before every sentence.
-
-        Args:
-            text: any text. Each part between white space is looked up in the vocabulary as it is written, then in lower
-                case ("Mr."). If it is not there, it is split as in the Penn Treebank, and its parts are looked up in
-                the same way: first without the punctuation around it, then word by word. Unknown numbers become `N`,
-                other unknown words `<unk>`. Punctuation that is not in the vocabulary is dropped. A line's end is
-                `<eos>`.
-
-        Returns and raises as `Tokenizer.encode_typed`.
-        """
-        words = [*([EOS] if EOS in self else []), *self.words_typed(text)]
-        if not words:
-            raise DataError("Expected a text with at least one word: the vocabulary has no <eos> to begin with.")
-        return self.encode(words)
-
     def continued(self, text: str, ids: Iterable[int]) -> str:
         """Returns a text and the words that follow, integers [N], as lines: one for each sentence."""
         lines = [line.split() for line in LINE_END.split(text)]
@@ -187,7 +170,7 @@ class Vocabulary(Tokenizer):
         return text and f" {text}"
 
     def encode_further(self, text: str, before: Ending = Ending.WORD) -> np.ndarray:
-        """Returns the ids of the words of a text that a person typed, as `encode_typed` reads them, int32 [T]."""
+        """Returns the ids of the words of a text that a person typed, as `words_typed` finds them, int32 [T]."""
         return self.encode(self.words_typed(text))
 
     def units_typed(self, text: str) -> list[Unit]:
@@ -196,7 +179,14 @@ class Vocabulary(Tokenizer):
         return [unit for unit in units if len(unit.tokens)]
 
     def words_typed(self, text: str) -> Iterator[str]:
-        """Yields the words of a text: as the vocabulary has them, else as they were typed."""
+        """Yields the words of a text: as the vocabulary has them, else as they were typed.
+
+        Args:
+            text: any text. Each part between white space is looked up in the vocabulary as it is written, then in lower
+                case ("Mr."). If it is not there, it is split as in the Penn Treebank, and its parts are looked up in
+                the same way: first without the punctuation around it, then word by word. Unknown numbers become `N`.
+                Punctuation that is not in the vocabulary is dropped. A line's end is `<eos>`.
+        """
         return (word for word, _ in self.read_typed(text))
 
     def read_typed(self, text: str) -> Iterator[tuple[str, str]]:
