@@ -18,7 +18,7 @@ from kerasptb.data.paragraphs import is_wrapped, pieces_of
 from kerasptb.data.sources.archives import archive_errors, check_size, members_of
 from kerasptb.data.sources.download import PTB_SHA256
 from kerasptb.data.sources.encodings import is_utf8
-from kerasptb.data.sources.formats import check_column, format_of, has_messages, plain, texts_of
+from kerasptb.data.sources.formats import check_column, format_of, has_messages, plain
 from kerasptb.data.sources.source import PUBLISHED, STANDARD_INPUT, Source, is_pipe, is_read_again, path_of
 from kerasptb.data.sources.splits import choose_names, cut_text, is_corpus_name, is_near_top
 from kerasptb.data.sources.text_file import TextFile, temporary_file
@@ -176,7 +176,8 @@ def _joined(files: Sequence[TextFile], source: Source, name: str) -> TextFile:
 
 def _write(file: TextFile, source: Source, joined: IO[bytes]) -> None:
     separator = b"\n\n" if joined.tell() else b""
-    for piece in texts_of(_unpacked(file), source):
+    file = _unpacked(file)
+    for piece in format_of(file, source).texts(file, source):
         joined.write(separator + piece.encode(errors="replace"))
         separator = b""
 

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import functools
+import hashlib
 import itertools
 import json
 import os
@@ -19,7 +20,7 @@ from kerasptb.data.paragraphs import Paragraphs, is_wrapped
 from kerasptb.data.scripts import is_unspaced
 from kerasptb.data.streams import check_sizes
 from kerasptb.data.tokenizers import sentence_piece
-from kerasptb.data.tokenizers.tokenizer import EOS, Ending, Parts, Tokenizer, Unit, WordsThatBegin, digest_of
+from kerasptb.data.tokenizers.tokenizer import EOS, Ending, Parts, Tokenizer, Unit, WordsThatBegin
 from kerasptb.data.tokenizers.written_text import comes_unspaced, is_of_word, read_parts, split_typed
 from kerasptb.utils.files import atomic_write
 
@@ -74,7 +75,7 @@ class Subwords(Tokenizer):
             if settings["model"].pop("dropout", None):
                 content = json.dumps(settings, ensure_ascii=False)
             self._tokenizer = tokenizers.Tokenizer.from_str(content)
-        self._content, self.digest = content, digest_of(content)
+        self._content, self.digest = content, hashlib.sha256(content.encode()).hexdigest()
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self._tokenizer.encode_special_tokens = True  # a text that spells such a token means its letters
@@ -202,7 +203,10 @@ class Subwords(Tokenizer):
         return f" {text}" if _is_letter(text[:1]) and not comes_unspaced(before, self.first) else text
 
     def encode_further(self, text: str, before: Ending = Ending.WORD) -> np.ndarray:
-        """Returns the ids of a text that a person typed after another, int32 [T]: in a line without spaces at its end."""
+        """Returns the ids of a text that a person typed after another, int32 [T].
+
+        Within a line the spaces at its end are left out.
+        """
         if before == Ending.LINE:
             return self.encode(text)
         text = self.typed_after(text.rstrip(" "), before)

@@ -4,7 +4,6 @@ import abc
 import dataclasses
 import enum
 import functools
-import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from typing import ClassVar, Protocol
@@ -236,8 +235,3 @@ class Tokenizer(abc.ABC):
 
     def __repr__(self) -> str:
         return f"<{len(self)} {self.kind}: {', '.join(self.tokens[:5])}{', …' if len(self) > 5 else ''}>"
-
-
-def digest_of(text: str) -> str:
-    """Returns SHA-256 of a text in UTF-8, in hexadecimal."""
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,6 +1,7 @@
 """Words and their ids."""
 
 import functools
+import hashlib
 import io
 import os
 import re
@@ -25,7 +26,6 @@ from kerasptb.data.tokenizers.tokenizer import (
     TypedWord,
     Unit,
     WordsThatBegin,
-    digest_of,
 )
 from kerasptb.utils.files import atomic_write
 
@@ -35,13 +35,6 @@ _MAX_PARTS, _MAX_PART_CHARACTERS = 50_000, 40
 LINE_END = re.compile(r"\r\n|[\r\n]")
 # Words, and the white space between them, which contains the line ends.
 _UNIT = re.compile(r"\S+|\s+")
-
-
-def iter_tokens(text: str) -> Iterator[str]:
-    r"""Yields the words of `text.replace("\n", " <eos> ").split()`, without a list of all, as the original reader's."""
-    # newline="\n": no other character ends a line. "\r\n" is whitespace and a line end, as in the original reader.
-    for line in io.StringIO(text, newline="\n"):
-        yield from line.replace("\n", f" {EOS} ").split()
 
 
 class Vocabulary(Tokenizer):
@@ -86,7 +79,7 @@ class Vocabulary(Tokenizer):
         for word in self.words:
             if word.split() != [word]:
                 raise DataError(f"Expected words without whitespace, none of them empty. Received: {word!r}")
-        self.digest = digest_of("\n".join(self.words))
+        self.digest = hashlib.sha256("\n".join(self.words).encode()).hexdigest()
         self.pieces = tuple(b"\n" if word == EOS else f" {word}".encode() for word in self.words)
 
     @classmethod
@@ -132,7 +125,10 @@ class Vocabulary(Tokenizer):
             UnknownWordError: a word is outside a vocabulary that has no `<unk>`.
             DataError: a word is not a string, for example if ids are passed.
         """
-        tokens = iter_tokens(text) if isinstance(text, str) else text
+        tokens = text
+        if isinstance(text, str):  # no other character than "\n" ends a line, as in the original reader
+            lines = io.StringIO(text, newline="\n")
+            tokens = (word for line in lines for word in line.replace("\n", f" {EOS} ").split())
         get, unk_id = self.word_to_id.get, self.unk_id
 
         def find(token: str) -> int:

@@ -4,7 +4,7 @@ import pytest
 
 from kerasptb.data import DataError, Source
 from kerasptb.data.sources.encodings import encoding_of
-from kerasptb.data.sources.formats import texts_of
+from kerasptb.data.sources.formats import format_of
 from kerasptb.data.sources.text_file import TextFile
 
 GERMAN = "Der alte Mann saß am Fluß. „Schön“, sagte er – größer wird es nicht.\n" * 5
@@ -18,6 +18,10 @@ TEXTS = {
     "gb18030": "学而时习之，不亦说乎？有朋自远方来，不亦乐乎？\n" * 5,
     "cp949": "모든 인간은 태어날 때부터 자유로우며 그 존엄과 권리에 있어 동등하다.\n" * 5,
 }
+
+
+def texts_of(file, source):
+    return format_of(file, source).texts(file, source)
 
 
 def read(content, **choices):

@@ -27,15 +27,6 @@ def has_messages(file: TextFile) -> bool:
     return any(format.recognises(file) for format in (mbox, telegram, chat))
 
 
-def texts_of(file: TextFile, source: Source) -> Iterator[str]:
-    """Yields what is to be read of a file, in pieces.
-
-    Raises:
-        UnreadError: nothing in it is a text that is known how to read, or something must be named for it.
-    """
-    return format_of(file, source).texts(file, source)
-
-
 def check_column(files: Sequence[TextFile], source: Source) -> None:
     """Raises a `DataError` for a column, which is of tables, if there is none."""
     if source.column is not None and not any(map(table.recognises, files)):

@@ -10,7 +10,7 @@ import zipfile
 import pytest
 
 from kerasptb.data import DataError, Source
-from kerasptb.data.sources.formats import format_of, texts_of
+from kerasptb.data.sources.formats import format_of
 from kerasptb.data.sources.text_file import TextFile
 
 WHATSAPP = """\
@@ -87,6 +87,10 @@ PAGE = """\
 sea &amp; the caf\xe9 was shut.</p><p>Then we came home, and it was late, and all was well.</p></article></main>
 <footer><a href="/x">Privacy</a></footer></body></html>
 """
+
+
+def texts_of(file, source):
+    return format_of(file, source).texts(file, source)
 
 
 def file(content, name="file"):
