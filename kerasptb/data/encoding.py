@@ -106,13 +106,14 @@ def encode_paragraphs(
     ids, counted = {}, {}
     for split in SPLITS:
         paragraphs, texts = _paragraphs(iter_lines(files[split]), format)
-        counter = _Counter(texts, files[split].path)
-        read = map(format.signs.read, counter)
+        sizes = [0, 0, 0, 0]
+        read = map(format.signs.read, _counted(texts, sizes, files[split].path))
         faithful = _faithful(read, tokenizer) if split == "train" else read
         ids[split] = _collect(tokenizer.encode_paragraphs(faithful), _path(folder, split))
+        words, num_bytes, characters, unspaced = sizes
         # A tokenizer of pieces without bytes for the rest may not know a letter of the other texts.
         unknown = 0 if tokenizer.unk_id is None else int((ids[split] == tokenizer.unk_id).sum())
-        counted[split] = TextSizes(len(ids[split]), *counter.sizes, unknown, paragraphs.joined)
+        counted[split] = TextSizes(len(ids[split]), words, num_bytes, characters, unspaced, unknown, paragraphs.joined)
     return ids, tokenizer, counted
 
 
@@ -145,20 +146,13 @@ def num_subwords(num_bytes: int) -> int:
     return next((size for limit, size in _NUM_SUBWORDS if num_bytes < limit), _MOST_SUBWORDS)
 
 
-class _Counter:
-    """Counts the paragraphs of a file that pass, as `sizes_of` does; raises a DataError if none does."""
-
-    def __init__(self, paragraphs: Iterable[str], path: str) -> None:
-        self._paragraphs, self._path = paragraphs, path
-        self.sizes = (0, 0, 0, 0)
-
-    def __iter__(self) -> Iterator[str]:
-        for paragraph in self._paragraphs:
-            words, size, characters, unspaced = map(operator.add, self.sizes, sizes_of(paragraph))
-            self.sizes = words, size, characters, unspaced
-            yield paragraph
-        if not any(self.sizes):
-            raise _empty(self._path)
+def _counted(paragraphs: Iterable[str], sizes: list[int], path: str) -> Iterator[str]:
+    """Yields paragraphs, and adds what `sizes_of` says of each to four sizes; raises a DataError if there is none."""
+    for paragraph in paragraphs:
+        sizes[:] = map(operator.add, sizes, sizes_of(paragraph))
+        yield paragraph
+    if not any(sizes):
+        raise _empty(path)
 
 
 def _empty(path: str) -> DataError:

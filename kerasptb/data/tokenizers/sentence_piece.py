@@ -18,22 +18,30 @@ _UNIGRAM, _BPE = 1, 2
 # Types of pieces. A text that spells a mark such as `</s>` is cut into it, as in Hugging Face's library.
 _NORMAL, _UNKNOWN, _USER_DEFINED = 1, 2, 4
 _Piece = tuple[str, float, int]  # its text, score and type
-# The messages: of each field its name, number, type and default.
-_MESSAGES: dict[str, list[tuple[str, int, str, str | None]]] = {
-    "Piece": [("text", 1, "bytes", ""), ("score", 2, "float", "0"), ("type", 3, "int32", f"{_NORMAL}")],
-    "Trainer": [
-        ("model_type", 3, "int32", f"{_UNIGRAM}"),
-        ("treat_whitespace_as_suffix", 24, "bool", "false"),
-        ("byte_fallback", 35, "bool", "false"),
-    ],
-    "Normalizer": [
-        ("precompiled_charsmap", 2, "bytes", ""),
-        ("add_dummy_prefix", 3, "bool", "true"),
-        ("remove_extra_whitespaces", 4, "bool", "true"),
-        ("escape_whitespaces", 5, "bool", "true"),
-    ],
-    "Model": [("pieces", 1, "Piece", None), ("trainer", 2, "Trainer", None), ("normalizer", 3, "Normalizer", None)],
-}
+# A FileDescriptorProto in text format: what of the messages is read.
+_MESSAGES = f"""
+message_type {{ name: "Piece"
+  field {{ name: "text" number: 1 type: TYPE_BYTES }}
+  field {{ name: "score" number: 2 type: TYPE_FLOAT }}
+  field {{ name: "type" number: 3 type: TYPE_INT32 default_value: "{_NORMAL}" }}
+}}
+message_type {{ name: "Trainer"
+  field {{ name: "model_type" number: 3 type: TYPE_INT32 default_value: "{_UNIGRAM}" }}
+  field {{ name: "treat_whitespace_as_suffix" number: 24 type: TYPE_BOOL }}
+  field {{ name: "byte_fallback" number: 35 type: TYPE_BOOL }}
+}}
+message_type {{ name: "Normalizer"
+  field {{ name: "precompiled_charsmap" number: 2 type: TYPE_BYTES }}
+  field {{ name: "add_dummy_prefix" number: 3 type: TYPE_BOOL default_value: "true" }}
+  field {{ name: "remove_extra_whitespaces" number: 4 type: TYPE_BOOL default_value: "true" }}
+  field {{ name: "escape_whitespaces" number: 5 type: TYPE_BOOL default_value: "true" }}
+}}
+message_type {{ name: "Model"
+  field {{ name: "pieces" number: 1 type_name: "Piece" label: LABEL_REPEATED }}
+  field {{ name: "trainer" number: 2 type_name: "Trainer" }}
+  field {{ name: "normalizer" number: 3 type_name: "Normalizer" }}
+}}
+"""
 
 
 def convert(content: bytes) -> str:
@@ -104,19 +112,9 @@ def _merges(pieces: list[_Piece]) -> list[tuple[str, str]]:
 @functools.cache
 def _model_class() -> Any:
     """Returns the class of the message `Model`; the fields that it does not name are skipped."""
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # noqa: PLC0415
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format  # noqa: PLC0415
 
-    file = descriptor_pb2.FileDescriptorProto(name="sentence_piece.proto", package="kerasptb")
-    kinds = descriptor_pb2.FieldDescriptorProto
-    for name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for field, number, kind, default in fields:
-            label = kinds.LABEL_REPEATED if field == "pieces" else kinds.LABEL_OPTIONAL
-            added = message.field.add(name=field, number=number, label=label)
-            if kind in _MESSAGES:
-                added.type, added.type_name = kinds.TYPE_MESSAGE, f".kerasptb.{kind}"
-            else:
-                added.type, added.default_value = kinds.Type.Value(f"TYPE_{kind.upper()}"), default
     pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
+    file = descriptor_pb2.FileDescriptorProto(name="sentence_piece.proto", package="kerasptb")
+    pool.Add(text_format.Parse(_MESSAGES, file))
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("kerasptb.Model"))
