@@ -136,7 +136,7 @@ def load_corpus(
             default as `num_subwords` says for the text's size.
         keep_lines: of subwords and characters, whether each line is a paragraph; `False` to join those that are as full
             as the margin lets them be. `None` for what suits the whole text: they are joined if it is wrapped prose,
-            see `data.sources.paragraphs`.
+            see `data.paragraphs`.
         cache_dir: where a download is kept, and a large text in its encoded form; by default `~/.cache/kerasptb`, or
             `kerasptb` in `XDG_CACHE_HOME`.
 

@@ -17,16 +17,7 @@ from kerasptb.data.sources.text_file import read_utf8
 from kerasptb.data.streams import check_sizes
 from kerasptb.data.tokenizers.prefixes import PrefixIndex
 from kerasptb.data.tokenizers.ptb_words import NUMBER, is_numeral, is_word_character, split_tokens
-from kerasptb.data.tokenizers.tokenizer import (
-    EOS,
-    UNK,
-    Ending,
-    Parts,
-    Tokenizer,
-    TypedWord,
-    Unit,
-    WordsThatBegin,
-)
+from kerasptb.data.tokenizers.tokenizer import EOS, UNK, Ending, Parts, Tokenizer, TypedWord, Unit, WordsThatBegin
 from kerasptb.utils.files import atomic_write
 
 # Parts of a text that are remembered with their words, and characters of a part.
