@@ -196,16 +196,17 @@ def _encode(text: OpenedText, format: TextFormat, folder: Path | None = None) ->
 
 def _stored(text: OpenedText, format: TextFormat, texts: StoredTexts) -> Corpus:
     """Returns the corpus of a text with ids that lie in the cache folder, where they are found, or encoded once."""
-    files: list[list[Any]] = [
-        [str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns] for path in text.paths
-    ]
-    files.append([file.size for file in text.files.values()])  # what could be read of them
+    files = [[str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns] for path in text.paths]
+    could_be_read = [file.size for file in text.files.values()]
     lines = {"keep_lines": format.keep_lines, "of_words": format.of_words, "wrapped": format.wrapped}
-    key = {
-        "text": {"location": text.location, "files": files, **lines},
+    key: dict[str, Any] = {
+        "text": {"location": text.location, "files": [*files, could_be_read], **lines},
         "absent_signs": list(format.absent_signs or ()),
-        "made_with": [format.tokens, format.vocabulary_size] if format.tokenizer is None else [],
     }
+    if format.tokenizer is None:
+        key["made_with"] = [format.tokens, format.vocabulary_size]
+    else:
+        key["words"] = format.tokenizer.digest
     if found := texts.find(key, format.tokenizer):
         ids, tokenizer, description = found
         counts = {split: TextSizes(**sizes) for split, sizes in description["counts"].items()}

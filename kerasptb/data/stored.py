@@ -42,18 +42,14 @@ class StoredTexts:
         self.folder = cache_dir / "texts"
 
     def find(self, key: _Description, vocabulary: Tokenizer | None) -> tuple[_Ids, Tokenizer, _Description] | None:
-        """Returns the ids, tokenizer and description of an entry, or None.
+        """Returns the ids, tokenizer and description of an entry in whose description `key` is, or None.
 
-        `key` has the text, the signs that it was read without, and what its tokenizer was made with, if not given.
+        `key` has the text, the signs that it was read without, and the digest of the tokenizer, or what made it.
         """
-        wanted = dict(key)
-        if vocabulary is not None:
-            del wanted["made_with"]
-            wanted["words"] = vocabulary.digest
         for folder in self.folder.glob("*"):
             with contextlib.suppress(*_DAMAGE):
                 description = _described(folder)
-                if wanted == {name: description[name] for name in wanted}:
+                if key == {name: description[name] for name in key}:
                     found = vocabulary or load_tokenizer(folder)
                     return _checked(folder, found, description), found, description
         return None
@@ -68,7 +64,7 @@ class StoredTexts:
 
     def add(self, folder: Path, vocabulary: Tokenizer, description: _Description) -> _Ids:
         """Makes a folder of `new_entry` an entry, in place of its text's earlier ones; returns the ids, read-only."""
-        description = {**description, "words": vocabulary.digest}
+        description = {"made_with": [], **description, "words": vocabulary.digest}
         vocabulary.save(folder / vocabulary.FILE)
         (folder / _DESCRIPTION).write_text(json.dumps(description), encoding="utf-8")
         self._remove_older(description["text"])

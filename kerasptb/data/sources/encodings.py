@@ -1,7 +1,6 @@
 """The encoding of a file: UTF-8, or what its mark says, or what it looks like."""
 
 import codecs
-import itertools
 import logging
 
 from kerasptb.data.errors import DataError
@@ -49,11 +48,10 @@ def marked_encoding(head: bytes) -> str | None:
 
 
 def _is_utf8(file: TextFile) -> bool:
-    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        for piece in itertools.chain(file.chunks(), [b""]):
-            decoder.decode(piece, final=not piece)
-    except UnicodeDecodeError:
+        for _ in file.text():
+            pass
+    except DataError:
         return False
     return True
 
