@@ -18,6 +18,7 @@ from typing import Any
 from kerasptb.data.errors import check_text
 from kerasptb.data.lexicon import Lexicon
 from kerasptb.data.tokenizers.ptb_words import letters_for_marks
+from kerasptb.data.tokenizers.tokenizer import Ending
 from kerasptb.keyboard.channel import Channel, Taps, open_channel
 from kerasptb.keyboard.tapped import MAX_TAPS, Literal, trie_of
 from kerasptb.keyboard.writer import Writer
@@ -164,7 +165,7 @@ class _Corrector:
                 continue
             begins = self._begins(text, start)
             if begins is None or not self._is_word(text, start, end):
-                context = yield from self._after(context, text[start:end], "a/" if begins is None else "a")
+                context = yield from self._after(context, text[start:end])
                 continue
             until = starts[min(i + 1 + _AFTER, len(spans))]
             best, after = yield from self._judge(context, text, start, end, until, begins)
@@ -216,7 +217,7 @@ class _Corrector:
         likelier = yield from self._likelier(context, written, literal, begins)
         rest_as_it_is = (yield from self._log_probability(after, rest)) if likelier else 0.0
         for word, by_those_before in likelier:
-            after_word = yield from self._after(context, word, "(" if begins else "a")
+            after_word = yield from self._after(context, word, Ending.OPENING if begins else Ending.WORD)
             odds = by_those_before + (yield from self._log_probability(after_word, rest)) - rest_as_it_is
             if odds > (best.log_odds if best else self._margin):
                 best, after = Correction(start, end, written, word, odds), after_word
@@ -257,12 +258,12 @@ class _Corrector:
     def _log_probability(self, context: Context, text: str) -> Searching[float]:
         """Returns the log probability of a text after a word that has ended."""
         total = -math.log(max(self._writer.pieces.end_probability(context.known()), 1e-30))
-        for token in self._tokens(text, "a"):
+        for token in self._tokens(text, Ending.WORD):
             total += float(context.known()[token])
             context = yield from self._after_tokens(context, [token])
         return total
 
-    def _after(self, context: Context, text: str, before: str = "a") -> Searching[Context]:
+    def _after(self, context: Context, text: str, before: Ending = Ending.WORD) -> Searching[Context]:
         """Returns the `Context` after a text."""
         return (yield from self._after_tokens(context, self._tokens(text, before)))
 
@@ -271,7 +272,7 @@ class _Corrector:
             (context,) = yield [Beginning("", 0.0, context, token)]
         return context
 
-    def _tokens(self, text: str, before: str) -> list[int]:
+    def _tokens(self, text: str, before: Ending) -> list[int]:
         space = " " if text[:1].isspace() else ""
         words = " ".join(text.split())
         return self._tokenizer.encode_further(space + words, before).tolist() if words else []
