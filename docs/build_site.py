@@ -33,7 +33,7 @@ TRY_IT = f'''
 UNSEARCHED = ("CHANGELOG.md",)
 
 # Public by what the pages say of them, not by the package's stub.
-OTHER_ROOMS = ("models.tf1_checkpoint", "models.transfer", "ops.logits", "runs.settings", "serving")
+OTHER_ROOMS = ("models.transfer", "ops.logits", "runs.settings", "serving")
 
 
 def build(folder=ROOT):

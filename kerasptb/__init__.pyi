@@ -43,7 +43,6 @@ from .keyboard import suggest as suggest
 from .models import LanguageModel as LanguageModel
 from .models import build_language_model as build_language_model
 from .models import evaluate_perplexity as evaluate_perplexity
-from .models.tf1_checkpoint import load_tf1_checkpoint as load_tf1_checkpoint
 from .native import NativeUnavailableError as NativeUnavailableError
 from .pipeline import make_dataset as make_dataset
 from .reading import generate as generate

@@ -14,7 +14,7 @@ from kerasptb.models.overrides import Overrides
 jedi = pytest.importorskip("jedi", reason="the extra `dev` is not installed")
 PROJECT = jedi.Project(str(Path(__file__).parents[1]))
 # Public by what the pages say of them, not by the package's stub.
-OTHER_ROOMS = ("models.tf1_checkpoint", "models.transfer", "ops.logits", "native", "runs.settings", "serving")
+OTHER_ROOMS = ("models.transfer", "ops.logits", "native", "runs.settings", "serving")
 LAYERS = ["FusedLSTM", "StatefulLSTM", "Dense", "Embedding", "Dropout", "TiedDense"]
 
 

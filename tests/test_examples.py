@@ -45,8 +45,8 @@ def run(script, *arguments):
 
 
 def on_sample(script):
-    """Returns what a script prints on the sample; the script that makes a text of its own takes that."""
-    return run(script) if script[:2] in ("01", "02", "08") else run(script, "--data", "sample")
+    """Returns what a script prints on the sample; the scripts that make a text or a checkpoint take that."""
+    return run(script) if script[:2] in ("01", "02", "08", "13") else run(script, "--data", "sample")
 
 
 def documented(script):
@@ -100,7 +100,7 @@ def test_the_table_of_the_examples_names_each_file():
     table = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     files = {path.name for path in EXAMPLES.iterdir() if path.is_file() and path.name != "README.md"} | {"cortex-m"}
     assert set(re.findall(r"^\| \[`(.+?)`\]", table, flags=re.MULTILINE)) == files
-    assert len(SCRIPTS) == 12
+    assert len(SCRIPTS) == 13
 
 
 def test_lstm_cell_gives_the_documented_output_and_state():
@@ -320,6 +320,10 @@ def test_any_keras_model_has_the_same_loss_accelerated():
         before, after = float(words[2]), float(words[6])
         assert before == pytest.approx(after, abs=2e-4)
         assert before > 0
+
+
+def test_each_layer_of_the_original_becomes_one_of_ours():
+    check_documented("13_tf1_checkpoint.py", rel=0, absolute=0)
 
 
 @pytest.fixture(scope="module")

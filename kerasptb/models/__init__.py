@@ -1,8 +1,14 @@
 """Models."""
 
-import lazy_loader
+from kerasptb.models.evaluation import evaluate_both, evaluate_perplexity, evaluate_split
+from kerasptb.models.language_model import LanguageModel, build_language_model
+from kerasptb.models.portable import portable_model
 
-# __init__.pyi has the public names, of which `load_tf1_checkpoint` needs TensorFlow.
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
-
-del lazy_loader
+__all__ = [
+    "LanguageModel",
+    "build_language_model",
+    "evaluate_both",
+    "evaluate_perplexity",
+    "evaluate_split",
+    "portable_model",
+]

@@ -3,9 +3,7 @@
 `build.build` compiles it, `load` brings it into the process, `status` says whether it can be used and why not.
 """
 
-import lazy_loader
+from kerasptb.native.build import NativeBuildError
+from kerasptb.native.loader import NativeUnavailableError, cpu_level, load, status, thread_count
 
-# The loader imports Keras, which the build does not need.
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
-
-del lazy_loader  # editors would offer it
+__all__ = ["NativeBuildError", "NativeUnavailableError", "cpu_level", "load", "status", "thread_count"]

@@ -6,6 +6,7 @@ Whatever they hold, reading them may raise only errors that say what was expecte
 import contextlib
 import functools
 import io
+import runpy
 import shutil
 import sys
 import tarfile
@@ -20,7 +21,6 @@ with atheris.instrument_imports(include=["kerasptb.data", "kerasptb.runs", "kera
     from kerasptb.data import DataError, Subwords, Vocabulary, load_corpus
     from kerasptb.data.tokenizers.sentence_piece import _model_class, convert
     from kerasptb.keyboard import Memory
-    from kerasptb.models.tf1_checkpoint import load_tf1_checkpoint
     from kerasptb.run import load_run
     from kerasptb.runs import RunError
     from kerasptb.serving.errors import StateError
@@ -28,6 +28,7 @@ with atheris.instrument_imports(include=["kerasptb.data", "kerasptb.runs", "kera
 
 FOLDER = Path(tempfile.mkdtemp(prefix="kerasptb-fuzz-"))
 WORDS = Vocabulary(["one", "<unk>"])
+EXAMPLE = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "13_tf1_checkpoint.py"))
 TEXTS = {"train.txt": b"one two <unk>\n" * 9, "valid.txt": b"one\n" * 9, "test.txt": b"two one\n" * 9}
 
 
@@ -156,7 +157,7 @@ def checkpoint(data):
     for suffix in (".index", ".data-00000-of-00001"):
         (FOLDER / f"model.ckpt{suffix}").write_bytes(provider.ConsumeBytes(provider.ConsumeIntInRange(0, 2000)))
     with contextlib.suppress(ValueError, FileNotFoundError):
-        load_tf1_checkpoint(FOLDER / "model.ckpt")
+        EXAMPLE["load_tf1_checkpoint"](FOLDER / "model.ckpt")
 
 
 def token(data):

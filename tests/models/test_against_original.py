@@ -10,6 +10,7 @@ import dataclasses
 import importlib.util
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,6 @@ from kerasptb.data import load_corpus
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.metrics import Perplexity
 from kerasptb.models import build_language_model
-from kerasptb.models.tf1_checkpoint import basic_lstm_to_keras, load_tf1_checkpoint
 from kerasptb.ops.platform import why_not_native
 from kerasptb.optimizers import ClippedSGD
 from kerasptb.optimizers.clipped_sgd import norm_of_gradients
@@ -34,6 +34,8 @@ ORIGINAL = Path(__file__).parents[1] / "original"
 HAS_TF_KERAS = importlib.util.find_spec("tf_keras") is not None
 needs_original = pytest.mark.skipif(not HAS_TF_KERAS, reason="tf-keras, which has the original's cells, is missing")
 PTB = os.environ.get("KERASPTB_DATA")
+EXAMPLE = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "13_tf1_checkpoint.py"))
+basic_lstm_to_keras, load_tf1_checkpoint = EXAMPLE["basic_lstm_to_keras"], EXAMPLE["load_tf1_checkpoint"]
 
 CELL = "model/rnn/multi_rnn_cell/cell_{}/basic_lstm_cell"
 

@@ -1,11 +1,16 @@
+"""The example that loads checkpoints of the TensorFlow 1 tutorial."""
+
 import re
+import runpy
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasptb.models.tf1_checkpoint import basic_lstm_to_keras, load_tf1_checkpoint
+EXAMPLE = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "13_tf1_checkpoint.py"))
+basic_lstm_to_keras, load_tf1_checkpoint = EXAMPLE["basic_lstm_to_keras"], EXAMPLE["load_tf1_checkpoint"]
 
 VOCABULARY_SIZE, EMBEDDING_SIZE, UNITS = 11, 5, (4, 3)
 TUTORIAL_CELL = "model/rnn/multi_rnn_cell/cell_{}/basic_lstm_cell"
