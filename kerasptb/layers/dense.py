@@ -1,6 +1,6 @@
 """A dense layer over the vocabulary, whose logits need not be computed for their cross-entropy."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import keras
@@ -49,7 +49,7 @@ class CarriesFactors(keras.layers.Layer):
             kernel, bias = as_tensor(getattr(self, self._matrix)), as_tensor(self.bias)
         return LogitFactors(inputs, kernel, bias, self._matrix != "kernel", self.plan(inputs.shape))
 
-    def _hand_on(self, compute, inputs):
+    def _hand_on(self, compute: Callable[[], Tensor], inputs: Tensor) -> Tensor:
         """Returns the logits, which carry their factors, unless Keras asks for shapes alone: none may be known."""
         if in_symbolic_scope():
             return compute()
@@ -111,7 +111,7 @@ class Dense(CarriesFactors, keras.layers.Dense):
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Returns the logits."""
 
-        def compute():
+        def compute() -> Tensor:
             return super(Dense, self).call(inputs, training=training)
 
         return compute() if self._why_keras() else self._hand_on(compute, inputs)
@@ -121,7 +121,7 @@ class Dense(CarriesFactors, keras.layers.Dense):
         reason = self._why_keras()
         return Plan("keras", reason=reason) if reason else super().plan(shape)
 
-    def _why_keras(self):
+    def _why_keras(self) -> str | None:
         """Returns one line on why the layer is Keras' own, or None."""
         if self.activation is keras.activations.linear and self.use_bias and self.quantization_mode is None:
             return None

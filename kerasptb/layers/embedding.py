@@ -2,26 +2,23 @@
 
 import contextlib
 import contextvars
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 from keras import ops
 
 from kerasptb.compat.keras import without_autocast
+from kerasptb.ops.backend import ON_TENSORFLOW, tf
 from kerasptb.ops.dropout import check_rates, dropout
 from kerasptb.ops.tensors import word_ids
 from kerasptb.utils.types import Tensor
 
-_ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
-if _ON_TENSORFLOW:
-    import tensorflow as tf
-
-
-_LOOKED_UP = contextvars.ContextVar("looked_up", default=(None, None))
+_LOOKED_UP: contextvars.ContextVar[tuple[Any, Any]] = contextvars.ContextVar("looked_up", default=(None, None))
 
 
 @contextlib.contextmanager
-def looked_up(layer, vectors):
+def looked_up(layer: keras.Layer | None, vectors: Tensor | None) -> Iterator[None]:
     """Makes an `Embedding` return these vectors in the body, so that a gradient ends at them, not at the matrix."""
     token = _LOOKED_UP.set((layer, vectors))
     try:
@@ -94,7 +91,7 @@ class Embedding(keras.layers.Embedding):
         """Returns the layer's arguments, for serialisation."""
         return {**super().get_config(), "word_dropout": self.word_dropout, "seed": self.seed}
 
-    def _vectors(self, inputs):
+    def _vectors(self, inputs: Tensor) -> Tensor:
         layer, vectors = _LOOKED_UP.get()
         if layer is self:
             return vectors
@@ -103,7 +100,7 @@ class Embedding(keras.layers.Embedding):
             # Inside a stateless scope this is the value that the scope gives, not the variable itself.
             value = matrix.value if isinstance(matrix, keras.Variable) else matrix
         # A lookup in the variable would make TensorFlow copy a tied matrix whenever the logits read it.
-        if self.is_tied or not (_ON_TENSORFLOW and isinstance(value, tf.Variable) and isinstance(inputs, tf.Tensor)):
+        if self.is_tied or not (ON_TENSORFLOW and isinstance(value, tf.Variable) and isinstance(inputs, tf.Tensor)):
             return super().call(inputs)
         if isinstance(value, tf.distribute.DistributedValues):  # under a strategy, where there is no `sparse_read`
             return super().call(inputs)

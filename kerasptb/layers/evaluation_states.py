@@ -4,12 +4,13 @@ import contextlib
 import contextvars
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 
 from kerasptb.compat.keras import in_stateless_scope
+from kerasptb.ops.backend import ON_TENSORFLOW, tf
 from kerasptb.ops.sharding import place_rows
 
 _IN_USE: contextvars.ContextVar[Any] = contextvars.ContextVar("evaluation_states", default=None)
@@ -26,7 +27,7 @@ class EvaluationStates:
         self._variables: dict[tuple[keras.Layer, int], list[keras.Variable]] = {}
         self._making, self._evaluating = threading.Lock(), threading.RLock()
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), ()
 
     @staticmethod
@@ -42,7 +43,7 @@ class EvaluationStates:
         """Returns a function that runs, or is traced, with these states in use."""
 
         @functools.wraps(function)
-        def using(*args, **kwargs):
+        def using(*args: Any, **kwargs: Any) -> Any:
             token = _IN_USE.set(self)
             try:
                 return function(*args, **kwargs)
@@ -72,7 +73,7 @@ class EvaluationStates:
         """Returns a list of all variables."""
         return [variable for variables in list(self._variables.values()) for variable in variables]
 
-    def _make(self, layer, batch_size):
+    def _make(self, layer: keras.Layer, batch_size: int) -> None:
         if in_stateless_scope():
             raise ValueError(
                 f"With {keras.backend.backend()} no state can be made inside of a step. Call "
@@ -93,14 +94,12 @@ class EvaluationStates:
 
 
 @contextlib.contextmanager
-def _outside_graph():
+def _outside_graph() -> Iterator[None]:
     """Lets the body make variables that outlive the graph being traced, if there is one."""
-    if keras.backend.backend() != "tensorflow":
+    if not ON_TENSORFLOW:
         yield
         return
-    import tensorflow as tf  # noqa: PLC0415  (the other backends do without)
-
-    from kerasptb.compat.tensorflow import create_variable  # noqa: PLC0415
+    from kerasptb.compat.tensorflow import create_variable  # noqa: PLC0415  (imports TensorFlow)
 
     # Not the creator of `tf.function`: it guards against functions that make new variables in each call, and here they
     # are made once for each batch size.

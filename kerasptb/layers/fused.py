@@ -9,6 +9,7 @@ from keras import ops
 from kerasptb.cells import Cell
 from kerasptb.compat.keras import get_keras_mask, in_symbolic_scope, is_exported, without_autocast
 from kerasptb.layers.keras_cell import kind_of, limit_of_activations, weights_of
+from kerasptb.ops.backend import ON_JAX
 from kerasptb.ops.dropout import check_rates, dropout
 from kerasptb.ops.dropout import plan as plan_dropout
 from kerasptb.ops.dropout import run as run_dropout
@@ -16,6 +17,7 @@ from kerasptb.ops.plan import Plan, available_here, dtype_limit, warn_if_slower
 from kerasptb.ops.recurrence import check_masks, plan, run
 from kerasptb.ops.sharding import place_rows
 from kerasptb.ops.tensors import as_tensor, compiled_by_xla
+from kerasptb.ops.types import Tensors
 from kerasptb.utils.types import Backend, Precision, Tensor
 
 
@@ -54,7 +56,7 @@ class Fused(keras.layers.RNN):
         """The cell's constants and its step."""
         return cast(Cell, kind_of(self.cell))
 
-    def _prepare_state(self, stateful):
+    def _prepare_state(self, stateful: bool | None) -> bool:
         """Returns whether the layer is stateful, by the constructor's argument."""
         return bool(stateful)
 
@@ -80,7 +82,9 @@ class Fused(keras.layers.RNN):
             variable.assign(value)
         return (output, *state) if self.return_state else output
 
-    def _run_from(self, begin, sequences, mask, training, resets):
+    def _run_from(
+        self, begin: Tensors, sequences: Tensor, mask: Tensor | None, training: bool, resets: Tensor | None
+    ) -> tuple[Tensor, Tensors]:
         """Runs the layer from a state, from zeros if `begin` is empty; returns the output and the state after it."""
         # As in `keras.layers.RNN.call`, but the state is passed: to another thread the layer looks the same meanwhile.
         state = begin or self.get_initial_state(ops.shape(sequences)[0])
@@ -112,11 +116,11 @@ class Fused(keras.layers.RNN):
         return outputs if self.return_sequences else last, state
 
     @property
-    def _puts_out_its_state(self):
+    def _puts_out_its_state(self) -> bool:
         """Whether Keras' loop puts out a row's state before the row's first step: on JAX, in place of zeros."""
-        return keras.backend.backend() == "jax" and not self.unroll
+        return ON_JAX and not self.unroll
 
-    def _state_to_continue(self, sequences, training):
+    def _state_to_continue(self, sequences: Tensor, training: bool) -> list[keras.Variable]:
         """The variables of the state from which the call goes on, and in which it leaves its own; none for zeros."""
         if not self.stateful:
             return []
@@ -127,21 +131,30 @@ class Fused(keras.layers.RNN):
             )
         return self.states
 
-    def _keras_loop(self, sequences, state, mask, training):
+    def _keras_loop(
+        self, sequences: Tensor, state: Tensors, mask: Tensor | None, training: bool
+    ) -> tuple[Tensor, Tensor, Tensors]:
         if self.backend != "keras" and compiled_by_xla():
             # XLA compiles the model because this layer allowed it, before it knew about this call. Keras would use
             # cuDNN on a GPU, an operation that TensorFlow's XLA does not have.
             return keras.layers.RNN.inner_loop(self, sequences, state, mask, training=training)
         return self.inner_loop(sequences, state, mask, training=training)
 
-    def _in_order(self, x):
+    def _in_order(self, x: Tensor) -> Tensor:
         """`x` [B, T, ...] in the order of the steps."""
         return ops.flip(x, axis=1) if self.go_backwards else x
 
-    def _run(self, plan, sequences, state, mask, resets, training):
+    def _run(
+        self,
+        plan: Plan,
+        sequences: Tensor,
+        state: Tensors,
+        mask: Tensor | None,
+        resets: Tensor | None,
+        training: bool,
+    ) -> tuple[Tensor, Tensor, Tensors]:
         """Runs `kerasptb.ops.recurrence`; returns what `keras.layers.RNN.inner_loop` does."""
-        masks = {"mask": mask, "resets": resets}
-        masks = {name: self._in_order(m) for name, m in masks.items() if m is not None}
+        masks = {name: self._in_order(m) for name, m in (("mask", mask), ("resets", resets)) if m is not None}
         x = self._in_order(sequences)
         if training:
             masks |= self._draw(plan, sequences[:, 0, :], state[0])
@@ -153,7 +166,7 @@ class Fused(keras.layers.RNN):
             return outputs[:, -1], outputs, state
         return state[0], outputs, state
 
-    def _draw(self, plan, x, h):
+    def _draw(self, plan: Plan, x: Tensor, h: Tensor) -> dict[str, Tensor]:
         """Draws the masks of dropout, of the inputs x and the state h of a step; one for each gate as in Keras."""
         if not (rates := self._rates()):
             return {}
@@ -168,12 +181,12 @@ class Fused(keras.layers.RNN):
         masks = {name: draw[name](of[name]) for name in rates}
         return {name: ops.stack(mask) if isinstance(mask, list) else mask for name, mask in masks.items()}
 
-    def _rates(self):
+    def _rates(self) -> dict[str, float]:
         """The rates of the masks that a call in training draws."""
         rates = {"input_mask": self.cell.dropout, "recurrent_mask": self.cell.recurrent_dropout}
         return {name: rate for name, rate in rates.items() if 0 < rate < 1}
 
-    def _draws_each_gate(self):
+    def _draws_each_gate(self) -> bool:
         """Whether these are of each gate, as Keras' are unless one product computes all gates."""
         return hasattr(self.cell, "dropout_mask_count")
 
@@ -215,9 +228,7 @@ class Fused(keras.layers.RNN):
     @property
     def variables(self) -> list[keras.Variable]:
         """The layer's variables; with JAX also those of its recurrent state, since its steps carry no others."""
-        if keras.backend.backend() != "jax":
-            return super().variables
-        return [*super().variables, *self.state_variables()]
+        return [*super().variables, *(self.state_variables() if ON_JAX else [])]
 
     def state_variables(self) -> list[keras.Variable]:
         """Returns a list of the recurrent state's variables; empty if the layer is not stateful or not built."""
@@ -238,12 +249,12 @@ class Fused(keras.layers.RNN):
         """Makes the layer from the result of `get_config`, with a backend and precision that this process has."""
         return super().from_config(available_here(config))
 
-    def _weights(self, training):
+    def _weights(self, training: bool) -> list[Tensor]:
         """The tensors of the weights; zeros for a bias that is left out."""
         # Under a mixed policy the kernels round the operands of products themselves. If the weights were rounded here,
         # their gradients would be rounded too.
         with without_autocast():
-            tensors = [None if weight is None else as_tensor(weight) for weight in weights_of(self.cell)]
+            tensors: list[Tensor] = [None if x is None else as_tensor(x) for x in weights_of(self.cell)]
         shapes = self.kind.weight_shapes(1, self.cell.units).values()
         dtype = tensors[0].dtype
         tensors = [ops.zeros(shape, dtype) if x is None else x for x, (_, shape) in zip(tensors, shapes, strict=True)]
@@ -251,17 +262,17 @@ class Fused(keras.layers.RNN):
             tensors[1] = dropout(tensors[1], self.recurrent_kernel_dropout, self.cell.seed_generator)
         return tensors
 
-    def _is_ours(self):
+    def _is_ours(self) -> bool:
         """Whether the layer does what Keras' own does not."""
         return self.recurrent_kernel_dropout > 0 or (self.shared_recurrent_dropout and self.cell.recurrent_dropout > 0)
 
-    def _check_ours(self):
+    def _check_ours(self) -> None:
         """Raises for what neither Keras' loop nor ours can do."""
         if (limit := limit_of_activations(self.kind, self.cell)) is not None:
             ours = "resets, shared_recurrent_dropout or recurrent_kernel_dropout"
             raise ValueError(f"{limit} It has no {ours}.")
 
-    def _limit(self, backend):
+    def _limit(self, backend: Backend) -> str | None:
         """Why only Keras' loop can serve a layer with these settings, or None."""
         if (limit := limit_of_activations(self.kind, self.cell)) is not None or backend not in ("auto", "native"):
             return limit

@@ -101,7 +101,7 @@ class RecurrentCell(keras.layers.LSTMCell):
             setattr(self, name, weight)
         self.built = True
 
-    def _biases(self, shape, dtype=None):
+    def _biases(self, shape: Any, dtype: Any = None) -> Any:
         """Ones for the forget gate with `unit_forget_bias`."""
         of_gates = {
             gate: "ones" if gate == "f" and self.unit_forget_bias else self.bias_initializer for gate in self.kind.gates

@@ -1,29 +1,33 @@
 """Recurrent layers with separate states for training and for evaluation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 
+from kerasptb.cells import Cell
 from kerasptb.compat.keras import get_keras_mask, in_symbolic_scope, is_exported
 from kerasptb.layers.evaluation_states import EvaluationStates
 from kerasptb.layers.fused import Fused
 from kerasptb.layers.fused_lstm import FusedLSTM
 from kerasptb.layers.fused_rnn import FusedRNN
 from kerasptb.layers.keras_cell import make
+from kerasptb.ops.backend import ON_JAX
 from kerasptb.utils.types import Tensor
 
 
-def stateful_layer(cell, units, *, recurrent_dropout, kernel_initializer, recurrent_initializer, seed, dtype, **others):
+def stateful_layer(
+    cell: Cell,
+    units: int,
+    *,
+    recurrent_dropout: float,
+    dtype: keras.DTypePolicy,
+    of_cell: Mapping[str, Any],
+    **others: Any,
+) -> keras.layers.RNN:
     """Returns the layer of a `LanguageModel`, with one mask for all gates in dropout of h."""
-    of_cell = {
-        "kernel_initializer": kernel_initializer,
-        "recurrent_initializer": recurrent_initializer,
-        "recurrent_dropout": recurrent_dropout,
-        "seed": seed,
-        "dtype": dtype,
-        **({"unit_forget_bias": False} if "f" in cell.gates else {}),
-    }
+    forget_bias = {"unit_forget_bias": False} if "f" in cell.gates else {}
+    of_cell = {**of_cell, **forget_bias, "recurrent_dropout": recurrent_dropout, "dtype": dtype}
     others |= {"return_sequences": True, "shared_recurrent_dropout": recurrent_dropout > 0}
     if cell.name == "lstm":
         return StatefulLSTM(units, **of_cell, **others)
@@ -33,7 +37,7 @@ def stateful_layer(cell, units, *, recurrent_dropout, kernel_initializer, recurr
 class Stateful(Fused):
     """A layer beside a `Fused` one among a class's bases: see `StatefulLSTM` for what it adds."""
 
-    def _prepare_state(self, stateful):
+    def _prepare_state(self, stateful: bool | None) -> bool:
         if not (stateful is None or stateful):
             name = type(self).__name__
             raise ValueError(
@@ -45,7 +49,7 @@ class Stateful(Fused):
     def build(self, sequences_shape: Sequence[int | None], *args: Any, **kwargs: Any) -> None:
         """Makes the weights and the state of training, for batches of this size."""
         super().build(sequences_shape, *args, **kwargs)
-        if keras.backend.backend() == "jax":
+        if ON_JAX:
             # New variables made later would cause the training step to be compiled again. Evaluation mostly uses the
             # same batch size.
             self.make_evaluation_states(self._expected_batch_size)
@@ -80,7 +84,7 @@ class Stateful(Fused):
         shapes = super().compute_output_shape(sequences_shape, initial_state_shape)
         return shapes if state_shape is None or self.return_state else (shapes, *map(tuple, state_shape))
 
-    def _state_to_continue(self, sequences, training):
+    def _state_to_continue(self, sequences: Tensor, training: bool) -> list[keras.Variable]:
         if not training:
             return self._states_of_evaluation(sequences.shape[0])
         if sequences.shape[0] not in (None, self._expected_batch_size):
@@ -103,10 +107,10 @@ class Stateful(Fused):
         """
         self._states_in_use().reset(batch_size)
 
-    def _states_in_use(self):
+    def _states_in_use(self) -> EvaluationStates:
         return EvaluationStates.in_use() or self._evaluation_states
 
-    def _states_of_evaluation(self, batch_size):
+    def _states_of_evaluation(self, batch_size: Any) -> list[keras.Variable]:
         """Returns the variables of the evaluation state of this batch size; none while Keras asks for shapes."""
         if in_symbolic_scope():
             return []  # Keras asks for shapes: no variable may be made

@@ -92,7 +92,7 @@ class TiedDense(CarriesFactors):
         """Returns the logits."""
         return self._hand_on(lambda: self._logits(inputs), inputs)
 
-    def _logits(self, inputs):
+    def _logits(self, inputs: Tensor) -> Tensor:
         # Computed as a product of two matrices, which can transpose the second without a copy.
         matrix = ops.cast(ops.convert_to_tensor(self.embeddings), self.compute_dtype)
         rows = ops.reshape(inputs, (-1, matrix.shape[1]))
@@ -125,5 +125,5 @@ class TiedDense(CarriesFactors):
         return super().from_config({**config, "embedding": embedding})
 
     @property
-    def _embedding(self):
+    def _embedding(self) -> keras.layers.Embedding:
         return self._reference.value

@@ -1,8 +1,12 @@
 """The layers of a `LanguageModel`, put together."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import numpy as np
 
+from kerasptb.arguments import ModelArguments
 from kerasptb.cells import CELLS
 from kerasptb.layers.dense import Dense
 from kerasptb.layers.dropout import Dropout
@@ -15,14 +19,14 @@ from kerasptb.regularizers import ActivationRegularization, TemporalActivationRe
 class Graph:
     """The layers of a model, from the `ModelArguments` and a dtype policy."""
 
-    def __init__(self, arguments, dtype):
+    def __init__(self, arguments: ModelArguments, dtype: keras.DTypePolicy) -> None:
         self._arguments, self._dtype, self._cell = arguments, dtype, CELLS[arguments.cell]
         self._served_by = {"backend": arguments.backend, "precision": arguments.precision, "dtype": dtype}
         plain = arguments.backend in ("reference", "keras")
         self._dropout_class = keras.layers.Dropout if plain else Dropout
         self._random = None if arguments.seed is None else np.random.default_rng(arguments.seed)
 
-    def build(self):
+    def build(self) -> tuple[keras.KerasTensor, keras.KerasTensor]:
         """Returns tokens [B, T] and logits [B, T, V], symbolic; the layers take their seeds in this order, for ever."""
         sizes = self._arguments.units
         tokens = keras.Input(batch_shape=(self._arguments.batch_size, None), dtype="int32", name="tokens")
@@ -42,7 +46,7 @@ class Graph:
             x = self._drop(x, "output_dropout", "projection_dropout")
         return tokens, self._logits(embedding)(x)
 
-    def _embedding(self):
+    def _embedding(self) -> Embedding:
         rate = self._arguments.word_dropout
         return Embedding(
             self._arguments.vocabulary_size,
@@ -54,45 +58,44 @@ class Graph:
             name="embedding",
         )
 
-    def _recurrent(self, size, name, regularizer=None):
+    def _recurrent(self, size: int, name: str, regularizer: Any = None) -> keras.layers.RNN:
         rate, kernel_rate = self._arguments.recurrent_dropout, self._arguments.recurrent_kernel_dropout
+        initializers = {"kernel_initializer": self._uniform(), "recurrent_initializer": self._uniform()}
         return stateful_layer(
             self._cell,
             size,
-            kernel_initializer=self._uniform(),
-            recurrent_initializer=self._uniform(),
+            of_cell={**initializers, "seed": self._next_seed() if rate or kernel_rate else 0},
             recurrent_dropout=rate,
             recurrent_kernel_dropout=kernel_rate,
-            seed=self._next_seed() if rate or kernel_rate else 0,
             activity_regularizer=regularizer,
             **self._served_by,
             name=name,
         )
 
-    def _drop(self, x, rate, name, regularizer=None):
-        rate = self._arguments.rate(rate)
-        if rate == 0 and regularizer is None:
+    def _drop(self, x: keras.KerasTensor, rate: str, name: str, regularizer: Any = None) -> keras.KerasTensor:
+        probability = self._arguments.rate(rate)
+        if probability == 0 and regularizer is None:
             return x
         noise_shape = (None, 1, None) if self._arguments.variational_dropout else None
         layer = self._dropout_class(
-            rate, noise_shape, self._next_seed(), activity_regularizer=regularizer, dtype=self._dtype, name=name
+            probability, noise_shape, self._next_seed(), activity_regularizer=regularizer, dtype=self._dtype, name=name
         )
         return layer(x)
 
-    def _logits(self, embedding):
+    def _logits(self, embedding: Embedding) -> keras.Layer:
         if self._arguments.tie_embeddings:
             return TiedDense(embedding, bias_initializer=self._uniform(), **self._served_by, name="logits")
         kernel, bias = self._uniform(), self._uniform()
         size = self._arguments.vocabulary_size
         return Dense(size, kernel_initializer=kernel, bias_initializer=bias, **self._served_by, name="logits")
 
-    def _penalty(self, regularizer, argument):
+    def _penalty(self, regularizer: Callable[[float], Any], argument: str) -> Any:
         weight = getattr(self._arguments, argument)
         return regularizer(weight) if weight else None
 
-    def _uniform(self):
+    def _uniform(self) -> keras.initializers.Initializer:
         scale = self._arguments.init_scale
         return keras.initializers.RandomUniform(-scale, scale, seed=self._next_seed())
 
-    def _next_seed(self):
+    def _next_seed(self) -> int | None:
         return None if self._random is None else int(self._random.integers(2**31 - 1))

@@ -8,12 +8,16 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 
 from kerasptb.native import loader
 
-_TYPES = {"float32": 11, "int32": 4}  # as XLA numbers them
+# Of arrays, dtype and shape of each.
+Kinds: TypeAlias = tuple[tuple[str, tuple[int, ...]], ...]
+
+_TYPES = {"float32": 11, "int32": 4, "bfloat16": 16, "int16": 3}  # as XLA numbers them
 
 
 def call(
@@ -35,19 +39,26 @@ def call(
     results = [np.empty(shape, "float32") for shape in shapes]
     addresses = [array.ctypes.data for array in (*arguments, *results)]
     kinds = tuple((array.dtype.name, array.shape) for array in arguments)
-    problem = loader.plain_call()(
-        loader.handlers()[target],
-        describe(kinds, tuple(("float32", tuple(shape)) for shape in shapes), len(attributes)),
-        (ctypes.c_void_p * len(addresses))(*addresses),
-        *name_attributes(tuple(attributes.items())),
-    )
-    if problem is not None:
-        raise ValueError(problem.decode())
+    run(target, kinds, tuple(("float32", tuple(shape)) for shape in shapes), addresses, tuple(attributes.items()))
     return results
 
 
+def run(
+    target: str, arguments: Kinds, results: Kinds, addresses: Sequence[int], attributes: tuple[tuple[str, bool], ...]
+) -> None:
+    """Runs the handler `target` on arrays at these addresses; raises ValueError if they do not fit."""
+    problem = loader.plain_call()(
+        loader.handlers()[target],
+        _describe(arguments, results, len(attributes)),
+        (ctypes.c_void_p * len(addresses))(*addresses),
+        *_name_attributes(attributes),
+    )
+    if problem is not None:
+        raise ValueError(problem.decode())
+
+
 @functools.lru_cache(maxsize=1024)
-def describe(arguments: tuple, results: tuple, num_attributes: int) -> ctypes.Array:
+def _describe(arguments: Kinds, results: Kinds, num_attributes: int) -> ctypes.Array:
     """Returns the counts, types and shapes of a call, as `src/ffi/plain.cc` reads them."""
     numbers = [len(arguments), len(results), num_attributes]
     for dtype, shape in (*arguments, *results):
@@ -56,7 +67,7 @@ def describe(arguments: tuple, results: tuple, num_attributes: int) -> ctypes.Ar
 
 
 @functools.lru_cache(maxsize=64)
-def name_attributes(attributes: tuple[tuple[str, bool], ...]) -> tuple[ctypes.Array, ctypes.Array]:
+def _name_attributes(attributes: tuple[tuple[str, bool], ...]) -> tuple[ctypes.Array, ctypes.Array]:
     """Returns the names and the values of attributes, as the library takes them."""
     names, values = zip(*attributes, strict=True) if attributes else ((), ())
     count = len(attributes)

@@ -8,9 +8,9 @@ import functools
 import itertools
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, Generic, NamedTuple, TypeVar, get_args
 
 from kerasptb.native import build
 from kerasptb.utils.processors import available_processors
@@ -20,10 +20,7 @@ CPU_LEVELS = tuple(build.LEVELS)
 BFLOAT16_LEVELS = CPU_LEVELS[CPU_LEVELS.index("avx512bf16") :]
 PRECISIONS = get_args(Precision)
 BUILD_HINT = "Run `kerasptb build`."
-_lock = threading.Lock()
-_library: Any = None
-_path = None
-_failure = None  # (state of the cache, reason)
+_Result = TypeVar("_Result")
 
 
 class NativeUnavailableError(RuntimeError):
@@ -38,28 +35,40 @@ class Status(NamedTuple):
     path: Path | None
 
 
-def load() -> None:
-    """Loads the native library once; raises NativeUnavailableError where it cannot be used."""
-    global _library, _path, _failure  # noqa: PLW0603
-    if _library is not None:
-        return
-    with _lock:
-        if _library is not None:
-            return
+class Once(Generic[_Result]):
+    """Does something once; a NativeUnavailableError is raised again, without another try, until a build has ended."""
+
+    def __init__(self, do: Callable[[], _Result]) -> None:
+        self.do, self._lock = do, threading.Lock()
+        self.result: _Result | None = None
+        self._failure: tuple[Any, str] | None = None  # state of the cache, reason
+
+    def __call__(self) -> _Result:
+        """Returns the result."""
+        if self.result is None:
+            with self._lock:
+                self.result = self._try() if self.result is None else self.result
+        return self.result
+
+    def _try(self) -> _Result:
         cache = cache_state()
-        if _failure is not None and _failure[0] == cache:
-            raise NativeUnavailableError(_failure[1])
+        if self._failure is not None and self._failure[0] == cache:
+            raise NativeUnavailableError(self._failure[1])
         try:
-            _library, _path = _load()
+            return self.do()
         except NativeUnavailableError as error:
-            _failure = (cache, str(error))
+            self._failure = (cache, str(error))
             raise
+
+
+def load() -> tuple[ctypes.CDLL, Path]:
+    """Returns the native library and its path; raises NativeUnavailableError where it cannot be used."""
+    return _load()
 
 
 def function(name: str, *types: Any, returns: Any = ctypes.c_int) -> Any:
     """Returns a function of the library that takes and returns values of these types of ctypes. Loads the library."""
-    load()
-    found = getattr(_library, name)
+    found = getattr(load()[0], name)
     found.argtypes, found.restype = types, returns
     return found
 
@@ -67,10 +76,10 @@ def function(name: str, *types: Any, returns: Any = ctypes.c_int) -> Any:
 def status() -> Status:
     """Loads the library if possible, and returns a `Status`."""
     try:
-        load()
+        _, path = load()
     except NativeUnavailableError as error:
         return Status(False, str(error), None)
-    return Status(True, f"{cpu_level()}, threads: {thread_count()}", _path)
+    return Status(True, f"{cpu_level()}, threads: {thread_count()}", path)
 
 
 def cpu_level() -> str:
@@ -80,8 +89,7 @@ def cpu_level() -> str:
 
 def levels_left_out() -> list[str]:
     """Returns what the library lacks because its compiler was too old; see `build.levels_left_out`. Loads it."""
-    load()
-    return build.levels_left_out(_path)
+    return build.levels_left_out(load()[1])
 
 
 def thread_count() -> int:
@@ -126,8 +134,7 @@ def few_words_limit(features: int, vocabulary_size: int, precision: str = "float
 
 def why_not_cuda(device: int = 0) -> str | None:
     """Returns why the CUDA kernels cannot run on a GPU, by its number in CUDA, or None. Loads the library alone."""
-    load()
-    if (problem := build.cuda_problem(_path)) is not None:
+    if (problem := build.cuda_problem(load()[1])) is not None:
         return f"The native library has no CUDA code. {problem}"
     reason = function("kerasptb_why_not_cuda", ctypes.c_int, returns=ctypes.c_char_p)(device).decode()
     return f"The CUDA kernels cannot run on GPU {device}: {reason}." if reason else None
@@ -140,7 +147,8 @@ def cuda_max_units(precision: str = "float32", device: int = 0) -> int:
     return most(precision.encode(), device)
 
 
-def _load():
+@Once
+def _load() -> tuple[ctypes.CDLL, Path]:
     if (level := os.environ.get("KERASPTB_CPU")) not in (None, "", *CPU_LEVELS):
         raise NativeUnavailableError(f"KERASPTB_CPU must be one of {CPU_LEVELS}. Received: KERASPTB_CPU={level}.")
     threads = os.environ.get("KERASPTB_THREADS", "")
@@ -166,10 +174,10 @@ def _load():
 
 def all_handlers() -> Iterator[tuple[str, str, int]]:
     """Yields the name of each handler, that of the platform as XLA has it, and its address. Loads the library."""
-    load()
+    library, _ = load()
     target, system = ctypes.c_char_p(), ctypes.c_char_p()
     for i in itertools.count():
-        handler = _library.kerasptb_handler(i, ctypes.byref(target), ctypes.byref(system))
+        handler = library.kerasptb_handler(i, ctypes.byref(target), ctypes.byref(system))
         if handler is None:
             return
         yield (target.value or b"").decode(), (system.value or b"").decode(), handler
@@ -190,7 +198,7 @@ def plain_call() -> Any:
 
 
 @functools.lru_cache(maxsize=8)
-def _library_dir(*_environment):
+def _library_dir(*_environment: str | None) -> Path:
     return build.library_dir()
 
 
@@ -203,7 +211,7 @@ def cache_state() -> Any:
         folder = _library_dir(*map(os.environ.get, names))
     except build.NativeBuildError:
         return None
-    state = [os.environ.get("KERASPTB_CPU"), os.environ.get("KERASPTB_THREADS")]
+    state: list[Any] = [os.environ.get("KERASPTB_CPU"), os.environ.get("KERASPTB_THREADS")]
     for name in ("build.json", "failed.json"):
         try:
             state.append((folder / name).stat().st_mtime_ns)

@@ -6,17 +6,23 @@ graph, and inside a program that XLA compiles (`jit_compile=True`); under XLA it
 
 import contextlib
 import functools
+from collections.abc import Iterable
+from typing import Any
 
 import tensorflow as tf
 
 from kerasptb.compat.tensorflow import xla_call_module
 from kerasptb.ops.tensors import compiled_by_xla
+from kerasptb.ops.types import Aliases, Attributes, Outputs, Shape, Tensors
+from kerasptb.utils.types import Tensor
 
 _ELEMENT_TYPES = {"float32": "f32", "bfloat16": "bf16", "int32": "i32", "int16": "i16"}
 _MODULE_VERSION = 9  # of the StableHLO serialization: the lowest that carries `platforms` and textual modules
 
 
-def call(target, arguments, outputs, aliases, attributes, sized_by):
+def call(
+    target: str, arguments: Tensors, outputs: Outputs, aliases: Aliases, attributes: Attributes, sized_by: int | None
+) -> list[Tensor]:
     """See `calls.call`; each output is a (shape, dtype) pair."""
     if not compiled_by_xla():
         aliases = {}  # TensorFlow owns the arguments, so an alias would cause a copy
@@ -38,7 +44,7 @@ def call(target, arguments, outputs, aliases, attributes, sized_by):
     )
 
 
-def _no_gradient(operation, *_):
+def _no_gradient(operation: Any, *_: Tensor) -> None:
     if b"custom_call @kerasptb_" in operation.get_attr("module"):
         raise NotImplementedError(
             "The native backend has no gradients of its gradients, nor forward-mode ones. Received: a second "
@@ -53,14 +59,22 @@ with contextlib.suppress(KeyError):  # another package has registered one
 
 
 @functools.lru_cache(maxsize=1024)
-def _module(target, inputs, outputs, aliases, attributes, sized_by):
+def _module(
+    target: str,
+    inputs: Outputs,
+    outputs: Outputs,
+    aliases: tuple[tuple[int, int], ...],
+    attributes: tuple[tuple[str, bool], ...],
+    sized_by: int | None,
+) -> bytes:
     """Returns the StableHLO text of one call."""
     operands = [f"%arg{i}" for i in range(len(inputs))]
     operand_types = [_tensor_type(*entry) for entry in inputs]
     output_types = ", ".join(_tensor_type(*entry) for entry in outputs)
     parameters = ", ".join(f"{name}: {kind}" for name, kind in zip(operands, operand_types, strict=True))
-    lines, module_attributes, call_attributes = [], "", ""
-    if any(None in shape for shape, _ in inputs):
+    lines: list[str] = []
+    module_attributes = call_attributes = ""
+    if sized_by is not None and any(None in shape for shape, _ in inputs):
         # The shapes of the results are further operands. TensorFlow knows the sizes when it compiles the program: it
         # fills in these shapes and the types that depend on them, and drops the operands.
         lines = _size_lines(f"%arg{sized_by}", operand_types[sized_by])
@@ -98,7 +112,7 @@ module @{target} {module_attributes}{{
 }}""".encode()
 
 
-def _size_lines(array, kind):
+def _size_lines(array: str, kind: str) -> list[str]:
     """Returns lines of StableHLO that bind %batch, %steps and %both, each a tensor<1xi32>, for an array [B, T, ...]."""
     sizes = [
         line
@@ -111,9 +125,10 @@ def _size_lines(array, kind):
     return [*sizes, "%both = stablehlo.multiply %batch, %steps : tensor<1xi32>"]
 
 
-def _shape_lines(name, shape):
+def _shape_lines(name: str, shape: Shape) -> list[str]:
     """Returns lines of StableHLO that bind a shape of ints and `OpenSize`s to a name."""
-    lines, sizes = [], []
+    lines: list[str] = []
+    sizes: list[str] = []
     for i, size in enumerate(shape):
         constant, *factors = (size, 0, 0, 0) if isinstance(size, int) else size
         sizes.append(f"{name}_{i}")
@@ -132,11 +147,11 @@ def _shape_lines(name, shape):
     return [*lines, joined]
 
 
-def _row_major(ranks):
+def _row_major(ranks: Iterable[int]) -> str:
     """Returns the layouts of arrays of these ranks: each lists the dimensions, the fastest-varying one first."""
     return ", ".join(f"dense<{list(reversed(range(rank)))}> : tensor<{rank}xindex>" for rank in ranks)
 
 
-def _tensor_type(shape, dtype):
+def _tensor_type(shape: Shape, dtype: str) -> str:
     sizes = "".join(f"{size if isinstance(size, int) else '?'}x" for size in shape)
     return f"tensor<{sizes}{_ELEMENT_TYPES[dtype]}>"

@@ -3,16 +3,18 @@
 Its tensors are flat here: h [N, D], targets [N].
 """
 
-import keras
+from collections.abc import Callable
+from typing import Any
+
 from keras import ops
 
 from kerasptb.ops import calls
+from kerasptb.ops.backend import ON_TENSORFLOW, tf
+from kerasptb.ops.plan import Plan
 from kerasptb.ops.sharding import Rows
 from kerasptb.ops.tensors import after, differentiable, matmul, matmul_bfloat16
-
-_ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
-if _ON_TENSORFLOW:
-    import tensorflow as tf
+from kerasptb.ops.types import Shape, Tensors
+from kerasptb.utils.types import Tensor
 
 # Measured at N = 1,200, D = 128 and V = 10,000 on chunks of 4 to 48 MB of logits: 6 to 16 MB are the fastest. Each
 # chunk adds its share to dW in a pass over D x V floats; smaller chunks need more passes. Larger chunks leave the cache
@@ -31,7 +33,10 @@ class WithGradient:
     The latter also returns the gradients of `sum(weights * loss)`: dh [N, D], dW of the kernel's shape, and db [V].
     """
 
-    def loss_per_word(self, h, kernel, bias, targets):
+    _loss: Callable[..., Tensor]
+    _loss_and_gradients: Callable[..., Tensors]
+
+    def loss_per_word(self, h: Tensor, kernel: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
         """Returns the loss [N]."""
 
         def forward(*arguments):
@@ -43,7 +48,9 @@ class WithGradient:
         rows = Rows((0, None, None, 0), (0,))
         return differentiable(self._loss, forward, backward, rows)(h, kernel, bias, targets)
 
-    def loss_sum(self, h, kernel, bias, targets, valid, scale):
+    def loss_sum(
+        self, h: Tensor, kernel: Tensor, bias: Tensor, targets: Tensor, valid: Tensor, scale: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Returns the sum of scale times loss, and the loss [N]; NaN where `valid` is false."""
 
         # Scale and NaN are applied in here. Outside, they would make the upstream gradient unknown at tracing time, and
@@ -69,15 +76,18 @@ class WithGradient:
 class Chunked(WithGradient):
     """Processes one chunk of rows at a time; subclasses compute a chunk's loss, a tuple of it, and its gradients."""
 
-    def __init__(self, plan, transpose_kernel):
+    _chunk_loss: Callable[..., Tensors]
+    _chunk_loss_and_gradients: Callable[..., Tensors]
+
+    def __init__(self, plan: Plan, transpose_kernel: bool) -> None:
         self.transpose_kernel = transpose_kernel
         self.product = matmul if plan.precision == "float32" else matmul_bfloat16
         self.chunk_bytes = _GPU_CHUNK_BYTES if plan.platform == "gpu" else _CHUNK_BYTES
 
-    def _logits(self, h, kernel):
+    def _logits(self, h: Tensor, kernel: Tensor) -> Tensor:
         return self.product(h, kernel, transpose_b=self.transpose_kernel)
 
-    def _products(self, h, kernel, d_logits):
+    def _products(self, h: Tensor, kernel: Tensor, d_logits: Tensor) -> tuple[Tensor, Tensor]:
         """Returns dz W^T and h^T dz."""
         dh = self.product(d_logits, kernel, transpose_b=not self.transpose_kernel)
         factors = (d_logits, h) if self.transpose_kernel else (h, d_logits)
@@ -85,13 +95,15 @@ class Chunked(WithGradient):
         with after(dh):
             return dh, self.product(*factors, transpose_a=True)
 
-    def _loss(self, h, kernel, bias, targets):
+    def _loss(self, h: Tensor, kernel: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
         return self._in_chunks(self._chunk_loss, 1, h, kernel, bias, targets)[0]
 
-    def _loss_and_gradients(self, h, kernel, bias, targets, weights):
+    def _loss_and_gradients(self, h: Tensor, kernel: Tensor, bias: Tensor, targets: Tensor, weights: Tensor) -> Tensors:
         return self._in_chunks(self._chunk_loss_and_gradients, 4, h, kernel, bias, targets, weights)
 
-    def _in_chunks(self, of_chunk, count, h, kernel, bias, *others):
+    def _in_chunks(
+        self, of_chunk: Callable[..., Tensors], count: int, h: Tensor, kernel: Tensor, bias: Tensor, *others: Tensor
+    ) -> Tensors:
         """Returns what a function of a chunk does, for all rows: the first `count` of loss, dh, dW and db."""
         num_words, num_chunks, rows = _chunking(h, bias, self.chunk_bytes)
         if isinstance(num_chunks, int) and num_chunks == 1:
@@ -114,16 +126,18 @@ class Chunked(WithGradient):
 class KerasOperations(Chunked):
     """The framework's matrix products and softmax."""
 
-    def _chunk_loss(self, h, kernel, bias, targets):
+    def _chunk_loss(self, h: Tensor, kernel: Tensor, bias: Tensor, targets: Tensor) -> Tensors:
         logits = _add_bias(self._logits(h, kernel), bias)
         target_logit = ops.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
         return (ops.logsumexp(logits, axis=-1) - target_logit,)
 
-    def _chunk_loss_and_gradients(self, h, kernel, bias, targets, weights):
+    def _chunk_loss_and_gradients(
+        self, h: Tensor, kernel: Tensor, bias: Tensor, targets: Tensor, weights: Tensor
+    ) -> Tensors:
         logits = _add_bias(self._logits(h, kernel), bias)
         target_logit = ops.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
         # Keras' softmax warns about a vocabulary of one word, which is valid here.
-        probabilities = tf.nn.softmax(logits) if _ON_TENSORFLOW else ops.softmax(logits, axis=-1)
+        probabilities = tf.nn.softmax(logits) if ON_TENSORFLOW else ops.softmax(logits, axis=-1)
         # The largest probability is 1 / sum(exp(z - max z)), so the log-sum-exp costs no second exponential.
         log_sum_exp = ops.max(logits, axis=-1) - ops.log(ops.max(probabilities, axis=-1))
         target_index = ops.stack([ops.arange(ops.shape(targets)[0], dtype="int32"), targets], axis=-1)
@@ -138,11 +152,13 @@ class KerasOperations(Chunked):
 class NativeSoftmax(Chunked):
     """The framework's matrix products, and a native kernel that reads each logit once between them."""
 
-    def _chunk_loss(self, h, kernel, bias, targets):
+    def _chunk_loss(self, h: Tensor, kernel: Tensor, bias: Tensor, targets: Tensor) -> Tensors:
         logits = self._logits(h, kernel)
         return _native_call("softmax_cross_entropy_loss_float32", [logits, bias, targets], [targets.shape])
 
-    def _chunk_loss_and_gradients(self, h, kernel, bias, targets, weights):
+    def _chunk_loss_and_gradients(
+        self, h: Tensor, kernel: Tensor, bias: Tensor, targets: Tensor, weights: Tensor
+    ) -> Tensors:
         logits = self._logits(h, kernel)
         loss, d_logits, d_bias = _native_call(
             "softmax_cross_entropy_loss_and_gradients_float32",
@@ -156,15 +172,15 @@ class NativeSoftmax(Chunked):
 class NativeKernel(WithGradient):
     """Products and softmax in one native kernel, for processors. It takes no empty tensors."""
 
-    def __init__(self, plan, transpose_kernel):
+    def __init__(self, plan: Plan, transpose_kernel: bool) -> None:
         self.attributes = {"transpose_kernel": transpose_kernel}
         self.precision = plan.precision
 
-    def _loss(self, h, kernel, bias, targets):
+    def _loss(self, h: Tensor, kernel: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
         target = f"linear_cross_entropy_loss_{self.precision}"
         return _native_call(target, [h, kernel, bias, targets], [targets.shape], attributes=self.attributes)[0]
 
-    def _loss_and_gradients(self, h, kernel, bias, targets, weights):
+    def _loss_and_gradients(self, h: Tensor, kernel: Tensor, bias: Tensor, targets: Tensor, weights: Tensor) -> Tensors:
         return _native_call(
             f"linear_cross_entropy_loss_and_gradients_{self.precision}",
             [h, kernel, bias, targets, weights],
@@ -173,12 +189,12 @@ class NativeKernel(WithGradient):
         )
 
 
-def _native_call(target, arguments, shapes, **options):
+def _native_call(target: str, arguments: Tensors, shapes: list[Shape], **options: Any) -> Tensors:
     shapes = [calls.open_shape(shape) for shape in shapes]
     return calls.call(f"kerasptb_{target}", arguments, shapes, sized_by=0, **options)
 
 
-def _chunking(h, bias, chunk_bytes):
+def _chunking(h: Tensor, bias: Tensor, chunk_bytes: int) -> tuple[Any, Any, Any]:
     """Returns N, the number of chunks, and the rows of each chunk; all ints if N is static."""
     features, vocabulary_size = h.shape[1], bias.shape[0]
     max_rows = max(chunk_bytes // (4 * vocabulary_size), features, _MIN_CHUNK_ROWS)
@@ -188,20 +204,20 @@ def _chunking(h, bias, chunk_bytes):
     return num_words, num_chunks, -(-num_words // maximum(num_chunks, 1))
 
 
-def _pad_rows(x, num_rows):
+def _pad_rows(x: Tensor, num_rows: Any) -> Tensor:
     return ops.pad(x, [(0, num_rows - ops.shape(x)[0])] + [(0, 0)] * (len(x.shape) - 1))
 
 
-def _rows_of(x, chunk, rows):
+def _rows_of(x: Tensor, chunk: Any, rows: Any) -> Tensor:
     return ops.slice(x, _start(chunk * rows, len(x.shape)), (rows, *x.shape[1:]))
 
 
-def _start(row, rank):
+def _start(row: Any, rank: int) -> tuple[Any, ...]:
     """Indices of a row's first element, all of one type: with 64 bits enabled, JAX gives Python's 0 another type."""
     return (row, *[ops.zeros_like(row)] * (rank - 1)) if ops.is_tensor(row) else (row,) + (0,) * (rank - 1)
 
 
-def _for_each_chunk(num_chunks, step, loop_vars):
+def _for_each_chunk(num_chunks: Any, step: Callable[..., Tensors], loop_vars: Tensors) -> Tensors:
     """Runs `step(chunk, *loop_vars) -> loop_vars` for each chunk, strictly one after the other."""
 
     def condition(chunk, *_):
@@ -211,25 +227,25 @@ def _for_each_chunk(num_chunks, step, loop_vars):
         return (chunk + 1, *step(chunk, *loop_vars))
 
     loop_vars = (ops.convert_to_tensor(0, "int32"), *loop_vars)
-    if _ON_TENSORFLOW:
+    if ON_TENSORFLOW:
         # Parallel iterations would keep more than one chunk of logits in memory.
         return tf.while_loop(condition, body, loop_vars, parallel_iterations=1)[1:]
     return ops.while_loop(condition, body, loop_vars)[1:]
 
 
-def _add_bias(logits, bias):
+def _add_bias(logits: Tensor, bias: Tensor) -> Tensor:
     # TensorFlow fuses bias_add with the product before it.
-    return tf.nn.bias_add(logits, bias) if _ON_TENSORFLOW else logits + bias
+    return tf.nn.bias_add(logits, bias) if ON_TENSORFLOW else logits + bias
 
 
-def _times_upstream(gradients, upstream):
+def _times_upstream(gradients: Tensors, upstream: Tensor) -> Tensors:
     """The gradients times a scalar, without a pass over them if the scalar is known to be 1."""
-    if _ON_TENSORFLOW and tf.get_static_value(upstream) == 1.0:
+    if ON_TENSORFLOW and tf.get_static_value(upstream) == 1.0:
         return gradients
     return [upstream * gradient for gradient in gradients]
 
 
-def nan_where_invalid(loss, valid):
+def nan_where_invalid(loss: Tensor, valid: Tensor) -> Tensor:
     """The loss where `valid`, else NaN, through which no gradient flows."""
     # The NaN is computed: tools that search for NaN (`tf.debugging.enable_check_numerics`, `jax_debug_nans`) would
     # report a constant one even if all targets are valid.

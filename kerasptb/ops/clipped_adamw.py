@@ -1,29 +1,34 @@
 """A step of Adam with weight decay that clips the global norm, for all variables together."""
 
+from collections.abc import Sequence
+
 from keras import ops
 
 from kerasptb.ops import clipped_step
+from kerasptb.ops.plan import Plan
+from kerasptb.ops.types import Gradient, Tensors
+from kerasptb.utils.types import Tensor
 
 plan = clipped_step.plan
 
 
 def run(
-    plan,
-    weights,
-    means,
-    squares,
-    gradients,
-    learning_rate,
-    step,
-    beta_1,
-    beta_2,
-    epsilon,
-    global_clipnorm,
+    plan: Plan,
+    weights: Tensors,
+    means: Tensors,
+    squares: Tensors,
+    gradients: Sequence[Gradient],
+    learning_rate: Tensor,
+    step: Tensor,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+    global_clipnorm: float | None,
     *,
-    weight_decays=None,
-    averages=None,
-    average_momentum=0.0,
-):
+    weight_decays: Sequence[float] | None = None,
+    averages: Tensors | None = None,
+    average_momentum: Tensor = 0.0,
+) -> tuple[Tensors, Tensors, Tensors, Tensors]:
     """Returns the variables after a step of Adam, as `keras.optimizers.AdamW` computes it.
 
     Kingma and Ba, 2015, "Adam: A Method for Stochastic Optimization", in the form before its section 2.1; Loshchilov

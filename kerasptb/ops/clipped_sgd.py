@@ -1,23 +1,28 @@
 """A step of gradient descent that clips the global norm, for all variables together."""
 
+from collections.abc import Sequence
+
 from keras import ops
 
 from kerasptb.ops import clipped_step
+from kerasptb.ops.plan import Plan
+from kerasptb.ops.types import Gradient, Tensors
+from kerasptb.utils.types import Tensor
 
 plan = clipped_step.plan
 
 
 def run(
-    plan,
-    weights,
-    gradients,
-    learning_rate,
-    global_clipnorm=None,
+    plan: Plan,
+    weights: Tensors,
+    gradients: Sequence[Gradient],
+    learning_rate: Tensor,
+    global_clipnorm: float | None = None,
     *,
-    weight_decays=None,
-    averages=None,
-    average_momentum=0.0,
-):
+    weight_decays: Sequence[float] | None = None,
+    averages: Tensors | None = None,
+    average_momentum: Tensor = 0.0,
+) -> tuple[list[Tensor], list[Tensor]]:
     """Returns `w - learning_rate · min(1, clip / ‖g‖) · g` for each variable, `‖g‖` over all gradients; and averages.
 
     Pascanu et al., 2013, "On the difficulty of training recurrent neural networks", section 3.2. A norm that is not
@@ -34,10 +39,10 @@ def run(
     if plan.implementation == "native":
         clip = ops.cast(-1.0 if global_clipnorm is None else global_clipnorm, "float32")
         numbers = [learning_rate, clip, momentum]
-        (weights,), averages = clipped_step.call_native(
+        (updated,), means = clipped_step.call_native(
             "kerasptb_clipped_sgd_float32", numbers, [weights], averages, gradients, weight_decays
         )
-        return weights, averages
+        return updated, means
     rate = clipped_step.clipped(plan, learning_rate, gradients, global_clipnorm)
     weights = clipped_step.decayed(weights, learning_rate, weight_decays)
     weights = [w - rate * clipped_step.dense(g, w.shape) for w, g in zip(weights, gradients, strict=True)]

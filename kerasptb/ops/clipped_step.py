@@ -1,15 +1,26 @@
 """What `clipped_sgd` and `clipped_adamw` have in common: clipping, weight decay, averages, the native call."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import ops
 
 from kerasptb.ops import calls
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.global_norm import run as run_global_norm
-from kerasptb.ops.plan import choose
+from kerasptb.ops.plan import Plan, choose
+from kerasptb.ops.types import Gradient, Shape, Tensors
+from kerasptb.utils.types import Backend, Tensor
 
 
-def plan(shapes, dtypes, by_rows, *, backend="auto", platform=None):
+def plan(
+    shapes: Sequence[Shape],
+    dtypes: Sequence[str],
+    by_rows: Sequence[bool],
+    *,
+    backend: Backend = "auto",
+    platform: platforms.Platform | None = None,
+) -> Plan:
     """Returns the `Plan` of a step of all variables; `by_rows` says whether each gradient is that of some rows."""
     platform = platform or platforms.this_process()
     limits = {"The native kernels that update all variables are for processors.": platform.gpu}
@@ -21,7 +32,7 @@ def plan(shapes, dtypes, by_rows, *, backend="auto", platform=None):
     return choose(backend, limits=limits, platform=platform)
 
 
-def plan_of(weights, gradients, backend="auto"):
+def plan_of(weights: Tensors, gradients: Sequence[Gradient], backend: Backend = "auto") -> Plan:
     """Returns the `Plan` of a step of these tensors or variables, from gradients as `clipped_sgd.run` takes them."""
     return plan(
         [tuple(w.shape) for w in weights],
@@ -31,7 +42,7 @@ def plan_of(weights, gradients, backend="auto"):
     )
 
 
-def in_float32(gradients):
+def in_float32(gradients: Sequence[Gradient]) -> list[Gradient]:
     """Returns the gradients in float32, and their rows in int32."""
     return [
         (ops.cast(g[0], "int32"), ops.cast(g[1], "float32")) if isinstance(g, tuple) else ops.cast(g, "float32")
@@ -39,7 +50,7 @@ def in_float32(gradients):
     ]
 
 
-def clipped_rate(learning_rate, norm, global_clipnorm):
+def clipped_rate(learning_rate: Tensor, norm: Tensor, global_clipnorm: float) -> Tensor:
     """Returns `learning_rate · min(1, clip / norm)`, a scalar like these; NaN if the norm is not finite."""
     # An infinite norm gives NaN, as when every gradient is scaled. A factor of 0 would stop training silently.
     norm = ops.where(ops.isfinite(norm), norm, float("nan"))
@@ -47,7 +58,7 @@ def clipped_rate(learning_rate, norm, global_clipnorm):
     return learning_rate * (global_clipnorm / ops.maximum(norm, global_clipnorm))
 
 
-def clipped(plan, rate, gradients, global_clipnorm):
+def clipped(plan: Plan, rate: Tensor, gradients: Sequence[Gradient], global_clipnorm: float | None) -> Tensor:
     """Returns `rate · min(1, clip / ‖g‖)`, with the norm over all gradients; `rate` without a limit."""
     if global_clipnorm is None:
         return rate
@@ -55,7 +66,7 @@ def clipped(plan, rate, gradients, global_clipnorm):
     return clipped_rate(rate, norm, global_clipnorm)
 
 
-def dense(gradient, shape):
+def dense(gradient: Gradient, shape: Shape) -> Tensor:
     """Returns a gradient of that shape, zero in the rows that it has none for."""
     if not isinstance(gradient, tuple):
         return gradient
@@ -65,20 +76,27 @@ def dense(gradient, shape):
     return ops.scatter(rows[:, None], values * inside[:, None], shape)
 
 
-def decayed(weights, learning_rate, weight_decays):
+def decayed(weights: Tensors, learning_rate: Tensor, weight_decays: Sequence[float] | None) -> list[Tensor]:
     """Returns `w - learning_rate · weight_decay · w` for each variable that decays, and `w` for the others."""
     decays = weight_decays or [0.0] * len(weights)
     return [w - learning_rate * decay * w if decay else w for w, decay in zip(weights, decays, strict=True)]
 
 
-def averaged(averages, weights, momentum):
+def averaged(averages: Tensors | None, weights: Tensors, momentum: Tensor) -> list[Tensor]:
     """Returns `momentum · average + (1 - momentum) · w` for each variable; an empty list for `None`."""
     if averages is None:
         return []
     return [w + momentum * (average - w) for average, w in zip(averages, weights, strict=True)]
 
 
-def call_native(target, scalars, arrays, averages, gradients, weight_decays):
+def call_native(
+    target: str,
+    scalars: Tensors,
+    arrays: Sequence[Tensors],
+    averages: Tensors | None,
+    gradients: Sequence[Gradient],
+    weight_decays: Sequence[float] | None,
+) -> tuple[list[list[Tensor]], list[Tensor]]:
     """Runs a native step (`optimizers/trained_variable.h`); returns the new arrays, and the averages, empty for none.
 
     The arrays are lists of the variables' tensors: the weights, then the optimizer's own.
@@ -86,7 +104,10 @@ def call_native(target, scalars, arrays, averages, gradients, weight_decays):
     weights, *state = arrays
     updated = [weights, *([] if averages is None else [averages]), *state]
     decays = ops.convert_to_tensor(weight_decays or [0.0] * len(weights), "float32")
-    arguments, aliases, shapes, sized_by = [ops.stack(scalars), ops.reshape(decays, [-1])], {}, [], None
+    arguments = [ops.stack(scalars), ops.reshape(decays, [-1])]
+    aliases: dict[int, int] = {}
+    shapes: list[Shape] = []
+    sized_by = None
     for *slots, gradient in zip(*updated, gradients, strict=True):
         for array in slots:
             aliases[len(arguments)] = len(shapes)

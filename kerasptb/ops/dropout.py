@@ -1,6 +1,7 @@
 """Dropout."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -8,16 +9,19 @@ from keras import ops
 
 from kerasptb.ops import calls
 from kerasptb.ops import platform as platforms
-from kerasptb.ops.plan import choose
+from kerasptb.ops.backend import ON_TORCH
+from kerasptb.ops.plan import Plan, choose
 from kerasptb.ops.sharding import Rows, first_of_replica
 from kerasptb.ops.tensors import differentiable, do_not_convert
+from kerasptb.ops.types import Shape
+from kerasptb.utils.types import Backend, Tensor
 
 _FLOATS = ("float32", "bfloat16", "float16")  # float32 holds all of their numbers
 _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 
 
 @do_not_convert
-def dropout(x, rate, seed, backend="auto"):
+def dropout(x: Tensor, rate: float, seed: Any, backend: Backend = "auto") -> Tensor:
     """Sets elements to zero at random, with probability `rate`, and scales the others by 1 / (1 - rate).
 
     The draws of "reference" and "native" depend on nothing but the seed and an element's index: Threefry-2x32 of J.
@@ -28,7 +32,13 @@ def dropout(x, rate, seed, backend="auto"):
     return run(plan(tuple(x.shape), keras.backend.standardize_dtype(x.dtype), backend=backend), x, rate, seed)
 
 
-def plan(shape, dtype="float32", *, backend="auto", platform=None):
+def plan(
+    shape: Shape | None,
+    dtype: str = "float32",
+    *,
+    backend: Backend = "auto",
+    platform: platforms.Platform | None = None,
+) -> Plan:
     """Returns the `Plan` of a call; the shape is x's, with None for unknown sizes, or `None` if all will be known."""
     platform = platform or platforms.this_process()
     fixed = () if shape is None else shape[2:] if len(shape) > 1 else shape
@@ -40,7 +50,7 @@ def plan(shape, dtype="float32", *, backend="auto", platform=None):
     return choose(backend, limits=limits, platform=platform)
 
 
-def run(plan, x, rate, seed):
+def run(plan: Plan, x: Tensor, rate: float, seed: Any) -> Tensor:
     """Drops elements as planned; arguments and result are those of `dropout`."""
     if plan.implementation == "keras":
         if not isinstance(seed, keras.random.SeedGenerator):
@@ -51,7 +61,7 @@ def run(plan, x, rate, seed):
     return ops.cast(function(ops.cast(x, "float32"), rate, seed), x.dtype)
 
 
-def _reference(x, rate, seed):
+def _reference(x: Tensor, rate: float, seed: Tensor) -> Tensor:
     if rate == 0:
         return x
     # Element 32 g + 16 j + l has number j of the counter 16 g + l.
@@ -64,7 +74,7 @@ def _reference(x, rate, seed):
     return ops.where(kept, x * (np.float32(1) / keep_prob), 0.0)
 
 
-def _threefry(counters, key):
+def _threefry(counters: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
     """Both numbers of Threefry-2x32 with 20 rounds, for counters below 2^32; all uint32."""
     key = [_word(key[i]) for i in (0, 1)]
     keys = [key[0], key[1], ops.bitwise_xor(ops.bitwise_xor(key[0], key[1]), ops.cast(0x1BD11BDA, "uint32"))]
@@ -79,12 +89,12 @@ def _threefry(counters, key):
     return x, y
 
 
-def _word(x):
+def _word(x: Tensor) -> Tensor:
     """The low 32 bits, which Keras on PyTorch keeps in 64."""
-    return ops.bitwise_and(x, ops.cast(2**32 - 1, "uint32")) if keras.backend.backend() == "torch" else x
+    return ops.bitwise_and(x, ops.cast(2**32 - 1, "uint32")) if ON_TORCH else x
 
 
-def _native(x, rate, seed):
+def _native(x: Tensor, rate: float, seed: Tensor) -> Tensor:
     keep_prob = ops.convert_to_tensor(1.0 - rate, "float32")
 
     def drop(x, seed):
@@ -104,7 +114,7 @@ def _native(x, rate, seed):
     return differentiable(drop, forward, backward, rows)(x, seed)
 
 
-def check_rates(**rates):
+def check_rates(**rates: float) -> None:
     """Raises ValueError unless all rates are in [0, 1)."""
     for name, rate in rates.items():
         if not 0 <= rate < 1:

@@ -5,13 +5,14 @@ import ctypes
 import importlib.metadata
 import importlib.util
 import platform
-import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 
 from kerasptb.native import loader
-from kerasptb.native.loader import BUILD_HINT, NativeUnavailableError, Status
+from kerasptb.native.loader import BUILD_HINT, NativeUnavailableError, Once, Status
+from kerasptb.ops.backend import jax, torch
 
 # The mangled name (Itanium C++ ABI) of xla::ffi::GetXlaFfiApi(), and the libraries that have contained it.
 _ENTRY_POINT = "_ZN3xla3ffi12GetXlaFfiApiEv"
@@ -22,37 +23,26 @@ _ENTRY_LIBRARIES = tuple(
 )
 _JAX_PLATFORMS = {"Host": "cpu", "CUDA": "CUDA"}
 
-_lock = threading.Lock()
-_registered = False
-_failure = None  # (state of the cache, reason)
 
-
-def register():
+def register() -> None:
     """Loads the library and registers its handlers, once; raises NativeUnavailableError where that is not possible."""
-    global _registered, _failure  # noqa: PLW0603
-    if _registered:
-        return
-    with _lock:
-        if _registered:
-            return
-        host = keras.backend.backend()
-        if host not in _REGISTER:
-            raise NativeUnavailableError(
-                f"The native library is for Keras on TensorFlow, JAX or PyTorch. Received: KERAS_BACKEND={host}"
-            )
-        loader.load()
-        cache = loader.cache_state()
-        if _failure is not None and _failure[0] == cache:
-            raise NativeUnavailableError(_failure[1])
-        try:
-            _REGISTER[host]()
-        except NativeUnavailableError as error:
-            _failure = (cache, str(error))
-            raise
-        _registered = True
+    _register()
 
 
-def status():
+@Once
+def _register() -> str:
+    """Returns Keras' backend, with which the handlers are registered then."""
+    host = keras.backend.backend()
+    if host not in _REGISTER:
+        raise NativeUnavailableError(
+            f"The native library is for Keras on TensorFlow, JAX or PyTorch. Received: KERAS_BACKEND={host}"
+        )
+    loader.load()
+    _REGISTER[host]()
+    return host
+
+
+def status() -> Status:
     """Loads and registers the library if possible, and returns a `Status`."""
     try:
         register()
@@ -61,7 +51,7 @@ def status():
     return loader.status()
 
 
-def _register_with_tensorflow():
+def _register_with_tensorflow() -> None:
     take = loader.function("kerasptb_register", ctypes.c_void_p, returns=ctypes.c_char_p)
     problem = take(_xla_ffi_api())
     if problem is not None:
@@ -70,9 +60,7 @@ def _register_with_tensorflow():
         )
 
 
-def _register_with_jax():
-    import jax  # noqa: PLC0415  (Keras on TensorFlow does without)
-
+def _register_with_jax() -> None:
     for name, system, handler in loader.all_handlers():
         try:
             capsule = jax.ffi.pycapsule(ctypes.c_void_p(handler))
@@ -83,10 +71,8 @@ def _register_with_jax():
             ) from error
 
 
-def _share_threads_with_torch():
+def _share_threads_with_torch() -> None:
     """Lets the kernels run on PyTorch's threads, if it uses several. It needs no handlers: a call names its own."""
-    import torch  # noqa: PLC0415  (TensorFlow and JAX do without)
-
     if torch.get_num_threads() == 1:
         return
     with contextlib.suppress(OSError, AttributeError):  # another OpenMP than GCC's has other functions
@@ -96,16 +82,17 @@ def _share_threads_with_torch():
         use(*(ctypes.cast(getattr(openmp, name), ctypes.c_void_p) for name in names))
 
 
-_REGISTER = {
+_REGISTER: dict[str, Callable[[], None]] = {
     "tensorflow": _register_with_tensorflow,
     "jax": _register_with_jax,
     "torch": _share_threads_with_torch,
 }
 
 
-def _xla_ffi_api():
+def _xla_ffi_api() -> int:
     """Returns the address of TensorFlow's table of XLA FFI functions in this process."""
-    folder = Path(importlib.util.find_spec("tensorflow").origin).parent
+    spec = importlib.util.find_spec("tensorflow")
+    folder = Path(str(spec and spec.origin)).parent
     for name in _ENTRY_LIBRARIES:
         try:
             entry_point = getattr(ctypes.CDLL(str(folder / name)), _ENTRY_POINT)
@@ -120,7 +107,7 @@ def _xla_ffi_api():
     )
 
 
-def _name(package):
+def _name(package: str) -> str:
     """Returns a package's name and version, for an error."""
     title = {"tensorflow": "TensorFlow", "jax": "JAX"}[package]
     try:

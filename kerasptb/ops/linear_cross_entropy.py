@@ -13,6 +13,7 @@ is done in chunks of R words: the logits of a chunk are computed, read and dropp
 """
 
 import numbers
+from collections.abc import Callable
 from typing import Literal
 
 import keras
@@ -20,9 +21,17 @@ import numpy as np
 from keras import ops
 
 from kerasptb.ops import platform as platforms
-from kerasptb.ops.chunked_cross_entropy import KerasOperations, NativeKernel, NativeSoftmax, nan_where_invalid
-from kerasptb.ops.plan import choose, warn_if_slower
+from kerasptb.ops.backend import ON_JAX, ON_TENSORFLOW, ON_TORCH
+from kerasptb.ops.chunked_cross_entropy import (
+    KerasOperations,
+    NativeKernel,
+    NativeSoftmax,
+    WithGradient,
+    nan_where_invalid,
+)
+from kerasptb.ops.plan import Plan, choose, warn_if_slower
 from kerasptb.ops.tensors import as_tensor, check_one_dtype, check_shape, do_not_convert, raise_unless
+from kerasptb.ops.types import Shape
 from kerasptb.utils.types import Backend, Precision, Tensor
 
 # Features up to which the fused kernel is faster in float32 than the framework's products around the softmax. The
@@ -97,7 +106,15 @@ def linear_cross_entropy(
     return (loss, losses) if return_losses else loss
 
 
-def plan(shape, vocabulary_size, dtype="float32", *, backend="auto", precision="float32", platform=None):
+def plan(
+    shape: Shape,
+    vocabulary_size: int,
+    dtype: str = "float32",
+    *,
+    backend: Backend = "auto",
+    precision: Precision | keras.DTypePolicy = "float32",
+    platform: platforms.Platform | None = None,
+) -> Plan:
     """Returns the `Plan` of a call, h is [..., D], with None for unknown sizes; raises if a named backend cannot."""
     platform = platform or platforms.this_process()
     is_open = shape[-1] is None or (platform.gpu and None in shape)
@@ -121,7 +138,17 @@ def plan(shape, vocabulary_size, dtype="float32", *, backend="auto", precision="
 
 
 @do_not_convert
-def run(plan, h, kernel, bias, targets, reduction="none", scale=1.0, transpose_kernel=False, weights=None):
+def run(
+    plan: Plan,
+    h: Tensor,
+    kernel: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    reduction: Literal["none", "sum"] = "none",
+    scale: float = 1.0,
+    transpose_kernel: bool = False,
+    weights: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     """Returns the loss as planned, and the losses of the words, without weights, scale and gradient."""
     warn_if_slower(plan)
     if plan.implementation == "native" and 0 in (*h.shape, *kernel.shape):
@@ -144,29 +171,40 @@ def run(plan, h, kernel, bias, targets, reduction="none", scale=1.0, transpose_k
 class _Reference:
     """Plain operations, differentiated by the framework: the specification of every other implementation."""
 
-    def __init__(self, plan, transpose_kernel):
+    def __init__(self, plan: Plan, transpose_kernel: bool) -> None:
         self.transpose_kernel = transpose_kernel
 
-    def loss_per_word(self, h, kernel, bias, targets):
+    def loss_per_word(self, h: Tensor, kernel: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
         logits = ops.matmul(h, ops.transpose(kernel) if self.transpose_kernel else kernel) + bias
         target_logit = ops.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
         return ops.logsumexp(logits, axis=-1) - target_logit
 
-    def loss_sum(self, h, kernel, bias, targets, valid, scale):
+    def loss_sum(
+        self, h: Tensor, kernel: Tensor, bias: Tensor, targets: Tensor, valid: Tensor, scale: Tensor
+    ) -> tuple[Tensor, Tensor]:
         losses = nan_where_invalid(self.loss_per_word(h, kernel, bias, targets), valid)
         return ops.sum(losses * scale), losses
 
 
-_IMPLEMENTATIONS = {
+_IMPLEMENTATIONS: dict[str, Callable[[Plan, bool], _Reference | WithGradient]] = {
     "reference": _Reference,
     # Other backends of Keras have no gradients of one's own.
-    "keras": KerasOperations if keras.backend.backend() in ("tensorflow", "jax", "torch") else _Reference,
+    "keras": KerasOperations if ON_TENSORFLOW or ON_JAX or ON_TORCH else _Reference,
     "native": NativeKernel,
     "native_softmax": NativeSoftmax,
 }
 
 
-def check_arguments(h, kernel, bias, targets, reduction, scale, transpose_kernel, weights):
+def check_arguments(
+    h: Tensor,
+    kernel: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    reduction: str,
+    scale: float,
+    transpose_kernel: bool,
+    weights: Tensor | None,
+) -> None:
     """Raises a ValueError for arguments of `linear_cross_entropy` that do not fit."""
     if reduction not in ("none", "sum"):
         raise ValueError(f'`reduction` must be "none" or "sum". Received: reduction={reduction!r}')
@@ -186,7 +224,7 @@ def check_arguments(h, kernel, bias, targets, reduction, scale, transpose_kernel
     check_one_dtype({"h": h, "kernel": kernel, "bias": bias})
 
 
-def _checked_targets(targets, vocabulary_size):
+def _checked_targets(targets: Tensor, vocabulary_size: int) -> tuple[Tensor, Tensor]:
     """Returns which targets are in `[0, V)`, and int32 targets with 0 for the others; raises for any, but under XLA."""
     if keras.backend.standardize_dtype(targets.dtype) in ("int8", "uint8", "int16", "uint16"):
         targets = ops.cast(targets, "int32")  # V may not fit in the narrower type

@@ -106,11 +106,12 @@ class LogitFactors:
             further *= ops.stop_gradient(ops.cast(weights, further.dtype))
         return loss + scale * (ops.sum(further) if reduction == "sum" else further)
 
-    def _towards_teacher(self, words):
+    def _towards_teacher(self, words: Tensor) -> Tensor:
         """Returns what a word's loss has more than against its target alone: weight Σ_v (onehot(y) - q)_v z_v.
 
         The logits z = h W + b are linear in W, so Σ_v d_v z_v = h · (W d) + b · d, and no softmax of them is needed.
         """
+        assert self._teacher is not None
         teacher, weight = self._teacher
         words = ops.reshape(words, (-1,))
         with without_gradients():
@@ -125,7 +126,7 @@ class LogitFactors:
         """Returns the logits of all words, float [N, V]."""
         return matmul(self._rows(), self.kernel, transpose_b=self.transpose_kernel) + self.bias
 
-    def _rows(self):
+    def _rows(self) -> Tensor:
         """Returns h as [N, D], in the kernel's dtype."""
         return ops.cast(ops.reshape(self.h, (-1, self.h.shape[-1])), self.kernel.dtype)
 
@@ -156,7 +157,7 @@ def by_word(weights: Tensor, shape: Sequence[int], dtype: str) -> Tensor:
 
 
 @functools.cache
-def warn_of_reading(loss, instead):
+def warn_of_reading(loss: str, instead: str) -> None:
     """Warns once that a loss, by name, reads all logits; `instead` says what would not."""
     warnings.warn(f"{loss} reads all logits, which takes half a step or more: {instead}.", stacklevel=2)
 

@@ -8,14 +8,20 @@ Where no gradient can be asked for (as in `evaluate`), the kernels store nothing
 """
 
 import ctypes
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from keras import ops
 
+from kerasptb.cells import Cell
 from kerasptb.native import loader
+from kerasptb.ops.backend import tf
 from kerasptb.ops.calls import OpenSize, call, open_shape
+from kerasptb.ops.plan import Plan
 from kerasptb.ops.sharding import Rows
 from kerasptb.ops.tensors import differentiable, matmul, matmul_bfloat16
+from kerasptb.ops.types import Outputs, Shape, Tensors
+from kerasptb.utils.types import Tensor
 
 # Of columns, in bfloat16: `LayerSizes` in `layer.h`.
 _BLOCKS = 4
@@ -29,29 +35,30 @@ class Inputs(NamedTuple):
     """What a cell's kernels take: their name, tensors, and the arrays of `_special`."""
 
     cell: str
-    x: Any
-    state: list
-    weights: list
-    special: list
+    x: Tensor
+    state: Tensors
+    weights: Tensors
+    special: Tensors
 
     @property
-    def sizes(self):
+    def sizes(self) -> tuple[Any, Any, int, int]:
         """B, T, D and H; the first two may be open."""
-        return *open_shape(self.x.shape), self.weights[1].shape[0]
+        B, T, D = open_shape(self.x.shape)
+        return B, T, D, self.weights[1].shape[0]
 
     @property
-    def columns(self):
+    def columns(self) -> int:
         """Those of the weights, G H."""
         return self.weights[1].shape[1]
 
     @property
-    def outputs(self):
+    def outputs(self) -> list[Shape]:
         """The shapes of h_seq and of the state."""
         B, T, _, H = self.sizes
         return [(B, T, H), *[(B, H)] * len(self.state)]
 
 
-def run(plan, cell, x, state, weights, **masks):
+def run(plan: Plan, cell: Cell, x: Tensor, state: Tensors, weights: Tensors, **masks: Tensor) -> tuple[Tensor, ...]:
     """See `kerasptb.ops.recurrence.run`; the tensors are float32, and a mask of the inputs is of each gate."""
     x, *state = _with_one_batch(x, *state)
     passes = (_RECURRENCES if plan.implementation == "native_recurrence" else _LAYERS)[plan.precision]
@@ -77,13 +84,18 @@ def run(plan, cell, x, state, weights, **masks):
     return differentiated(x, *state, *weights, *special)
 
 
-def _rows(num_states, special):
+def _rows(num_states: int, special: Tensors) -> Rows:
     """The rows of the arguments and results: those of a mask [G, B, H] are in its second dimension."""
     of_special = (None if 0 in array.shape else len(array.shape) - 2 for array in special)
     return Rows((0, *[0] * num_states, None, None, None, *of_special), (0, *[0] * num_states))
 
 
-def _special(mask=None, resets=None, recurrent_mask=None, input_mask=None):
+def _special(
+    mask: Tensor | None = None,
+    resets: Tensor | None = None,
+    recurrent_mask: Tensor | None = None,
+    input_mask: Tensor | None = None,
+) -> list[Tensor]:
     """The arrays of `SpecialSteps` (`recurrence.h`), one without elements for none; or no array."""
     if all(array is None for array in (mask, resets, recurrent_mask, input_mask)):
         return []
@@ -95,17 +107,17 @@ def _special(mask=None, resets=None, recurrent_mask=None, input_mask=None):
     return [kinds, *factors, *([] if input_mask is None else [input_mask])]
 
 
-def _of_recurrence(special):
+def _of_recurrence(special: Tensors) -> Tensors:
     """Those of the arrays that change the recurrence itself: without masks of the inputs, and none if all are empty."""
     return special[:2] if any(0 not in array.shape for array in special[:2]) else []
 
 
-def _kinds_of_steps():
+def _kinds_of_steps() -> tuple[int, int]:
     """Returns the bits that stand for a reset and for a skipped step in `src/recurrence/recurrence.h`."""
     return loader.function("kerasptb_reset_step")(), loader.function("kerasptb_skipped_step")()
 
 
-def saved_arrays(cell, precision, *sizes):
+def saved_arrays(cell: str, precision: str, *sizes: int) -> list[tuple[Shape, str]]:
     """Returns shape and dtype of each array that a layer saves for its gradient on a processor: gates and cells.
 
     The cell is named; the sizes are B, T, D, H, and `_BLOCKS` if each gate has rows of its own, else 1. In bfloat16 the
@@ -115,10 +127,10 @@ def saved_arrays(cell, precision, *sizes):
     ask = loader.function("kerasptb_saved_arrays", *names, *[ctypes.c_int64] * 5, *pointers)
     shapes, dtypes = (ctypes.c_int64 * 9)(), (ctypes.c_char_p * 3)()
     count = ask(cell.encode(), precision.encode(), *sizes, shapes, dtypes)
-    return [(tuple(shapes[3 * i : 3 * i + 3]), dtypes[i].decode()) for i in range(count)]
+    return [(tuple(shapes[3 * i : 3 * i + 3]), (dtypes[i] or b"").decode()) for i in range(count)]
 
 
-def _saved(cell, precision, B, T, D, H, operands):
+def _saved(cell: str, precision: str, B: Any, T: Any, D: int, H: int, operands: int) -> Outputs:
     """What the layer saves; of open sizes the library is asked by examples, as its sizes are linear in B and in T."""
     if isinstance(B, int) and isinstance(T, int):
         return saved_arrays(cell, precision, B, T, D, H, operands)
@@ -133,13 +145,11 @@ def _saved(cell, precision, B, T, D, H, operands):
     return [(tuple(map(open_size, *shapes)), dtype) for shapes, (dtype, *_) in arrays]
 
 
-def _with_one_batch(*tensors):
+def _with_one_batch(*tensors: Tensor) -> Tensors:
     """Returns the tensors with the batch size of any of them set in all. Only TensorFlow has unknown sizes."""
     batches = [tensor.shape[0] for tensor in tensors]
     if None not in batches:
         return tensors
-    import tensorflow as tf  # noqa: PLC0415  (JAX does without)
-
     batch = next((batch for batch in batches if batch is not None), None)
     return [tf.ensure_shape(tensor, (batch, *tensor.shape[1:])) for tensor in tensors]
 
@@ -147,24 +157,24 @@ def _with_one_batch(*tensors):
 class _Recurrence:
     """Kernels of the recurrence alone, which get of `_special` what is its own, and `product` for those around it."""
 
-    def __init__(self, precision, product):
+    def __init__(self, precision: str, product: Callable[..., Tensor]) -> None:
         self.precision, self.product = precision, product
 
-    def forward(self, inputs):
+    def forward(self, inputs: Inputs) -> list[Tensor]:
         B, T, _, H = inputs.sizes
         return self._call("forward", inputs, [(B, T, inputs.columns), (B, T, H)])
 
-    def inference(self, inputs):
+    def inference(self, inputs: Inputs) -> list[Tensor]:
         return self._call("inference", inputs, [])
 
-    def _call(self, name, inputs, saved):
+    def _call(self, name: str, inputs: Inputs, saved: Sequence[Shape | tuple[Shape, str]]) -> list[Tensor]:
         kernel, recurrent_kernel, bias = inputs.weights
         xz = self._input_product(inputs.x, kernel, *inputs.special[2:])
         arguments = [xz, recurrent_kernel, bias, *inputs.state, *_of_recurrence(inputs.special)]
         target = f"kerasptb_{inputs.cell}_recurrence_{name}_{self.precision}"
         return call(target, arguments, [*inputs.outputs, *saved], sized_by=0)
 
-    def backward(self, inputs, saved, upstream):
+    def backward(self, inputs: Inputs, saved: Tensors, upstream: Tensors) -> tuple[Tensor, ...]:
         (x, (h0, *others), (kernel, recurrent_kernel, bias), special), (h_seq, *saved) = inputs[1:], saved
         B, T, _, H = inputs.sizes
         of_recurrence, sums_apart = _of_recurrence(special), len(bias.shape) == 2
@@ -190,7 +200,9 @@ class _Recurrence:
         dh0 = rest.pop() if tells_dh0 else self.product(dz[:, 0], recurrent_kernel, transpose_b=True)
         return dx, dh0, *rest, dkernel, drecurrent_kernel, dbias
 
-    def _recurrent_kernel_gradient(self, cell, h_previous, kept, dz, mask=None):
+    def _recurrent_kernel_gradient(
+        self, cell: str, h_previous: Tensor, kept: Tensor, dz: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
         """The gradient of U; a second product has what the cell keeps as its operand, masked as it is."""
         if cell not in _OF_TWO_PRODUCTS:
             return self._product_gradients(h_previous, None, dz, mask)[1]
@@ -199,7 +211,7 @@ class _Recurrence:
         of_first = self._product_gradients(h_previous, None, dz_first, mask)[1]
         return ops.concatenate([of_first, self._product_gradients(kept, None, dz_second)[1]], axis=1)
 
-    def _input_product(self, x, kernel, mask=None):
+    def _input_product(self, x: Tensor, kernel: Tensor, mask: Tensor | None = None) -> Tensor:
         """Returns x W; with a mask [G, B, D], (m x) W of each gate with its columns of W."""
         if mask is not None:
             parts = zip(ops.unstack(mask, mask.shape[0]), ops.split(kernel, mask.shape[0], axis=1), strict=True)
@@ -207,7 +219,9 @@ class _Recurrence:
         product = self.product(ops.reshape(x, (-1, x.shape[2])), kernel)
         return ops.reshape(product, (*ops.shape(x)[:2], kernel.shape[1]))
 
-    def _product_gradients(self, x, kernel, dz, mask=None):
+    def _product_gradients(
+        self, x: Tensor, kernel: Tensor | None, dz: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor | None, Tensor]:
         """The gradients of `_input_product`, the first only if there is a kernel."""
         if mask is not None and len(mask.shape) == 3:
             gates = mask.shape[0]
@@ -227,24 +241,24 @@ class _Recurrence:
 class _Layer:
     """The kernels for processors, which compute the whole layer."""
 
-    def __init__(self, precision, reads_inputs=False):
+    def __init__(self, precision: str, reads_inputs: bool = False) -> None:
         self.precision = precision
         self.reads_inputs = reads_inputs  # the gradient needs x, the state before it and h_seq too; else h without a c
 
-    def forward(self, inputs):
+    def forward(self, inputs: Inputs) -> list[Tensor]:
         each_gate = any(len(array.shape) == 3 for array in inputs.special)
         saved = _saved(inputs.cell, self.precision, *inputs.sizes, _BLOCKS if each_gate else 1)
         return self._call("forward", inputs, saved)
 
-    def inference(self, inputs):
+    def inference(self, inputs: Inputs) -> list[Tensor]:
         return self._call("inference", inputs, [])
 
-    def _call(self, name, inputs, saved):
+    def _call(self, name: str, inputs: Inputs, saved: Sequence[Shape | tuple[Shape, str]]) -> list[Tensor]:
         arguments = [inputs.x, *inputs.weights, *inputs.state, *inputs.special]
         target = f"kerasptb_{inputs.cell}_{name}_{self.precision}"
         return call(target, arguments, [*inputs.outputs, *saved], sized_by=0)
 
-    def backward(self, inputs, saved, upstream):
+    def backward(self, inputs: Inputs, saved: Tensors, upstream: Tensors) -> tuple[Tensor, ...]:
         (*kernels, bias), (h_seq, *saved) = inputs.weights, saved
         h0, *others = inputs.state
         of_h = [h0, *others, h_seq] if self.reads_inputs else [] if others else [h0, h_seq]

@@ -16,7 +16,8 @@ The operation itself is one after the other. A layer plans where it first knows 
 """
 
 import warnings
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, get_args
 
 import keras
 
@@ -52,7 +53,7 @@ class Plan(NamedTuple):
         return "native" if self.is_native else self.implementation
 
 
-def check_names(backend, precision):
+def check_names(backend: str, precision: str) -> None:
     """Raises ValueError unless both are names of the tables above."""
     if backend not in BACKENDS:
         raise ValueError(f"`backend` must be one of {BACKENDS}. Received: backend={backend!r}")
@@ -65,7 +66,15 @@ def check_names(backend, precision):
         )
 
 
-def choose(backend, precision="float32", *, limits=None, limit=None, platform=None, precisions=PRECISIONS):
+def choose(
+    backend: str,
+    precision: str | keras.DTypePolicy = "float32",
+    *,
+    limits: Mapping[str, Any] | None = None,
+    limit: str | None = None,
+    platform: platforms.Platform | None = None,
+    precisions: Sequence[str] = PRECISIONS,
+) -> Plan:
     """Returns the `Plan` of a call from what limits it: the rule of every operation's `plan`.
 
     The first sentence of `limits` that holds keeps the native library from serving the call, and `limit` all but Keras'
@@ -77,7 +86,7 @@ def choose(backend, precision="float32", *, limits=None, limit=None, platform=No
         precision = default_precision(backend, precision, platform)
         precision = precision if precision in precisions else "float32"
     check_names(backend, precision)
-    where = "gpu" if platform.gpu else "cpu"
+    where: Literal["cpu", "gpu"] = "gpu" if platform.gpu else "cpu"
     if backend == "keras":
         return Plan("keras", platform=where, reason=_KERAS_NAMED)
     others = 'backend="auto" or "keras"' if precision == "float32" else 'precision="float32"'
@@ -98,7 +107,9 @@ def choose(backend, precision="float32", *, limits=None, limit=None, platform=No
     return Plan("keras", platform=where, reason=limit)
 
 
-def default_precision(backend="auto", policy=None, platform=None):
+def default_precision(
+    backend: str = "auto", policy: keras.DTypePolicy | None = None, platform: platforms.Platform | None = None
+) -> Literal["float32", "bfloat16"]:
     """Returns "bfloat16" where a dtype policy (`None`: the global one) and the backend allow it, else "float32"."""
     policy = keras.config.dtype_policy() if policy is None else policy
     if policy.name != "mixed_bfloat16" or backend not in ("auto", "native"):
@@ -108,7 +119,7 @@ def default_precision(backend="auto", policy=None, platform=None):
     return "bfloat16"
 
 
-def dtype_limit(policy):
+def dtype_limit(policy: keras.DTypePolicy) -> str | None:
     """Returns one line on why the native kernels cannot serve layers of a dtype policy, or None if they can."""
     # The weights must be float32; what is computed in fewer bits is cast around the kernels.
     if policy.variable_dtype == "float32" and policy.compute_dtype in ("float32", "bfloat16", "float16"):
@@ -116,12 +127,12 @@ def dtype_limit(policy):
     return f"The native backend takes float32. Received: dtype policy {policy.name}."
 
 
-def note_as_reported(reason):
+def note_as_reported(reason: str | None) -> None:
     """Notes that the user has been told a plan's reason, so that no warning tells it again in this process."""
     _reported.add(_essence(reason))
 
 
-def warn_if_slower(plan):
+def warn_if_slower(plan: Plan) -> None:
     """Warns, once a process and reason, if "auto" is about to run Keras' own for a reason that the user can change."""
     if plan.implementation != "keras" or plan.platform == "gpu" or _essence(plan.reason) in (_KERAS_NAMED, *_reported):
         return
@@ -135,12 +146,12 @@ def warn_if_slower(plan):
     )
 
 
-def _essence(reason):
+def _essence(reason: str | None) -> str:
     """What a reason says without what was received, which may be another shape each time."""
     return (reason or "").partition(" Received:")[0]
 
 
-def available_here(config):
+def available_here(config: dict[str, Any]) -> dict[str, Any]:
     """Returns a saved config with "backend" and "precision" replaced, with a warning, where this process lacks them."""
     backend = config.get("backend", "auto")
     precision = config.get("precision") or default_precision(backend, keras.dtype_policies.get(config.get("dtype")))

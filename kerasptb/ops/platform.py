@@ -3,47 +3,40 @@
 import dataclasses
 from collections.abc import Callable
 
-import keras
-
 from kerasptb.compat.keras import torch_device
 from kerasptb.native import loader
 from kerasptb.ops import hosts
+from kerasptb.ops.backend import ON_JAX, ON_TENSORFLOW, ON_TORCH, jax, tf
 from kerasptb.utils.processors import available_processors
 
 PRECISIONS = loader.PRECISIONS
 
 
-def visible_gpus():
+def visible_gpus() -> list[int]:
     """Returns the numbers of the GPUs that Keras' backend runs on; an empty list if it runs on the processor."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf  # noqa: PLC0415  (the other Keras backends do without)
-
+    if ON_TENSORFLOW:
         return [int(device.name.rsplit(":", 1)[1]) for device in tf.config.get_visible_devices("GPU")]
-    if keras.backend.backend() == "jax":
-        import jax  # noqa: PLC0415  (the other Keras backends do without)
-
+    if ON_JAX:
         # A device without a hardware number counts as the first.
         gpus = jax.local_devices() if jax.default_backend() == "gpu" else []
         return [max(device.local_hardware_id or 0, 0) for device in gpus]
-    if keras.backend.backend() == "torch":
-        return [] if torch_device().startswith("cpu") else [0]
-    return []
+    return [] if not ON_TORCH or torch_device().startswith("cpu") else [0]
 
 
-def processors():
+def processors() -> str:
     """Returns what this process computes with, on which last bits depend, such as "avx2, threads: 4"."""
     state = hosts.status()
     kernels = state.reason if state.available else f"no native kernels, threads: {available_processors()}"
     return f"{len(gpus)} GPUs, {kernels}" if (gpus := visible_gpus()) else kernels
 
 
-def why_not_native(precision="float32"):
+def why_not_native(precision: str = "float32") -> str | None:
     """Returns one line on why the native library serves no call of this precision in this process, or None."""
     state = hosts.status()
     if not state.available:
         return state.reason
     if gpus := visible_gpus():
-        if keras.backend.backend() == "torch":
+        if ON_TORCH:
             return f"With Keras on PyTorch the native kernels are for processors. Received: {torch_device()}."
         if precision == "bfloat16x3":
             return "`precision='bfloat16x3'` is for CPUs: the kernels for GPUs compute in float32 and bfloat16."
@@ -51,12 +44,12 @@ def why_not_native(precision="float32"):
     return loader.why_not_precision(precision)
 
 
-def max_units(precision="float32"):
+def max_units(precision: str = "float32") -> int:
     """Returns the most units that the CUDA recurrence takes on every visible GPU, in float32 or bfloat16."""
     return min(loader.cuda_max_units(precision, gpu) for gpu in visible_gpus())
 
 
-def drawback(precision):
+def drawback(precision: str) -> str | None:
     """Returns one line on the drawback of a precision that can be used in this process, or None."""
     return None if visible_gpus() else loader.drawback(precision)
 
@@ -72,6 +65,6 @@ class Platform:
     few_words_limit: Callable[[int, int], int] = loader.few_words_limit
 
 
-def this_process():
+def this_process() -> Platform:
     """Returns the `Platform` of this process."""
     return Platform(bool(visible_gpus()), why_not_native)

@@ -8,22 +8,34 @@ A step is `Cell.step` (`kerasptb.cells`). With masks, at a row of the batch and 
 """
 
 import contextlib
+from collections.abc import Mapping, Sequence
 
 import keras
 from keras import ops
 
+from kerasptb.cells import Cell
 from kerasptb.compat.keras import gru_loop, lstm_loop, rnn_loop
 from kerasptb.ops import native_recurrence as native
 from kerasptb.ops import platform as platforms
-from kerasptb.ops.plan import choose
+from kerasptb.ops.plan import Plan, choose
 from kerasptb.ops.tensors import as_tensor, check_one_dtype, check_shape, do_not_convert
+from kerasptb.ops.types import Shape, Tensors
+from kerasptb.utils.types import Backend, Precision, Tensor
 
 # What of Keras' backend runs a cell over a sequence, by cuDNN where it can.
 _LOOPS = {"lstm": lstm_loop, "gru": gru_loop}
 
 
 @do_not_convert
-def recur(cell, x, state, weights, backend="auto", precision="float32", **masks):
+def recur(
+    cell: Cell,
+    x: Tensor,
+    state: Tensors,
+    weights: Tensors,
+    backend: Backend = "auto",
+    precision: Precision = "float32",
+    **masks: Tensor | None,
+) -> tuple[Tensor, ...]:
     """Plans and runs a call as `kerasptb.ops.lstm` says; returns the outputs [B, T, H] and the state's tensors."""
     x, *tensors = (as_tensor(tensor) for tensor in (x, *state, *weights))
     state, weights = tensors[: len(cell.states)], tensors[len(cell.states) :]
@@ -31,29 +43,28 @@ def recur(cell, x, state, weights, backend="auto", precision="float32", **masks)
     dtype = keras.backend.standardize_dtype(x.dtype)
     batch = next((size for size in (x.shape[0], *(tensor.shape[0] for tensor in state)) if size is not None), None)
     shape, units = (batch, *x.shape[1:]), cell.units_of(weights)
-    masks = {name: as_tensor(value) for name, value in masks.items() if value is not None}
-    check_masks(cell, masks, shape, units)
-    each_gate = any(len(value.shape) == 3 for value in masks.values())
+    given = {name: as_tensor(value) for name, value in masks.items() if value is not None}
+    check_masks(cell, given, shape, units)
+    each_gate = any(len(value.shape) == 3 for value in given.values())
     planned = plan(
-        cell, shape, units, dtype, backend=backend, precision=precision, masks=tuple(masks), each_gate=each_gate
+        cell, shape, units, dtype, backend=backend, precision=precision, masks=tuple(given), each_gate=each_gate
     )
-    h_seq, *state = run(planned, cell, x, state, weights, **masks)
-    return h_seq, *state
+    return run(planned, cell, x, state, weights, **given)
 
 
 def plan(
-    cell,
-    shape,
-    units,
-    dtype="float32",
+    cell: Cell,
+    shape: Shape | None,
+    units: int,
+    dtype: str = "float32",
     *,
-    backend="auto",
-    precision="float32",
-    masks=(),
-    each_gate=False,
-    limit=None,
-    platform=None,
-):
+    backend: Backend = "auto",
+    precision: Precision | keras.DTypePolicy = "float32",
+    masks: Sequence[str] = (),
+    each_gate: bool = False,
+    limit: str | None = None,
+    platform: platforms.Platform | None = None,
+) -> Plan:
     """Returns the `Plan` of a call; x is (B, T, D), with None for unknown sizes, or `None` if all will be known.
 
     `masks` names those that are given, `each_gate` says whether one is of each gate, and `limit` why only Keras' loop
@@ -70,7 +81,7 @@ def plan(
     known[0] = known[0] or (shape is not None and shape[0] == 0)  # no rows are nothing to do
     of_steps = [name for name in masks if name != "input_mask"]  # factors of x are the framework's there
     limits = {
-        cell.why_no_kernels: cell.why_no_kernels is not None,
+        str(cell.why_no_kernels): cell.why_no_kernels is not None,
         f"On a GPU {cell.title} has no kernels of ours.": platform.gpu and not cell.on_gpu,
         f"The native backend takes float32. Received: dtype={dtype}.": dtype != "float32",
         f"The native backend needs static shapes without zeros. Received: shape={shape}.": not all(known),
@@ -94,7 +105,7 @@ def plan(
     return base._replace(implementation="native_recurrence", reason=reason)
 
 
-def run(plan, cell, x, state, weights, **masks):
+def run(plan: Plan, cell: Cell, x: Tensor, state: Tensors, weights: Tensors, **masks: Tensor) -> tuple[Tensor, ...]:
     """Runs a cell as planned, on the tensors and masks of `recur`."""
     for name in ("recurrent_mask", "input_mask"):
         if name in masks:
@@ -109,7 +120,15 @@ def run(plan, cell, x, state, weights, **masks):
     return native.run(plan, cell, x, state, weights, **masks)
 
 
-def _reference(cell, x, state, weights, mask=None, resets=None, **constant):
+def _reference(
+    cell: Cell,
+    x: Tensor,
+    state: Tensors,
+    weights: Tensors,
+    mask: Tensor | None = None,
+    resets: Tensor | None = None,
+    **constant: Tensor,
+) -> tuple[Tensor, ...]:
     outputs = []
     for t in range(x.shape[1]):
         of_step = [None if m is None else m[:, t, None] for m in (mask, resets)]
@@ -118,14 +137,22 @@ def _reference(cell, x, state, weights, mask=None, resets=None, **constant):
     return ops.stack(outputs, axis=1), *state
 
 
-def _step(cell, x_t, state, weights, mask=None, reset=None, **constant):
+def _step(
+    cell: Cell,
+    x_t: Tensor,
+    state: Tensors,
+    weights: Tensors,
+    mask: Tensor | None = None,
+    reset: Tensor | None = None,
+    **constant: Tensor,
+) -> list[Tensor]:
     if reset is not None:
         state = [ops.where(reset, ops.zeros_like(tensor), tensor) for tensor in state]
     after = cell.step(x_t, state, weights, **constant, ops=ops)
     return after if mask is None else [ops.where(mask, *pair) for pair in zip(after, state, strict=True)]
 
 
-def _keras(cell, x, state, weights, **masks):
+def _keras(cell: Cell, x: Tensor, state: Tensors, weights: Tensors, **masks: Tensor) -> tuple[Tensor, ...]:
     """Runs the loop of Keras' own layer."""
     if not masks and cell.name in _LOOPS:
         activations = {"activation": keras.activations.tanh, "recurrent_activation": keras.activations.sigmoid}
@@ -150,7 +177,9 @@ def _keras(cell, x, state, weights, **masks):
     return h_seq, *after
 
 
-def check_masks(cell, masks, shape, units, resets_of_rows=False):
+def check_masks(
+    cell: Cell, masks: Mapping[str, Tensor], shape: Shape, units: int, resets_of_rows: bool = False
+) -> None:
     """Raises a ValueError for masks, by names, that do not fit x, (B, T, D). With `resets_of_rows` they may be [B]."""
     (B, T, D), G = shape, len(cell.gates)
     expected = {
@@ -163,22 +192,22 @@ def check_masks(cell, masks, shape, units, resets_of_rows=False):
         check_shape(name, value, expected[name])
 
 
-def _check_shapes(cell, x, state, weights):
-    state = dict(zip((f"{name}0" for name in cell.states), state, strict=True))
-    weights = dict(zip(cell.weight_shapes(1, 1), weights, strict=True))
+def _check_shapes(cell: Cell, x: Tensor, state: Tensors, weights: Tensors) -> None:
+    of_state = dict(zip((f"{name}0" for name in cell.states), state, strict=True))
+    named = dict(zip(cell.weight_shapes(1, 1), weights, strict=True))
     if len(x.shape) != 3:
         raise ValueError(f"`x` must be [B, T, D]. Received: x of shape {tuple(x.shape)}")
     if x.shape[1] == 0:
         raise ValueError(f"`x` must have at least one step. Received: x of shape {tuple(x.shape)}")
-    recurrent_kernel, G = weights["recurrent_kernel"], len(cell.gates)
+    recurrent_kernel, G = named["recurrent_kernel"], len(cell.gates)
     if len(recurrent_kernel.shape) != 2 or recurrent_kernel.shape[1] != G * recurrent_kernel.shape[0]:
         raise ValueError(
             f"`recurrent_kernel` must be [H, {G}H]. Received: recurrent_kernel of shape {tuple(recurrent_kernel.shape)}"
         )
     B, _, D = x.shape
     H = recurrent_kernel.shape[0]
-    for name, tensor in state.items():
+    for name, tensor in of_state.items():
         check_shape(name, tensor, {"[B, H]": (B, H)})
     for name, (letters, shape) in cell.weight_shapes(D, H).items():
-        check_shape(name, weights[name], {letters: shape})
-    check_one_dtype({"x": x, **state, **weights})
+        check_shape(name, named[name], {letters: shape})
+    check_one_dtype({"x": x, **of_state, **named})

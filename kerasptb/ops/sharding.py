@@ -7,13 +7,14 @@ so does what is kept for the gradient. Of an argument that all rows share, such 
 
 import contextlib
 import math
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import keras
 
-_ON_JAX = keras.backend.backend() == "jax"
-if _ON_JAX:
-    import jax
+from kerasptb.ops.backend import ON_JAX, jax
+from kerasptb.ops.types import Shape, Tensors
+from kerasptb.utils.types import Tensor
 
 _inside: list[str] = []  # the axes of the divisions that are being traced
 
@@ -21,22 +22,21 @@ _inside: list[str] = []  # the axes of the divisions that are being traced
 class Passes(NamedTuple):
     """The three functions of an operation with its own gradient, as `tensors.differentiable` takes them."""
 
-    inference: object
-    forward: object
-    backward: object
+    inference: Callable[..., Any]
+    forward: Callable[..., tuple[Any, Any]]
+    backward: Callable[..., Any]
 
 
 class Rows(NamedTuple):
     """Where the rows of an operation are: a dimension of each argument and result."""
 
-    arguments: tuple  # None for one that all rows share
-    results: tuple  # None for a sum over the rows
+    arguments: tuple[int | None, ...]  # None for one that all rows share
+    results: tuple[int | None, ...]  # None for a sum over the rows
 
 
-def divided(passes, rows, arguments):
+def divided(passes: Passes, rows: Rows | None, arguments: Tensors) -> Passes:
     """Returns the passes of an operation, divided if there is a distribution that divides the rows of its arguments."""
-    division = _division(rows, arguments)
-    if division is None:
+    if rows is None or (division := _division(rows, arguments)) is None:
         return passes
     mesh, axis = division
     by_replica = jax.sharding.PartitionSpec(axis)
@@ -85,23 +85,23 @@ def divided(passes, rows, arguments):
     )
 
 
-def first_of_replica(shape):
+def first_of_replica(shape: Shape) -> Tensor | None:
     """Returns where this replica's array of a shape begins in that of all, counted in elements; `None` if it is all."""
     if not _inside:
         return None
     return jax.lax.axis_index(_inside[-1]) * math.prod(shape)
 
 
-def data_parallel():
+def data_parallel() -> tuple[Any, str] | None:
     """Returns the mesh and the axis of the `DataParallel` distribution that is in force, for JAX; else None."""
-    distribution = keras.distribution.distribution() if _ON_JAX else None
+    distribution = keras.distribution.distribution() if ON_JAX else None
     if not isinstance(distribution, keras.distribution.DataParallel):
         return None
     mesh, axis = distribution.device_mesh.backend_mesh, distribution.batch_dim_name
     return (mesh, axis) if mesh.shape[axis] > 1 else None
 
 
-def place_rows(variable):
+def place_rows(variable: keras.Variable) -> None:
     """Divides the rows of a variable, its first dimension, among the replicas, if there are any and the rows divide."""
     if (found := data_parallel()) is None or variable.shape[0] % found[0].shape[found[1]]:
         return
@@ -110,7 +110,7 @@ def place_rows(variable):
     variable.assign(variable.value)
 
 
-def on_every_replica(*arrays):
+def on_every_replica(*arrays: Tensor) -> tuple[Tensor, ...]:
     """Returns arrays of divided rows such that each replica has all of them, if there are replicas."""
     if (found := data_parallel()) is None:
         return arrays
@@ -118,9 +118,9 @@ def on_every_replica(*arrays):
     return tuple(jax.lax.with_sharding_constraint(array, whole) for array in arrays)
 
 
-def _division(rows, arguments):
+def _division(rows: Rows, arguments: Tensors) -> tuple[Any, str] | None:
     """Returns mesh and axis if the rows can be divided and are not divided already, else None."""
-    if rows is None or (found := data_parallel()) is None:
+    if (found := data_parallel()) is None:
         return None
     mesh, axis = found
     if axis in jax.sharding.get_abstract_mesh().manual_axes:
@@ -130,7 +130,7 @@ def _division(rows, arguments):
 
 
 @contextlib.contextmanager
-def _tracing(axis):
+def _tracing(axis: str) -> Iterator[None]:
     _inside.append(axis)
     try:
         yield

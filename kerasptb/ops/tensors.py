@@ -1,26 +1,23 @@
 """Helpers of the operations: tensors, products, custom gradients, and the state of tracing."""
 
 import contextlib
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, ParamSpec, TypeVar
 
 import keras
 import numpy as np
 from keras import ops
 
 from kerasptb.compat.keras import in_symbolic_scope
-from kerasptb.ops.sharding import Passes, divided
+from kerasptb.ops.backend import ON_JAX, ON_TENSORFLOW, ON_TORCH, jax, tf, torch
+from kerasptb.ops.sharding import Passes, Rows, divided
+from kerasptb.ops.types import Shape
+from kerasptb.utils.types import Tensor
 
-_ON_TENSORFLOW, _ON_JAX, _ON_TORCH = (keras.backend.backend() == name for name in ("tensorflow", "jax", "torch"))
-if _ON_TENSORFLOW:
-    import tensorflow as tf
-
+if ON_TENSORFLOW:
     from kerasptb.compat import tensorflow as tf_private
-if _ON_JAX:
-    import jax
-if _ON_TORCH:
-    import torch
-
+if ON_TORCH:
     from kerasptb.ops import tensors_torch
 
 _Parameters = ParamSpec("_Parameters")
@@ -29,23 +26,23 @@ _Result = TypeVar("_Result")
 
 def do_not_convert(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
     """Returns a function that AutoGraph does not convert at every trace, nor what it calls: it would warn of some."""
-    return tf.autograph.experimental.do_not_convert(function) if _ON_TENSORFLOW else function
+    return tf.autograph.experimental.do_not_convert(function) if ON_TENSORFLOW else function
 
 
-def as_tensor(x):
+def as_tensor(x: Any) -> Tensor:
     """Returns a tensor; a variable is read now."""
     # Keras' own conversion leaves a TensorFlow variable as it is. A custom gradient would then read it only when the
     # gradient is computed. By then a layer may have assigned a new state, or an optimizer have updated the weights.
-    if _ON_TENSORFLOW:
+    if ON_TENSORFLOW:
         return tf.convert_to_tensor(x)
     value = getattr(x, "value", x)
-    if _ON_TORCH and value is not x and not x.trainable:
+    if ON_TORCH and value is not x and not x.trainable:
         # PyTorch's is the variable itself. If weights change before the gradient is computed, PyTorch raises.
         return ops.copy(value)
     return ops.convert_to_tensor(value)
 
 
-def check_shape(name, tensor, expected):
+def check_shape(name: str, tensor: Tensor, expected: Mapping[str, Shape]) -> None:
     """Raises a ValueError unless a tensor has one of the shapes, which are by their letters; sizes may be unknown."""
     found = tuple(tensor.shape)
     if not any(_fits(found, shape) for shape in expected.values()):
@@ -53,18 +50,18 @@ def check_shape(name, tensor, expected):
         raise ValueError(f"`{name}` must be {wanted}. Received: {name} of shape {found}")
 
 
-def _fits(found, wanted):
+def _fits(found: Shape, wanted: Shape) -> bool:
     return len(found) == len(wanted) and all(a == b for a, b in zip(found, wanted, strict=True) if None not in (a, b))
 
 
-def check_one_dtype(tensors):
+def check_one_dtype(tensors: Mapping[str, Tensor]) -> None:
     """Raises a ValueError unless all tensors, which are by their names, have one dtype."""
     dtypes = {name: keras.backend.standardize_dtype(tensor.dtype) for name, tensor in tensors.items()}
     if len(set(dtypes.values())) > 1:
         raise ValueError(f"All tensors must have one dtype. Received: {dtypes}")
 
 
-def word_ids(x, name):
+def word_ids(x: Tensor, name: str) -> Tensor:
     """Returns ids of words as integers; numbers of a float type must be whole. `name` is theirs in messages.
 
     Raises for a type of 16 bits, which has not every id, and for a number that is not whole. XLA cannot: that is -1.
@@ -82,12 +79,12 @@ def word_ids(x, name):
     return ops.where(whole, ids, -1)
 
 
-def raise_unless(condition, expected, x):
+def raise_unless(condition: Tensor, expected: str, x: Tensor) -> Tensor:
     """Raises if a bool tensor is false anywhere; not under XLA, nor while JAX traces. A graph waits for the result.
 
     The message is `expected` and the first wrong element of x, a tensor of the condition's shape.
     """
-    if _ON_TENSORFLOW and not tf.executing_eagerly():
+    if ON_TENSORFLOW and not tf.executing_eagerly():
         if compiled_by_xla():  # it would leave the check out, and say so
             return condition
         wrong = tf.boolean_mask(x, tf.logical_not(condition))
@@ -102,66 +99,71 @@ def raise_unless(condition, expected, x):
     return condition
 
 
-def after(*inputs):
+def after(*inputs: Tensor) -> AbstractContextManager:
     """Returns a context whose operations wait for these tensors, even if they do not read them."""
-    if not _ON_TENSORFLOW:
+    if not ON_TENSORFLOW:
         return contextlib.nullcontext()
     # Keras' loop over a dataset of unknown length ends with a step that gets no data. In a graph, operations of that
     # step that do not depend on the data would still run, such as counting a batch of a static size.
     return tf.control_dependencies([x for x in inputs if isinstance(x, tf.Tensor)])
 
 
-def matmul(a, b, transpose_a=False, transpose_b=False):
+def matmul(a: Tensor, b: Tensor, transpose_a: bool = False, transpose_b: bool = False) -> Tensor:
     """Returns the product of two matrices, each transposed if asked for."""
-    if _ON_TENSORFLOW:
+    if ON_TENSORFLOW:
         # ops.transpose would copy in eager execution.
         return tf.matmul(a, b, transpose_a=transpose_a, transpose_b=transpose_b)
     return ops.matmul(ops.transpose(a) if transpose_a else a, ops.transpose(b) if transpose_b else b)
 
 
-def matmul_bfloat16(a, b, transpose_a=False, transpose_b=False):
+def matmul_bfloat16(a: Tensor, b: Tensor, transpose_a: bool = False, transpose_b: bool = False) -> Tensor:
     """Returns the product of two float32 matrices, rounded to bfloat16 first; sums and result are float32."""
     # XLA has such a product, and on a GPU may drop a cast to bfloat16 and back. TensorFlow's own product of bfloat16
     # has bfloat16 results, which would round the sums, so there the rounded operands are multiplied as float32. A GPU
     # may use TF32 for this without loss, since TF32 represents every bfloat16 number.
-    rounded = [ops.cast(x, "bfloat16") for x in (a, b)]
+    a, b = (ops.cast(x, "bfloat16") for x in (a, b))
     contracted = ([0 if transpose_a else 1], [1 if transpose_b else 0])
-    if _ON_JAX:
-        return jax.lax.dot_general(*rounded, (contracted, ([], [])), preferred_element_type="float32")
+    if ON_JAX:
+        return jax.lax.dot_general(a, b, (contracted, ([], [])), preferred_element_type="float32")
     if compiled_by_xla():
         dimensions = tf_private.dot_dimensions(
             lhs_contracting_dimensions=contracted[0], rhs_contracting_dimensions=contracted[1]
         )
-        return tf_private.dot_general(*rounded, dimensions, preferred_element_type="float32")
-    return matmul(*(ops.cast(x, "float32") for x in rounded), transpose_a, transpose_b)
+        return tf_private.dot_general(a, b, dimensions, preferred_element_type="float32")
+    return matmul(ops.cast(a, "float32"), ops.cast(b, "float32"), transpose_a, transpose_b)
 
 
-def differentiable(inference, forward, backward, rows=None):
+def differentiable(
+    inference: Callable[..., Any],
+    forward: Callable[..., tuple[Any, Any]],
+    backward: Callable[..., Any],
+    rows: Rows | None = None,
+) -> Callable[..., Any]:
     """Returns a function of tensors with a custom gradient, that can be differentiated once.
 
     `inference(*arguments)` returns the outputs, where no gradient can be asked for; `forward` the outputs and what the
     gradient needs; `backward(saved, upstream)` a gradient for each argument, or None. Replicas may divide `rows`.
     """
     passes = Passes(inference, forward, backward)
-    if _ON_JAX:
+    if ON_JAX:
         return _differentiable_by_jax(passes, rows)
-    if _ON_TORCH:
-        return tensors_torch.differentiable(passes)
+    return tensors_torch.differentiable(passes) if ON_TORCH else _differentiable_by_tensorflow(passes)
 
-    def outputs_and_gradient(*arguments):
+
+def _differentiable_by_tensorflow(passes: Passes) -> Callable[..., Any]:
+    inference, forward, backward = passes
+
+    @tf.custom_gradient
+    def run(*arguments):
         # Saving tensors costs time, so nothing is saved where no gradient can be expected. If a gradient is needed
         # anyway, the forward pass runs again. Inside a `tf.function` a tape outside of it is not seen.
-        save = not _ON_TENSORFLOW or tf_private.could_possibly_record()
+        save = tf_private.could_possibly_record()
         outputs, saved = forward(*arguments) if save else (inference(*arguments), None)
 
         def gradient(*upstream):
             return backward(saved if save else forward(*arguments)[1], upstream)
 
         return outputs, gradient
-
-    run = ops.custom_gradient(outputs_and_gradient)
-    if not _ON_TENSORFLOW:
-        return run
 
     def run_and_keep(*arguments):
         outputs = run(*arguments)
@@ -173,7 +175,7 @@ def differentiable(inference, forward, backward, rows=None):
     return run_and_keep
 
 
-def _differentiable_by_jax(passes, rows):
+def _differentiable_by_jax(passes: Passes, rows: Rows | None) -> Callable[..., Any]:
     def run(*arguments):
         inference, forward, backward = divided(passes, rows, arguments)
 
@@ -187,24 +189,24 @@ def _differentiable_by_jax(passes, rows):
     return run
 
 
-def without_gradients():
+def without_gradients() -> AbstractContextManager:
     """Returns a context through which no gradient flows, and in which nothing is kept for one; not with JAX."""
-    if _ON_TORCH:
+    if ON_TORCH:
         return torch.no_grad()
-    return tf_private.stop_recording() if _ON_TENSORFLOW else contextlib.nullcontext()
+    return tf_private.stop_recording() if ON_TENSORFLOW else contextlib.nullcontext()
 
 
-def is_traced(x):
+def is_traced(x: Tensor) -> bool:
     """Returns whether a tensor stands for those of a program that is being traced, for more than its shape."""
     if in_symbolic_scope():
         return False
-    if _ON_TENSORFLOW:
+    if ON_TENSORFLOW:
         return tf.is_symbolic_tensor(x)
-    return _ON_JAX and isinstance(x, jax.core.Tracer)
+    return ON_JAX and isinstance(x, jax.core.Tracer)
 
 
-def compiled_by_xla():
+def compiled_by_xla() -> bool:
     """Returns whether TensorFlow is tracing a function with `jit_compile=True`, or a part of one."""
-    if not _ON_TENSORFLOW or tf.executing_eagerly():
+    if not ON_TENSORFLOW or tf.executing_eagerly():
         return False
     return tf_private.in_xla_context(tf.compat.v1.get_default_graph())

@@ -2,17 +2,18 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 from keras import ops
 
 
-def inner_optimizer(optimizer):
+def inner_optimizer(optimizer: Any) -> Any:
     """Returns the optimizer that updates the weights, which `mixed_float16` has within one that scales the loss."""
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-def averages_of(optimizer):
+def averages_of(optimizer: Any) -> list[tuple[keras.Variable, keras.Variable]]:
     """Returns (variable, average) pairs of an optimizer that has averages of its variables, else an empty list."""
     optimizer = inner_optimizer(optimizer)
     averages = getattr(optimizer, "_model_variables_moving_average", None) or []
@@ -40,7 +41,7 @@ def weights_themselves(model: keras.Model) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _weights(model, averaged):
+def _weights(model: keras.Model, averaged: bool) -> Iterator[None]:
     optimizer = inner_optimizer(model.optimizer)
     were = getattr(optimizer, "_weights_are_averages", False)
     pairs = averages_of(optimizer) if were != averaged else []
@@ -51,7 +52,7 @@ def _weights(model, averaged):
         _swap(optimizer, pairs, were)
 
 
-def _swap(optimizer, pairs, averaged):
+def _swap(optimizer: Any, pairs: list[tuple[keras.Variable, keras.Variable]], averaged: bool) -> None:
     for variable, average in pairs:
         weights = ops.copy(variable.value)
         variable.assign(average.value)

@@ -50,7 +50,7 @@ def decay_of(name: str) -> float:
     return float(_class_of(name)().weight_decay or 0.0)
 
 
-def _class_of(name):
+def _class_of(name: str) -> type[keras.optimizers.Optimizer]:
     try:
         return _OURS.get(name) or type(keras.optimizers.get(name))
     except ValueError:

@@ -1,16 +1,16 @@
 """Adam with decoupled weight decay that clips the gradients' global norm."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
+from kerasptb.ops.backend import ON_TENSORFLOW, tf
 from kerasptb.ops.clipped_adamw import run as run_clipped_adamw
+from kerasptb.ops.plan import Plan
+from kerasptb.ops.types import Gradient, Tensors
 from kerasptb.optimizers.one_pass import OnePassStep
 from kerasptb.utils.types import Tensor
-
-_ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
-if _ON_TENSORFLOW:
-    import tensorflow as tf
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
@@ -66,18 +66,26 @@ class ClippedAdamW(OnePassStep, keras.optimizers.AdamW):
 
     def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor) -> None:
         """Does Keras' step, from a dense gradient."""
-        if _ON_TENSORFLOW:
+        if ON_TENSORFLOW:
             # Of a row that occurs several times in a sparse gradient, Keras' Adam would square each part by itself.
             gradient = tf.convert_to_tensor(gradient)
         super().update_step(gradient, variable, learning_rate)
 
-    def _plan_of_one_pass(self, gradients, variables):
+    def _plan_of_one_pass(self, gradients: Sequence[Any], variables: Sequence[Any]) -> Plan | None:
         return None if self.amsgrad else super()._plan_of_one_pass(gradients, variables)
 
-    def _slot_lists(self):
+    def _slot_lists(self) -> list[list[keras.Variable]]:
         return [self._momentums, self._velocities]
 
-    def _updated(self, plan, arrays, gradients, learning_rate, **options):
+    def _updated(
+        self,
+        plan: Plan,
+        arrays: Sequence[Tensors],
+        gradients: Sequence[Gradient],
+        learning_rate: Tensor,
+        **options: Any,
+    ) -> tuple[Sequence[Tensors], Tensors]:
         numbers = (learning_rate, self.iterations + 1, self.beta_1, self.beta_2, self.epsilon)
-        *arrays, averages = run_clipped_adamw(plan, *arrays, gradients, *numbers, **options)
-        return arrays, averages
+        weights, means, squares = arrays
+        *updated, averages = run_clipped_adamw(plan, weights, means, squares, gradients, *numbers, **options)
+        return updated, averages

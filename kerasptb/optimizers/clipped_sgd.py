@@ -1,20 +1,20 @@
 """Gradient descent that clips the gradients' global norm in one pass over them."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
+from kerasptb.ops.backend import ON_TENSORFLOW, ON_TORCH, tf
 from kerasptb.ops.clipped_sgd import run as run_clipped_sgd
 from kerasptb.ops.clipped_step import clipped_rate
 from kerasptb.ops.global_norm import global_norm
+from kerasptb.ops.plan import Plan
 from kerasptb.ops.tensors import compiled_by_xla
+from kerasptb.ops.types import Gradient, Tensors
 from kerasptb.optimizers.one_pass import OnePassStep, as_pair
 from kerasptb.utils.types import Tensor
-
-_ON_TENSORFLOW, _ON_TORCH = (keras.backend.backend() == name for name in ("tensorflow", "torch"))
-if _ON_TENSORFLOW:
-    import tensorflow as tf
 
 
 class RowGradient(NamedTuple):
@@ -69,16 +69,26 @@ class ClippedSGD(OnePassStep, keras.optimizers.SGD):
             **kwargs,
         )
 
-    def _clip_gradients(self, grads):
+    def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:
         """Leaves the gradients as they are: the factor goes into the learning rate."""
         return grads
 
-    def _updated(self, plan, arrays, gradients, learning_rate, **options):
-        weights, averages = run_clipped_sgd(plan, *arrays, gradients, learning_rate, **options)
+    def _updated(
+        self,
+        plan: Plan,
+        arrays: Sequence[Tensors],
+        gradients: Sequence[Gradient],
+        learning_rate: Tensor,
+        **options: Any,
+    ) -> tuple[Sequence[Tensors], Tensors]:
+        (weights,) = arrays
+        weights, averages = run_clipped_sgd(plan, weights, gradients, learning_rate, **options)
         return [weights], averages
 
-    def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        if _ON_TENSORFLOW:
+    def _backend_update_step(
+        self, grads: Sequence[Any], trainable_variables: Sequence[keras.Variable], learning_rate: Tensor
+    ) -> None:
+        if ON_TENSORFLOW:
             _check_single_replica()
         if self.global_clipnorm is not None and self._plan is None:
             learning_rate = clipped_rate(learning_rate, norm_of_gradients(grads), self.global_clipnorm)
@@ -86,12 +96,12 @@ class ClippedSGD(OnePassStep, keras.optimizers.SGD):
 
     def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor) -> None:
         """Subtracts `learning_rate * gradient` from the variable, in place where the backend can."""
-        if _ON_TENSORFLOW:
+        if ON_TENSORFLOW:
             _subtract_in_place(variable, gradient, learning_rate)
         elif isinstance(gradient, RowGradient):
             step = ops.cast(gradient.values, variable.dtype) * ops.cast(learning_rate, variable.dtype)
             variable.assign(variable.value.at[gradient.rows].add(-step))
-        elif _ON_TORCH:
+        elif ON_TORCH:
             variable.value.add_(gradient.to(variable.value.dtype), alpha=-float(learning_rate))
         else:
             super().update_step(gradient, variable, learning_rate)
@@ -108,13 +118,13 @@ class ClippedSGD(OnePassStep, keras.optimizers.SGD):
         return config
 
 
-def norm_of_gradients(gradients):
+def norm_of_gradients(gradients: Sequence[Any]) -> Tensor:
     """Returns the norm of all gradients, a float32 scalar; those of some rows count by their values."""
     pairs = map(as_pair, gradients)
     return global_norm([g[1] if isinstance(g, tuple) else g for g in pairs])
 
 
-def _check_single_replica():
+def _check_single_replica() -> None:
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     if replicas > 1:
         raise ValueError(
@@ -123,7 +133,7 @@ def _check_single_replica():
         )
 
 
-def _subtract_in_place(variable, gradient, learning_rate):
+def _subtract_in_place(variable: keras.Variable, gradient: Tensor, learning_rate: Tensor) -> None:
     """`variable -= learning_rate * gradient` without a temporary the size of the variable."""
     value = variable.value if isinstance(variable, keras.Variable) else variable
     learning_rate = tf.cast(learning_rate, value.dtype)
@@ -135,7 +145,7 @@ def _subtract_in_place(variable, gradient, learning_rate):
         )
 
 
-def _summed_by_row(gradient, learning_rate):
+def _summed_by_row(gradient: Any, learning_rate: Tensor) -> Any:
     """`learning_rate * gradient`, an IndexedSlices in which each row occurs once."""
     # The scatter would add the parts of a row in whatever order the threads run, so trainings with the same seed would
     # end with different weights. XLA's scatter on a CPU has a fixed order, and XLA compiles `tf.unique` to several

@@ -1,18 +1,17 @@
 """The step of all variables as one native operation, and averages of the weights."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
+from kerasptb.ops.backend import ON_TENSORFLOW, ON_TORCH, tf
 from kerasptb.ops.clipped_step import plan_of
 from kerasptb.ops.plan import Plan
 from kerasptb.ops.tensors import compiled_by_xla, without_gradients
+from kerasptb.ops.types import Gradient, Tensors
 from kerasptb.utils.types import Tensor
-
-_ON_TENSORFLOW, _ON_TORCH = (keras.backend.backend() == name for name in ("tensorflow", "torch"))
-if _ON_TENSORFLOW:
-    import tensorflow as tf
 
 
 class OnePassStep(keras.optimizers.Optimizer):
@@ -76,11 +75,11 @@ class OnePassStep(keras.optimizers.Optimizer):
         if int(self.iterations) > 0:
             super().finalize_variable_values(var_list)
 
-    def _update_model_variables_moving_average(self, trainable_variables):
+    def _update_model_variables_moving_average(self, trainable_variables: Sequence[keras.Variable]) -> None:
         if self._plan is None:
             self._average(zip(trainable_variables, self._model_variables_moving_average, strict=True))
 
-    def _average(self, pairs):
+    def _average(self, pairs: Iterable[tuple[keras.Variable, keras.Variable | None]]) -> None:
         """Lets averages follow their variables; `pairs` of these, of which an average may be `None`."""
         momentum = self.average_momentum()
         for variable, average in pairs:
@@ -93,9 +92,9 @@ class OnePassStep(keras.optimizers.Optimizer):
         """Returns the arguments of the constructor."""
         return {**super().get_config(), "polyak_averaging": self.polyak_averaging}
 
-    def _plan_of_one_pass(self, gradients, variables):
+    def _plan_of_one_pass(self, gradients: Sequence[Any], variables: Sequence[Any]) -> Plan | None:
         """Returns the `Plan` of the native operation that does the step of these variables, or None."""
-        if not _ON_TORCH and not (compiled_by_xla() and not tf.distribute.has_strategy()):
+        if not ON_TORCH and not (compiled_by_xla() and not tf.distribute.has_strategy()):
             return None
         if self.gradient_accumulation_steps or self.clipnorm or self.clipvalue:
             return None
@@ -105,13 +104,13 @@ class OnePassStep(keras.optimizers.Optimizer):
     def takes_row_gradients(self) -> bool:
         """Whether `apply` takes the gradient of a matrix for some of its rows, of a built optimizer with PyTorch."""
         variables = self._trainable_variables
-        return _ON_TORCH and self.loss_scale_factor is None and self._plan_of_one_pass(variables, variables) is not None
+        return ON_TORCH and self.loss_scale_factor is None and self._plan_of_one_pass(variables, variables) is not None
 
-    def _slot_lists(self):
+    def _slot_lists(self) -> list[list[keras.Variable]]:
         """Returns lists of the optimizer's own variables for all trainable variables."""
         return []
 
-    def _backend_apply_gradients(self, grads, trainable_variables):
+    def _backend_apply_gradients(self, grads: Sequence[Any], trainable_variables: Sequence[keras.Variable]) -> None:
         self._plan = self._plan_of_one_pass(grads, trainable_variables)
         try:
             with without_gradients():
@@ -119,21 +118,23 @@ class OnePassStep(keras.optimizers.Optimizer):
         finally:
             self._plan = None
 
-    def _clip_gradients(self, grads):
+    def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:
         return super()._clip_gradients(grads) if self._plan is None else grads
 
-    def _apply_weight_decay(self, variables):
+    def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
         if self._plan is None:
             super()._apply_weight_decay(variables)
 
-    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+    def _backend_update_step(
+        self, grads: Sequence[Any], trainable_variables: Sequence[keras.Variable], learning_rate: Tensor
+    ) -> None:
         if self._plan is None:
             super()._backend_update_step(grads, trainable_variables, learning_rate)
             return
         places = [self._get_variable_index(v) for v in trainable_variables]
         weights = [v.value if isinstance(v, keras.Variable) else v for v in trainable_variables]
         slots = [[of_all[i].value for i in places] for of_all in self._slot_lists()]
-        options = {"global_clipnorm": self.global_clipnorm}
+        options: dict[str, Any] = {"global_clipnorm": self.global_clipnorm}
         if self.weight_decay is not None:
             decay = self.weight_decay
             options["weight_decays"] = [decay if self._use_weight_decay(v) else 0.0 for v in trainable_variables]
@@ -145,24 +146,24 @@ class OnePassStep(keras.optimizers.Optimizer):
         arrays, new_averages = self._updated(self._plan, arrays, _pairs(grads), learning_rate, **options)
         for variables, values in zip([weights, *slots, averages], [*arrays, new_averages], strict=True):
             for variable, value in zip(variables, values, strict=True):
-                variable.copy_(value) if _ON_TORCH else variable.assign(value)
+                variable.copy_(value) if ON_TORCH else variable.assign(value)
         if self.use_ema:  # also of variables without a gradient
             followed = zip(self._trainable_variables, self._model_variables_moving_average, strict=True)
             self._average([pair for i, pair in enumerate(followed) if i not in places])
 
 
-def _tensors(variables):
+def _tensors(variables: Sequence[keras.Variable]) -> Tensors:
     return [ops.convert_to_tensor(v) for v in variables]
 
 
-def _pairs(gradients):
+def _pairs(gradients: Sequence[Any]) -> list[Gradient]:
     return [as_pair(gradient) for gradient in gradients]
 
 
-def as_pair(gradient):
+def as_pair(gradient: Any) -> Gradient:
     """Returns rows and values of the gradient of a matrix for some of its rows; another gradient as it is."""
-    if _ON_TENSORFLOW and isinstance(gradient, tf.IndexedSlices):
+    if ON_TENSORFLOW and isinstance(gradient, tf.IndexedSlices):
         return gradient.indices, gradient.values
-    if _ON_TORCH and getattr(gradient, "is_sparse", False):
+    if ON_TORCH and getattr(gradient, "is_sparse", False):
         return gradient._indices()[0], gradient._values()  # the public ones sum the values of each row first
     return gradient

@@ -11,8 +11,7 @@ from kerasptb.native import NativeUnavailableError, build, load, loader, status
 @pytest.fixture
 def fresh(monkeypatch, tmp_path):
     """A loader that has loaded nothing, and an empty cache."""
-    monkeypatch.setattr(loader, "_library", None)
-    monkeypatch.setattr(loader, "_failure", None)
+    monkeypatch.setattr(loader, "_load", loader.Once(loader._load.do))
     monkeypatch.setenv("KERASPTB_CACHE", str(tmp_path))
 
 
@@ -93,6 +92,6 @@ def test_it_needs_no_framework():
 
 @pytest.mark.slow
 def test_import_neither_loads_nor_compiles():
-    script = "import kerasptb.layers, kerasptb.native.loader as l; print(l._library is not None)"
+    script = "import kerasptb.layers, kerasptb.native.loader as l; print(l._load.result is not None)"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"

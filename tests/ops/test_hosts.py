@@ -14,8 +14,7 @@ from kerasptb.ops import platform as platforms
 @pytest.fixture
 def fresh(monkeypatch):
     """Nothing is registered yet."""
-    monkeypatch.setattr(hosts, "_registered", False)
-    monkeypatch.setattr(hosts, "_failure", None)
+    monkeypatch.setattr(hosts, "_register", loader.Once(hosts._register.do))
 
 
 def test_registered(native_library):
@@ -26,8 +25,7 @@ def test_registered(native_library):
 
 
 def test_a_library_that_is_not_there_is_told_as_by_the_loader(fresh, monkeypatch, tmp_path):
-    monkeypatch.setattr(loader, "_library", None)
-    monkeypatch.setattr(loader, "_failure", None)
+    monkeypatch.setattr(loader, "_load", loader.Once(loader._load.do))
     monkeypatch.setenv("KERASPTB_CACHE", str(tmp_path))
     assert hosts.status() == (False, "The native library is not built. Run `kerasptb build`.", None)
     with pytest.raises(NativeUnavailableError, match="not built"):

@@ -53,7 +53,8 @@ def test_auto_passes_over_a_gpu_that_they_cannot_run_on(gpus, reasons):
 
 
 def test_with_pytorch_they_are_for_processors(native_library, monkeypatch):
-    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    monkeypatch.setattr(platforms, "ON_TENSORFLOW", False)
+    monkeypatch.setattr(platforms, "ON_TORCH", True)
     for device, numbers in (("cpu", []), ("cuda", [0]), ("mps", [0])):
         monkeypatch.setattr(platforms, "torch_device", lambda device=device: device)
         assert platforms.visible_gpus() == numbers
