@@ -31,7 +31,7 @@ class Accelerated(Fused):
         return cls.keras_class.from_config(config, *others)
 
 
-def _accelerated(keras_class, fused):
+def _accelerated(keras_class: type[keras.layers.RNN], fused: type[Fused]) -> type[Accelerated]:
     """The class that takes the place of Keras': files name layers, and weights, by the name of their class."""
     as_in_files = {"__module__": "keras.layers", "__doc__": fused.__doc__}
     return type(keras_class.__name__, (Accelerated, fused), {**as_in_files, "keras_class": keras_class})
@@ -100,6 +100,6 @@ def why_not(layer: keras.Layer) -> str | None:
     return limit or plan_recurrence(kind, None, layer.cell.units, precision=layer.dtype_policy).reason
 
 
-def _replace(layer):
+def _replace(layer: keras.layers.RNN) -> None:
     layer.__class__ = _CLASSES[type(layer)]
     layer.serve()

@@ -1,15 +1,17 @@
 """What runs in a model, and why nothing faster does, as a table."""
 
 import contextlib
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
 from kerasptb.acceleration import Accelerated, why_not
 from kerasptb.compat.keras import compiled_metrics, get_keras_mask
-from kerasptb.ops.logits import factors_of
+from kerasptb.ops.logits import LogitFactors, factors_of
 from kerasptb.ops.plan import Plan
+from kerasptb.utils.types import Tensor
 
 
 class Row(NamedTuple):
@@ -93,7 +95,7 @@ def explain(model: keras.Model, batch_shape: tuple[int, int] | None = None) -> E
     return Explanation(rows)
 
 
-def _layers(layer, mask=False):
+def _layers(layer: keras.Layer, mask: bool = False) -> Iterator[tuple[keras.Layer, Any, bool]]:
     """Yields each inner layer, the symbolic tensor that it was called on, or None, and whether that has a mask."""
     for inner in layer._flatten_layers(include_self=False, recursive=False):
         x, masked = None, mask  # an outer layer hands its mask on
@@ -104,7 +106,7 @@ def _layers(layer, mask=False):
         yield from _layers(inner, masked)
 
 
-def _plan(layer, x, mask, sizes):
+def _plan(layer: keras.Layer, x: Any, mask: bool, sizes: Sequence[int | None]) -> Plan:
     shape = (layer.get_build_config() or {}).get("input_shape") if x is None else x.shape
     if shape is not None:
         sizes = [*sizes, *[None] * len(shape)]
@@ -112,7 +114,7 @@ def _plan(layer, x, mask, sizes):
     return layer.plan(shape, mask=mask) if isinstance(layer, keras.layers.RNN) else layer.plan(shape)
 
 
-def _cost(model, plans):
+def _cost(model: keras.Model, plans: dict[keras.Layer, Plan]) -> Row:
     """Tries loss and metrics on the logits of one word: do they read these, or what they were made of?"""
     losses, last = [loss for loss in keras.tree.flatten(model.loss) if loss is not None], model
     while isinstance(last, keras.Model) and last.layers:
@@ -129,7 +131,7 @@ def _cost(model, plans):
         if (factors := factors_of(logits)) is None:
             return read._replace(reason=f"The logits of {last.name} carry no factors (see `kerasptb.ops.logits`).")
         factors.plan = Plan("reference")  # nothing native for one word
-        errors = []
+        errors: list[str] = []
         loss_reads = [
             loss for loss in losses if not _asks(factors, "cross_entropy", _function(loss), targets, logits, errors)
         ]
@@ -151,10 +153,17 @@ def _cost(model, plans):
     return Row("cost", kind, plan.implementation, plan.precision, " ".join(reasons) or None)
 
 
-def _asks(factors, name, function, targets, logits, errors):
+def _asks(
+    factors: LogitFactors, name: str, function: Callable[..., Any], targets: Tensor, logits: Tensor, errors: list[str]
+) -> bool:
     """Whether the function, of a loss or a metric, has an answer from the factors' method of this name; adds errors."""
     method, answers = getattr(factors, name), []
-    setattr(factors, name, lambda *args, **kwargs: answers.append(method(*args, **kwargs)) or answers[-1])
+
+    def answer(*args: Any, **kwargs: Any) -> Any:
+        answers.append(method(*args, **kwargs))
+        return answers[-1]
+
+    setattr(factors, name, answer)
     try:
         function(targets, logits)
     except Exception as error:  # of any type: it may be the user's, for other targets than the ids of words
@@ -165,15 +174,15 @@ def _asks(factors, name, function, targets, logits, errors):
     return any(answer is not None for answer in answers)
 
 
-def _function(loss):
+def _function(loss: Any) -> Any:
     return keras.losses.get(loss) if isinstance(loss, str) else loss
 
 
-def _name(part):
+def _name(part: Any) -> str:
     return part if isinstance(part, str) else getattr(part, "__name__", type(part).__name__)
 
 
-def _step(model, rows):
+def _step(model: keras.Model, rows: list[Row]) -> Row:
     if model.run_eagerly:
         return Row("step", "fit", "eager", reason="`compile` was called with `run_eagerly=True`.")
     if keras.backend.backend() == "torch":

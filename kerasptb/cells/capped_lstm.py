@@ -7,6 +7,8 @@
 G. Melis, C. Dyer, P. Blunsom, On the State of the Art of Evaluation in Neural Language Models, 2018.
 """
 
+from typing import Any
+
 from kerasptb.cells.lstm import LSTM
 
 
@@ -17,7 +19,7 @@ class CappedLSTM(LSTM):
     on_gpu = False
     onnx_operator = None
 
-    def apply_gates(self, z, c, ops):
+    def apply_gates(self, z: Any, c: Any, ops: Any) -> list[Any]:
         """See `LSTM.apply_gates`."""
         i, f, g, o = ops.split(z, 4, axis=1)
         f = ops.sigmoid(f)

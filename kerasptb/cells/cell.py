@@ -1,11 +1,13 @@
 """What a recurrent cell is to the rest of the package."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from kerasptb.utils.products import multiply_rows
+
+Arrays: TypeAlias = Sequence[Any]  # of NumPy, or tensors
 
 
 class NumPy:
@@ -64,8 +66,8 @@ class Cell:
     def step(
         self,
         x: Any,
-        state: Sequence[Any],
-        weights: Sequence[Any],
+        state: Arrays,
+        weights: Arrays,
         input_mask: Any = None,
         recurrent_mask: Any = None,
         ops: Any = NumPy,
@@ -82,15 +84,15 @@ class Cell:
         """
         raise NotImplementedError
 
-    def join(self, weights: Sequence[Any], ops: Any = NumPy) -> list[Any]:
+    def join(self, weights: Arrays, ops: Any = NumPy) -> list[Any]:
         """Returns the weights as `read_step` takes them: joined, where that saves products."""
         return list(weights)
 
-    def read_step(self, x: Any, state: Sequence[Any], joined: Sequence[Any], ops: Any = NumPy) -> list[Any]:
+    def read_step(self, x: Any, state: Arrays, joined: Arrays, ops: Any = NumPy) -> list[Any]:
         """Does what `step` does with the weights of `join`."""
         return self.step(x, state, joined, ops=ops)
 
-    def onnx_weights(self, *weights: np.ndarray) -> dict[str, np.ndarray]:
+    def onnx_weights(self, kernel: np.ndarray, recurrent_kernel: np.ndarray, bias: np.ndarray) -> dict[str, np.ndarray]:
         """Returns W [1, G H, D], R [1, G H, H] and B [1, 2 G H] of `onnx_operator`."""
         raise NotImplementedError
 
@@ -108,7 +110,7 @@ class Cell:
         """Returns the number of a layer's parameters."""
         return sum(int(np.prod(shape)) for _, shape in self.weight_shapes(features, units).values())
 
-    def units_of(self, weights: Sequence[Any]) -> int:
+    def units_of(self, weights: Arrays) -> int:
         """Returns the number of units H of a layer's weights, arrays."""
         return weights[1].shape[0]
 

@@ -8,9 +8,11 @@ This is with the reset gate after the product, as in cuDNN and by default in Ker
 g = tanh(x[t] W + b + (r h[t-1]) U).
 """
 
+from typing import Any
+
 import numpy as np
 
-from kerasptb.cells.cell import Cell, NumPy, as_onnx, masked_product
+from kerasptb.cells.cell import Arrays, Cell, NumPy, as_onnx, masked_product
 
 
 class GRU(Cell):
@@ -19,26 +21,34 @@ class GRU(Cell):
     name, title = "gru", "a GRU"
     # Update gate, reset gate, candidate.
     gates = "zrh"
-    precisions = ("float32", "bfloat16x3", "bfloat16")
+    precisions: tuple[str, ...] = ("float32", "bfloat16x3", "bfloat16")
     onnx_operator = "GRU"
 
-    def __init__(self, reset_after=True):
+    def __init__(self, reset_after: bool = True) -> None:
         self.reset_after = reset_after
         if not reset_after:
             self.precisions = ("float32",)
         self.onnx_attributes = {"linear_before_reset": int(reset_after)}
 
     @property
-    def kernels(self):
+    def kernels(self) -> str:
         """See `Cell.kernels`."""
         return self.name if self.reset_after else "gru_reset_before"
 
-    def weight_shapes(self, features, units):
+    def weight_shapes(self, features: int, units: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         """See `Cell.weight_shapes`: with the reset gate after the product each of the two products has a bias."""
         shapes = super().weight_shapes(features, units)
         return {**shapes, "bias": ("[2, 3H]", (2, 3 * units))} if self.reset_after else shapes
 
-    def step(self, x, state, weights, input_mask=None, recurrent_mask=None, ops=NumPy):
+    def step(
+        self,
+        x: Any,
+        state: Arrays,
+        weights: Arrays,
+        input_mask: Any = None,
+        recurrent_mask: Any = None,
+        ops: Any = NumPy,
+    ) -> list[Any]:
         """See `Cell.step`."""
         (h,), (kernel, recurrent_kernel, bias) = state, weights
         of_x = masked_product(x, kernel, input_mask, 3, ops) + (bias[0] if self.reset_after else bias)
@@ -57,6 +67,6 @@ class GRU(Cell):
             g = ops.tanh(x_h + ops.matmul(r * of_h[2], U_h))
         return [z * h + (1 - z) * g]
 
-    def onnx_weights(self, kernel, recurrent_kernel, bias):
+    def onnx_weights(self, kernel: np.ndarray, recurrent_kernel: np.ndarray, bias: np.ndarray) -> dict[str, np.ndarray]:
         """See `Cell.onnx_weights`; the order of the gates is Keras'."""
         return as_onnx(kernel, recurrent_kernel, bias if self.reset_after else np.stack([bias, np.zeros_like(bias)]))

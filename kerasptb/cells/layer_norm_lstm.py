@@ -8,8 +8,9 @@ LN(v) = (v - mean) / sqrt(variance + 1e-5), of the numbers of a row.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
-from kerasptb.cells.cell import Cell, NumPy, masked_product
+from kerasptb.cells.cell import Arrays, Cell, NumPy, masked_product
 
 _EPSILON = 1e-5
 
@@ -27,13 +28,21 @@ class LayerNormLSTM(Cell):
         "state_bias": "zeros",
     }
 
-    def weight_shapes(self, features, units):
+    def weight_shapes(self, features: int, units: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         """See `Cell.weight_shapes`."""
         gains = dict.fromkeys(("kernel_gain", "recurrent_gain"), ("[4H]", (4 * units,)))
         of_state = dict.fromkeys(("state_gain", "state_bias"), ("[H]", (units,)))
         return {**super().weight_shapes(features, units), **gains, **of_state}
 
-    def step(self, x, state, weights, input_mask=None, recurrent_mask=None, ops=NumPy):
+    def step(
+        self,
+        x: Any,
+        state: Arrays,
+        weights: Arrays,
+        input_mask: Any = None,
+        recurrent_mask: Any = None,
+        ops: Any = NumPy,
+    ) -> list[Any]:
         """See `Cell.step`."""
         kernel, recurrent_kernel, bias, kernel_gain, recurrent_gain, state_gain, state_bias = weights
         h, c = state
@@ -44,6 +53,6 @@ class LayerNormLSTM(Cell):
         return [ops.sigmoid(o) * ops.tanh(_normalized(c_t, ops) * state_gain + state_bias), c_t]
 
 
-def _normalized(values, ops):
+def _normalized(values: Any, ops: Any) -> Any:
     centred = values - ops.mean(values, axis=1, keepdims=True)
     return centred / ops.sqrt(ops.mean(ops.square(centred), axis=1, keepdims=True) + _EPSILON)

@@ -5,14 +5,16 @@ c[t] = f c[t-1] + i g
 h[t] = o tanh(c[t])
 """
 
+from typing import Any
+
 import numpy as np
 
-from kerasptb.cells.cell import Cell, NumPy, as_onnx, masked_product, reorder_gates
+from kerasptb.cells.cell import Arrays, Cell, NumPy, as_onnx, masked_product, reorder_gates
 
 _ONNX_GATES = "iofc"
 
 
-def apply_gates(z, c, ops):
+def apply_gates(z: Any, c: Any, ops: Any) -> list[Any]:
     """Returns i, f, o = sigmoid and g = tanh of their quarters of z [B, 4H] as h[t] and c[t], from c[t-1] [B, H]."""
     i, f, g, o = ops.split(z, 4, axis=1)
     c_t = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
@@ -30,7 +32,15 @@ class LSTM(Cell):
     on_gpu = True
     onnx_operator: str | None = "LSTM"
 
-    def step(self, x, state, weights, input_mask=None, recurrent_mask=None, ops=NumPy):
+    def step(
+        self,
+        x: Any,
+        state: Arrays,
+        weights: Arrays,
+        input_mask: Any = None,
+        recurrent_mask: Any = None,
+        ops: Any = NumPy,
+    ) -> list[Any]:
         """See `Cell.step`."""
         (h, c), (kernel, recurrent_kernel, bias) = state, weights
         gates = len(self.gates)
@@ -38,22 +48,22 @@ class LSTM(Cell):
         products += masked_product(h, recurrent_kernel, recurrent_mask, gates, ops)
         return self.apply_gates(products + bias, c, ops)
 
-    def apply_gates(self, z, c, ops):
+    def apply_gates(self, z: Any, c: Any, ops: Any) -> list[Any]:
         """Returns h[t] and c[t] of the sums z, x[t] W + h[t-1] U + b, [B, G H], and of c[t-1], [B, H]."""
         return apply_gates(z, c, ops)
 
-    def join(self, weights, ops=NumPy):
+    def join(self, weights: Arrays, ops: Any = NumPy) -> list[Any]:
         """Returns kernel and recurrent kernel as one matrix of x and h together, [D + H, G H], and the bias."""
         # Than two matrices it takes half the operations, and in 8 bits the outputs have half the scales.
         *kernels, bias = weights
         return [ops.concatenate(kernels, axis=0), bias]
 
-    def read_step(self, x, state, joined, ops=NumPy):
+    def read_step(self, x: Any, state: Arrays, joined: Arrays, ops: Any = NumPy) -> list[Any]:
         """See `Cell.read_step`."""
         (h, c), (kernels, bias) = state, joined
         return self.apply_gates(ops.matmul(ops.concatenate([x, h], axis=1), kernels) + bias, c, ops)
 
-    def onnx_weights(self, kernel, recurrent_kernel, bias):
+    def onnx_weights(self, kernel: np.ndarray, recurrent_kernel: np.ndarray, bias: np.ndarray) -> dict[str, np.ndarray]:
         """See `Cell.onnx_weights`."""
         kernel, recurrent_kernel, bias = (
             reorder_gates(weights, LSTM.gates, _ONNX_GATES) for weights in (kernel, recurrent_kernel, bias)

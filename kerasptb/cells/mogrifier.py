@@ -8,7 +8,9 @@ Before the step of an LSTM its input x and its last output h gate each other, in
 Q_i and R_i are products of two matrices of rank k, of at most 84.
 """
 
-from kerasptb.cells.cell import Cell, NumPy
+from typing import Any
+
+from kerasptb.cells.cell import Arrays, Cell, NumPy
 from kerasptb.cells.lstm import apply_gates
 
 _ROUNDS_OF_X, _ROUNDS_OF_H = 3, 2
@@ -23,7 +25,7 @@ class Mogrifier(Cell):
     why_no_kernels = "A Mogrifier runs as a loop of Keras: its products need the ones before them, which no kernel has."
     initializers = dict.fromkeys(("q_left", "q_right", "r_left", "r_right"), "glorot_uniform")
 
-    def weight_shapes(self, features, units):
+    def weight_shapes(self, features: int, units: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         """See `Cell.weight_shapes`."""
         D, H = features, units
         k = min(_RANK, D, H)
@@ -35,7 +37,15 @@ class Mogrifier(Cell):
             "r_right": ("[2k, H]", (_ROUNDS_OF_H * k, H)),
         }
 
-    def step(self, x, state, weights, input_mask=None, recurrent_mask=None, ops=NumPy):
+    def step(
+        self,
+        x: Any,
+        state: Arrays,
+        weights: Arrays,
+        input_mask: Any = None,
+        recurrent_mask: Any = None,
+        ops: Any = NumPy,
+    ) -> list[Any]:
         """See `Cell.step`; masks are of x and h before the rounds, [B, D] and [B, H]."""
         kernel, recurrent_kernel, bias, *factors = weights
         q_left, q_right, r_left, r_right = (

@@ -1,6 +1,8 @@
 """Private names of Keras."""
 
 import sys
+from contextlib import AbstractContextManager
+from typing import Any
 
 import keras
 from keras.src import backend as _backend
@@ -44,29 +46,29 @@ lstm_loop, gru_loop, rnn_loop = _backend.lstm, _backend.gru, _backend.rnn
 _EXPORTING_MODULES = ("keras.src.export.", "tensorflow.python.saved_model.save")
 
 
-def torch_device():
+def torch_device() -> str:
     """Returns where Keras on PyTorch puts tensors, such as "cpu", outside of `keras.device`: nothing public says."""
     return _backend.core.DEFAULT_DEVICE
 
 
-def without_autocast():
+def without_autocast() -> AbstractContextManager:
     """Returns a context in which a layer's weights are read in their own dtype, not in the policy's compute dtype."""
     # Publicly this is decided for each weight when it is made, and Keras' layers make theirs.
     return _backend.AutocastScope(None)
 
 
-def outermost_layer():
+def outermost_layer() -> keras.Layer | None:
     """Returns the layer or model whose call this is part of, None outside of calls: no layer is told its models."""
     context = _global_state.get_global_attribute("current_call_ctx")
     return None if context is None else context.entry_layer
 
 
-def clear_losses(model):
+def clear_losses(model: keras.Model) -> None:
     """Drops what a model's layers have left for its loss; publicly a call does so for the outermost model alone."""
     model._clear_losses()
 
 
-def is_exported():
+def is_exported() -> bool:
     """Whether this call is traced for an export: in Keras and TensorFlow only the call stack shows it."""
     # TensorFlow's `in_save_context` comes too late: Keras' export archive traces its endpoints before that.
     frame = sys._getframe()
@@ -75,7 +77,7 @@ def is_exported():
     return frame is not None
 
 
-def compiled_metrics(model):
+def compiled_metrics(model: keras.Model) -> list[Any]:
     """Returns the metrics that a model was compiled with, as they were given: before a batch `metrics` has none."""
     compiled = model._compile_metrics
     metrics = [] if compiled is None else [compiled._user_metrics, compiled._user_weighted_metrics]

@@ -1,6 +1,7 @@
 """Private names of TensorFlow; importing this module imports TensorFlow."""
 
 import weakref as _weakref
+from typing import Any as _Any
 
 from tensorflow.compiler.tf2xla.python import xla as _xla
 
@@ -23,7 +24,7 @@ dot_general, dot_dimensions = _xla.dot_general, _xla.xla_data_pb2.DotDimensionNu
 xla_call_module = _xla.gen_xla_ops.xla_call_module
 
 
-def keep_gradient_with_graph(operation):
+def keep_gradient_with_graph(operation: _Any) -> None:
     """Lets a custom gradient live as long as the graph of its operation, and the graphs around it."""
     # TensorFlow keeps it for ever, in a registry, and by it the graph and all that it has captured, such as weights.
     name, graph = operation.get_attr("_gradient_op_type").decode(), operation.graph
@@ -35,12 +36,12 @@ def keep_gradient_with_graph(operation):
         graph = graph if hasattr(graph, "outer_graph") else None  # the one around all functions lives for ever
     alive = _weakref.ref(function, lambda _: _gradient_registry._registry.pop(name, None))
 
-    def gradient(operation, *upstream):
-        return alive()(operation, *upstream)
+    def gradient(operation: _Any, *upstream: _Any) -> _Any:
+        return alive()(operation, *upstream)  # type: ignore[misc]
 
     entry["type"] = gradient
 
 
-def create_variable(_, **arguments):
+def create_variable(_: _Any, **arguments: _Any) -> _Any:
     """Makes a variable while a function is traced: the creator of `tf.function` refuses from the second trace on."""
     return _default_variable_creator(None, **arguments)

@@ -17,7 +17,7 @@ from kerasptb.ops.plan import Plan, available_here, dtype_limit, warn_if_slower
 from kerasptb.ops.recurrence import check_masks, plan, run
 from kerasptb.ops.sharding import place_rows
 from kerasptb.ops.tensors import as_tensor, compiled_by_xla
-from kerasptb.ops.types import Tensors
+from kerasptb.ops.types import Mask, Tensors
 from kerasptb.utils.types import Backend, Precision, Tensor
 
 
@@ -70,9 +70,9 @@ class Fused(keras.layers.RNN):
         self,
         sequences: Tensor,
         initial_state: Sequence[Tensor] | None = None,
-        mask: Tensor | None = None,
+        mask: Mask = None,
         training: bool = False,
-        resets: Tensor | None = None,
+        resets: Mask = None,
     ) -> Tensor:
         """Runs the layer; see "Call arguments" of the class."""
         variables = self._state_to_continue(sequences, training)
@@ -83,7 +83,7 @@ class Fused(keras.layers.RNN):
         return (output, *state) if self.return_state else output
 
     def _run_from(
-        self, begin: Tensors, sequences: Tensor, mask: Tensor | None, training: bool, resets: Tensor | None
+        self, begin: Tensors, sequences: Tensor, mask: Mask, training: bool, resets: Mask
     ) -> tuple[Tensor, Tensors]:
         """Runs the layer from a state, from zeros if `begin` is empty; returns the output and the state after it."""
         # As in `keras.layers.RNN.call`, but the state is passed: to another thread the layer looks the same meanwhile.
@@ -132,7 +132,7 @@ class Fused(keras.layers.RNN):
         return self.states
 
     def _keras_loop(
-        self, sequences: Tensor, state: Tensors, mask: Tensor | None, training: bool
+        self, sequences: Tensor, state: Tensors, mask: Mask, training: bool
     ) -> tuple[Tensor, Tensor, Tensors]:
         if self.backend != "keras" and compiled_by_xla():
             # XLA compiles the model because this layer allowed it, before it knew about this call. Keras would use
@@ -145,13 +145,7 @@ class Fused(keras.layers.RNN):
         return ops.flip(x, axis=1) if self.go_backwards else x
 
     def _run(
-        self,
-        plan: Plan,
-        sequences: Tensor,
-        state: Tensors,
-        mask: Tensor | None,
-        resets: Tensor | None,
-        training: bool,
+        self, plan: Plan, sequences: Tensor, state: Tensors, mask: Mask, resets: Mask, training: bool
     ) -> tuple[Tensor, Tensor, Tensors]:
         """Runs `kerasptb.ops.recurrence`; returns what `keras.layers.RNN.inner_loop` does."""
         masks = {name: self._in_order(m) for name, m in (("mask", mask), ("resets", resets)) if m is not None}
@@ -191,11 +185,7 @@ class Fused(keras.layers.RNN):
         return hasattr(self.cell, "dropout_mask_count")
 
     def plan(
-        self,
-        shape: Sequence[int | None] | None = None,
-        mask: bool = False,
-        resets: bool = False,
-        training: bool = True,
+        self, shape: Sequence[int | None] | None = None, mask: bool = False, resets: bool = False, training: bool = True
     ) -> Plan:
         """Returns the `Plan` of the layer's calls: what runs, and why nothing faster does.
 

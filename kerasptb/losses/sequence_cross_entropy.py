@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from kerasptb.compat.keras import get_keras_mask
-from kerasptb.ops.logits import by_word, factors_for
+from kerasptb.ops.logits import LogitFactors, by_word, factors_for
 from kerasptb.ops.tensors import word_ids
 from kerasptb.utils.types import Tensor
 
@@ -79,7 +79,9 @@ class SequenceCrossEntropy(keras.losses.Loss):
         weights = ops.ones_like(losses) if weights is None else ops.cast(weights, self.dtype)
         return _WeightedSum(self.name, self.reduction, self.dtype)(weights, losses, sample_weight)
 
-    def _sum(self, factors, y_true, weights, sample_weight):
+    def _sum(
+        self, factors: LogitFactors, y_true: Tensor, weights: Tensor | None, sample_weight: Tensor | None
+    ) -> Tensor:
         """The cost in one operation, which computes the gradients with it."""
         shape = ops.shape(factors.h)[:-1]
         if sample_weight is not None:
@@ -94,13 +96,13 @@ class SequenceCrossEntropy(keras.losses.Loss):
         """Returns the cost of each sequence, float32 [B]."""
         return ops.sum(self._word_losses(y_true, y_pred), axis=-1)
 
-    def _word_losses(self, y_true, y_pred):
+    def _word_losses(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         _check_rank(y_pred)
         y_true, y_pred = word_ids(ops.convert_to_tensor(y_true), "targets"), ops.cast(y_pred, self.dtype)
         return ops.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
 
 
-def _check_rank(y_pred):
+def _check_rank(y_pred: Tensor) -> None:
     if len(y_pred.shape) != 3:
         raise ValueError(f"Expected logits of the shape [B, T, V]. Received: y_pred of shape {tuple(y_pred.shape)}")
 
@@ -108,5 +110,5 @@ def _check_rank(y_pred):
 class _WeightedSum(keras.losses.Loss):
     """Sums `y_pred`, the costs of words, over time, weighted by `y_true`."""
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return ops.sum(y_true * y_pred, axis=-1)

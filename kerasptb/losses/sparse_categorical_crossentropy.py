@@ -1,6 +1,6 @@
 """Keras' cross-entropy of integer targets, from logits that need not be computed."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 from keras import ops
@@ -68,7 +68,7 @@ class SparseCategoricalCrossentropy(keras.losses.SparseCategoricalCrossentropy):
         return ops.cast(factors.cross_entropy(y_true, reduction, weights, ignore_class=self.ignore_class), self.dtype)
 
 
-def from_factors(loss):
+def from_factors(loss: Any) -> Any:
     """Returns our loss for Keras' `SparseCategoricalCrossentropy` of logits, with its settings; any other as it is.
 
     A cross-entropy of integer targets that expects probabilities raises ValueError: on logits it trains nonsense.

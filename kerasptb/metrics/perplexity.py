@@ -104,7 +104,7 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):
         return config
 
 
-def _in_float32_at_least(x):
+def _in_float32_at_least(x: Tensor) -> Tensor:
     """Casts logits to at least float32: Keras rounds each word's cross-entropy to the dtype of the logits."""
     return ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kerasptb.evaluation.perplexity import Evaluation, check_every_word, long_row
+from kerasptb.metrics import Perplexity
 from kerasptb.metrics.perplexity import find_perplexity
 from kerasptb.models.language_model import LanguageModel
 from kerasptb.pipeline import make_dataset
@@ -87,7 +88,7 @@ def evaluate_split(
     return Evaluation(perplexity, num_words, batch_size, num_steps)
 
 
-def _num_counted(metric, num_read):
+def _num_counted(metric: Perplexity, num_read: int) -> int:
     """Returns how many of the words given to a metric count."""
     return num_read if metric.ignore_class is None else round(float(metric.num_words))
 

@@ -24,6 +24,7 @@ from kerasptb.models.graph import Graph
 from kerasptb.models.overrides import Overrides, showing_overrides
 from kerasptb.models.portable import check_backend, check_path, network_of, portable_model
 from kerasptb.models.teacher import Teacher
+from kerasptb.ops.backend import ON_JAX
 from kerasptb.ops.plan import available_here, default_precision
 from kerasptb.ops.tensors import do_not_convert
 from kerasptb.optimizers import ClippedSGD
@@ -34,7 +35,6 @@ from kerasptb.trainers.interface import StatefulLayer
 from kerasptb.utils.children import check_not_forked
 from kerasptb.utils.types import Backend, CellName, Precision, Tensor
 
-_ON_JAX = keras.backend.backend() == "jax"
 # The arguments that Keras' models do not have.
 _OWN_ARGUMENTS = tuple(name for name in ModelArguments.fields() if name not in ("name", "dtype"))
 
@@ -371,7 +371,7 @@ class LanguageModel(Trainer):
     def check_can_be_asked(self) -> None:
         """Raises a RuntimeError while another thread trains the model with JAX, or if the process is a fork."""
         check_not_forked()
-        if _ON_JAX and not getattr(self, "_jax_state_synced", True):
+        if ON_JAX and not getattr(self, "_jax_state_synced", True):
             # Keras' trainer has taken the values out of the variables. A callback's `self.model` puts them back.
             raise RuntimeError(
                 "With JAX a model cannot be asked while it trains, but in a callback, as `self.model`. "
@@ -515,7 +515,9 @@ class LanguageModel(Trainer):
         apart = not self.tie_embeddings and type(self).call is LanguageModel.call
         return self.get_layer("embedding") if apart else None
 
-    def _encode(self, tokens, training, state=None):
+    def _encode(
+        self, tokens: Tensor, training: bool, state: Sequence[Sequence[Tensor]] | None = None
+    ) -> tuple[Tensor, list[list[Tensor]]]:
         """Returns the input of the logits layer, and the state after the words if one before them was given."""
         first, last = (self.layers.index(self.get_layer(name)) for name in ("embedding", "logits"))
         x, before, after = tokens, iter(state or ()), []
@@ -527,7 +529,7 @@ class LanguageModel(Trainer):
                 x = layer(x, training=training)
         return x, after
 
-    def _reads_logits(self, loss, metrics):
+    def _reads_logits(self, loss: Any, metrics: Any) -> bool:
         """Whether a training step reads the logits, as far as is known."""
         own = any(
             getattr(type(self), method) is not getattr(LanguageModel, method)

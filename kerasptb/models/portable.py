@@ -1,19 +1,25 @@
 """The model that every export is made from: stateless, of plain Keras layers, in float32."""
 
 import itertools
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 
-from kerasptb.cells import CELLS
+from kerasptb.cells import CELLS, Cell
 from kerasptb.engine import Network, open_network
 from kerasptb.layers.keras_cell import portable_layer
 from kerasptb.utils.errors import ExportError
+from kerasptb.utils.types import Tensor
+
+# The tensors of a state, [B, H] each, by their names.
+State: TypeAlias = dict[str, Tensor]
 
 
-def check_backend(what):
+def check_backend(what: str) -> None:
     """Raises an `ExportError` unless Keras runs on TensorFlow, which making `what` requires."""
     if (backend := keras.backend.backend()) != "tensorflow":
         raise ExportError(
@@ -21,7 +27,7 @@ def check_backend(what):
         )
 
 
-def check_path(path):
+def check_path(path: str | os.PathLike[str]) -> None:
     """Raises an `ExportError` for a path from which TensorFlow could not load a SavedModel."""
     path = Path(path).absolute()
     # TensorFlow looks for the variables with a glob pattern, in which these characters are special.
@@ -36,11 +42,11 @@ class PortableNetwork:
     layers of the `cell`, `dense` those after them.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: Any) -> None:
         network = open_network(model)
         self._build(network.cell, network.weights, network.is_tied)
 
-    def _build(self, cell, weights, tied):
+    def _build(self, cell: Cell, weights: Sequence[np.ndarray], tied: bool) -> None:
         """Makes the layers that these weights are of, arrays in the order of `weights`."""
         self.cell, self.tied = cell, tied
         (self.vocabulary_size, size), between, n = weights[0].shape, weights[1:-2], cell.num_weights
@@ -59,48 +65,46 @@ class PortableNetwork:
             variable.assign(value)
 
     @property
-    def layers(self):
+    def layers(self) -> list[keras.Layer]:
         """The layers, from the words to the logits."""
         return [self._embedding, *self.recurrent, *self.dense]
 
     @property
-    def weights(self):
+    def weights(self) -> list[keras.Variable]:
         """The Keras variables of the layers: embeddings; each recurrent layer's; any projection's; kernel, bias."""
         return [variable for layer in self.layers for variable in layer.weights]
 
-    def encode(self, tokens, state=None, mask=None):
+    def encode(self, tokens: Tensor, state: State | None = None, mask: Tensor | None = None) -> tuple[Tensor, State]:
         """Returns the output [B, T, H], with a projection [B, T, D], and the state after words [B, T].
 
         Without a state it begins at zero. Steps whose mask, bool [B, T], is false change neither state nor output.
         """
 
-        def read(layer, x, initial_state):
+        def read(layer: keras.Layer, x: Tensor, initial_state: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
             x, *new_state = layer(x, initial_state=initial_state, mask=mask)
             return x, new_state
 
         return self._through_layers(read, self._embedding(tokens), state)
 
-    def encode_word(self, tokens, state):
+    def encode_word(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Reads a word in each row, int32 [B], as `encode` does, without a loop in the graph: the output is [B, H]."""
         return self._through_layers(lambda layer, x, state: layer.cell(x, state), self._embedding(tokens), state)
 
-    def joined_weights(self):
-        """Returns the weights of the recurrent layers as `Cell.read_step` takes them."""
-        return [self.cell.join([weight.value for weight in layer.weights], keras.ops) for layer in self.recurrent]
+    def encode_vector(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """As `encode_word`, of the words' vectors [B, D], in fewer operations: weights are joined, see `Cell.join`."""
 
-    def encode_vector(self, x, state):
-        """As `encode_word`, of the words' vectors [B, D] and by `joined_weights`, in fewer operations."""
-        joined = iter(self.joined_weights())
-
-        def read(layer, x, state):
-            new_state = self.cell.read_step(x, state, next(joined), keras.ops)
+        def read(layer: keras.Layer, x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+            joined = self.cell.join([weight.value for weight in layer.weights], keras.ops)
+            new_state = self.cell.read_step(x, state, joined, keras.ops)
             return new_state[0], new_state
 
         return self._through_layers(read, x, state)
 
-    def _through_layers(self, read, x, state):
+    def _through_layers(
+        self, read: Callable[..., tuple[Tensor, Sequence[Tensor]]], x: Tensor, state: State | None
+    ) -> tuple[Tensor, State]:
         """Has each layer read the output of the one before, recurrent ones with their part of the state."""
-        new_state = {}
+        new_state: State = {}
         for i, layer in enumerate(self.recurrent):
             names = self.cell.state_names(i)
             x, values = read(layer, x, None if state is None else [state[name] for name in names])
@@ -110,11 +114,11 @@ class PortableNetwork:
         return x, new_state
 
     @property
-    def embeddings(self):
+    def embeddings(self) -> keras.Variable:
         """The embedding matrix, float32 [V, D], a Keras variable."""
         return self._embedding.embeddings
 
-    def logits(self, hidden):
+    def logits(self, hidden: Tensor) -> Tensor:
         """Returns the logits of the next word, float32 [..., V], of the output of `encode`."""
         return self.dense[-1](hidden)
 
@@ -127,7 +131,7 @@ def network_of(model: keras.Model, **how: Any) -> Network:
     return Network(CELLS[model.cell], _weights_of(model), model.tie_embeddings, **how)
 
 
-def _weights_of(model):
+def _weights_of(model: keras.Model) -> list[np.ndarray]:
     """Returns a model's weights, those of `PortableNetwork.weights`, float32 arrays."""
     recurrent = [model.get_layer(CELLS[model.cell].layer_name(i)).get_weights() for i in range(len(model.units))]
     dense = [model.get_layer(name) for name in (("projection", "logits") if model.projection else ("logits",))]

@@ -62,7 +62,7 @@ class Teacher:
         factors.learn_from(self._model.get_layer("logits").factors(hidden), self._weight)
 
 
-def _checked(model, weight, student):
+def _checked(model: keras.Model, weight: float, student: keras.Model) -> float:
     """Returns the weight; raises ValueError for what cannot teach."""
     if keras.backend.backend() != "tensorflow":
         raise ValueError(f"A teacher needs KERAS_BACKEND=tensorflow. Received: {keras.backend.backend()}")

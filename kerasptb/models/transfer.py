@@ -63,5 +63,5 @@ def transfer_weights(
     return len(pairs)
 
 
-def _without(weight, axis):
+def _without(weight: np.ndarray, axis: int | None) -> tuple[int, ...]:
     return weight.shape if axis is None else np.moveaxis(weight, axis, 0).shape[1:]

@@ -44,7 +44,9 @@ import platform
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from kerasptb.native import nvcc
 from kerasptb.native.compilers import (
@@ -59,6 +61,10 @@ from kerasptb.native.compilers import (
 )
 from kerasptb.utils.files import user_cache, write_json
 from kerasptb.utils.processors import available_processors
+
+Record: TypeAlias = dict[str, Any]  # of a library, as in build.json
+Unit: TypeAlias = tuple[str, Path, tuple[str, ...]]  # of an object file: its name, its source, flags
+Report: TypeAlias = Callable[[int, int], None]  # of how many files are done, of how many
 
 SOURCES = Path(__file__).parent / "src"
 FATBIN_SOURCE = "cuda/fatbin.cc"
@@ -97,7 +103,7 @@ _YOUNG_LEVELS = {
 LINK_FLAGS = ("-shared", "-pthread")
 
 
-def cache_dir():
+def cache_dir() -> Path:
     """Returns the folder of built libraries: `KERASPTB_CACHE`, else `kerasptb/native` in the user's cache folder."""
     if folder := os.environ.get("KERASPTB_CACHE"):
         return Path(folder).absolute()
@@ -107,16 +113,16 @@ def cache_dir():
         raise NativeBuildError(f"{error} Set KERASPTB_CACHE to a folder for the native library.") from error
 
 
-def library_dir():
+def library_dir() -> Path:
     """Returns the folder of the library for these sources, flags and machine. Starts no compiler."""
     return cache_dir() / _key()
 
 
-def find_library():
+def find_library() -> Path:
     """Returns the path of a library that was built here and is complete, else of the one that the wheel brought."""
     folder = library_dir()
     last = None
-    while (record := _read_json(folder / "build.json")) is not None:
+    while record := _read_json(folder / "build.json"):
         if (path := _sound(folder, record)) is not None:
             return path
         if record == last:
@@ -124,15 +130,15 @@ def find_library():
         last = record  # another process may have installed a new library meanwhile
     if (path := _prebuilt()) is not None:
         return path
-    if (failure := _read_json(folder / "failed.json")) is not None:
+    if failure := _read_json(folder / "failed.json"):
         raise NativeBuildError(failure["message"])
     raise FileNotFoundError(folder / "build.json")
 
 
-def _prebuilt():
+def _prebuilt() -> Path | None:
     """Returns the path of the wheel's library, or None if there is none, or none for this machine."""
     record = _read_json(PREBUILT / "build.json")
-    if record is None or record["machine"] != [platform.system(), platform.machine()]:
+    if not record or record["machine"] != [platform.system(), platform.machine()]:
         return None
     libc, version = platform.libc_ver()
     if libc != "glibc" or _numbers(version) < _numbers(record["glibc"]):
@@ -140,7 +146,7 @@ def _prebuilt():
     return _sound(PREBUILT, record)
 
 
-def _sound(folder, record):
+def _sound(folder: Path, record: Record) -> Path | None:
     """Returns the path of the library that a folder's record names, or None if it is not what was built."""
     path = folder / str(record.get("file"))
     with contextlib.suppress(OSError):
@@ -149,11 +155,11 @@ def _sound(folder, record):
     return None
 
 
-def _numbers(version):
+def _numbers(version: str) -> list[int]:
     return [int(number) for number in version.split(".")]
 
 
-def build(force=False, verbose=False, report=None):
+def build(force: bool = False, verbose: bool = False, report: Report | None = None) -> Path:
     """Compiles the native library, unless it exists or `force`, and returns its path; raises NativeBuildError.
 
     Of several processes one compiles, the others wait. `report(done, total)` is called before the first file and after
@@ -175,19 +181,19 @@ def build(force=False, verbose=False, report=None):
             raise _unwritable(error) from error
 
 
-def levels_left_out(library):
+def levels_left_out(library: Path) -> list[str]:
     """Returns a list of the levels that a cached library lacks because the compiler was too old, with their needs."""
-    left_out = (_read_json(library.parent / "build.json") or {}).get("left_out", [])
+    left_out = _read_json(library.parent / "build.json").get("left_out", [])
     return [_YOUNG_LEVELS[level][1] for level in left_out if level in _YOUNG_LEVELS]
 
 
-def cuda_problem(library):
+def cuda_problem(library: Path) -> str | None:
     """Returns one line on why a cached library has no CUDA code, or None if it has."""
-    record = (_read_json(library.parent / "build.json") or {}).get("cuda")
+    record = _read_json(library.parent / "build.json").get("cuda")
     return record.get("problem") if isinstance(record, dict) else "Its sources hold no CUDA kernels."
 
 
-def translation_units():
+def translation_units() -> list[Unit]:
     """Returns the object files of the library, a list of (name, source, flags)."""
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     units = []
@@ -207,7 +213,7 @@ def translation_units():
     return units
 
 
-def _key():
+def _key() -> str:
     paths = [path for path in sorted(SOURCES.rglob("*")) if path.suffix in (".cc", ".h", ".cu", ".cuh", ".map")]
     digest = hashlib.sha256(_digest_of(tuple((path, path.stat().st_mtime_ns) for path in paths), SOURCES))
     settings = (COMMON_FLAGS, LEVELS, LINK_FLAGS, nvcc.FLAGS, nvcc.CODES)
@@ -219,7 +225,7 @@ def _key():
 
 
 @functools.lru_cache(maxsize=8)
-def _digest_of(sources, folder):
+def _digest_of(sources: tuple[tuple[Path, int], ...], folder: Path) -> bytes:
     """Returns the digest of the contents of source files, given as (path, time of the last change)."""
     digest = hashlib.sha256()
     for path, _ in sources:
@@ -227,7 +233,7 @@ def _digest_of(sources, folder):
     return digest.digest()
 
 
-def _up_to_date():
+def _up_to_date() -> Path | None:
     """Returns the cached library if it is complete and no other compiler is available than those that made it."""
     try:
         path = find_library()
@@ -246,7 +252,7 @@ def _up_to_date():
     return path if record.get("compiler") == compiler else None
 
 
-def _build_into(folder, verbose, report):
+def _build_into(folder: Path, verbose: bool, report: Report) -> Path:
     compiler = find_compiler()
     version = compiler_version(compiler)
     extra = words_of("KERASPTB_CXXFLAGS")
@@ -287,7 +293,7 @@ def _build_into(folder, verbose, report):
     return path
 
 
-def _levels_left_out(compiler, scratch):
+def _levels_left_out(compiler: list[str], scratch: Path) -> list[str]:
     """Returns a list of the levels of the units that the compiler or its assembler does not support."""
     used = {flag for _, _, flags in translation_units() for flag in flags}
     left_out = []
@@ -302,10 +308,12 @@ def _levels_left_out(compiler, scratch):
     return left_out
 
 
-def _compile_units(compiler, units, scratch, verbose, report):
+def _compile_units(
+    compiler: list[str], units: list[Unit], scratch: Path, verbose: bool, report: Report
+) -> Record | None:
     """Compiles object files into `scratch`; returns the record of the CUDA code, see `_compile_cuda`."""
 
-    def compile_unit(unit, *flags):
+    def compile_unit(unit: Unit, *flags: str) -> None:
         name, source, own_flags = unit
         run([*compiler, *own_flags, *flags, "-c", str(source), "-o", f"{scratch}/{name}.o"], verbose=verbose)
         report(next(numbers), len(units))
@@ -320,14 +328,17 @@ def _compile_units(compiler, units, scratch, verbose, report):
         record = cuda.result()
     code = []
     if record is not None and record["problem"] is None:
-        code = [f'-DKERASPTB_FATBIN="{scratch}/kernels.fatbin"', f"-DKERASPTB_NVCC={nvcc.major_version(nvcc.find())}"]
+        code = [
+            f'-DKERASPTB_FATBIN="{scratch}/kernels.fatbin"',
+            f"-DKERASPTB_NVCC={nvcc.major_version(nvcc.find() or '')}",
+        ]
     for unit in units:
         if unit[1] == fatbin:
             compile_unit(unit, *code)
     return record
 
 
-def _compile_cuda(scratch, verbose):
+def _compile_cuda(scratch: Path, verbose: bool) -> Record | None:
     """Compiles the CUDA kernels, if there are sources: returns the version of "nvcc", and the "problem" or None."""
     if not nvcc.kernels(SOURCES):
         return None
@@ -344,12 +355,12 @@ def _compile_cuda(scratch, verbose):
     return {"nvcc": nvcc_version(path), "problem": None}
 
 
-def _unwritable(error):
+def _unwritable(error: OSError) -> NativeBuildError:
     return NativeBuildError(f"The cache folder cannot be written: {error}. Set KERASPTB_CACHE to a folder that can.")
 
 
 @contextlib.contextmanager
-def _lock(folder):
+def _lock(folder: Path) -> Iterator[None]:
     """Holds the build lock of `folder`, creating the folder."""
     try:
         import fcntl  # noqa: PLC0415  (not on Windows, where the package must work without the library)
@@ -370,9 +381,10 @@ def _lock(folder):
         yield
 
 
-def _read_json(path):
+def _read_json(path: Path) -> Record:
+    """Returns the record in a file; an empty one if there is none."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -15,7 +16,7 @@ class NativeBuildError(RuntimeError):
     """The native library could not be compiled; the message says in one line what is missing."""
 
 
-def find_compiler():
+def find_compiler() -> list[str]:
     """Returns the C++ compiler's command as a list: `$CXX`, else g++, clang++ or c++."""
     if wish := os.environ.get("CXX"):
         command = words_of("CXX")
@@ -28,18 +29,18 @@ def find_compiler():
     raise NativeBuildError("No C++ compiler found (g++, clang++ or c++). Install one (Debian: `apt install g++`).")
 
 
-def ffi_include_dir():
+def ffi_include_dir() -> Path:
     """Returns the folder of XLA's FFI headers, TensorFlow's or JAX's, without importing either."""
     return _ffi_headers()[1]
 
 
-def ffi_version():
+def ffi_version() -> tuple[int, ...]:
     """Returns the version (major, minor) of the XLA FFI that the headers describe."""
     return _ffi_headers()[0]
 
 
 @functools.cache
-def _ffi_headers():
+def _ffi_headers() -> tuple[tuple[int, ...], Path]:
     """Returns the version and the folder of the headers."""
     installed, found = [], []
     for package in ("tensorflow", "jaxlib"):
@@ -52,7 +53,7 @@ def _ffi_headers():
             text = (include / "xla/ffi/api/c_api.h").read_text()
             numbers = [re.search(rf"#define XLA_FFI_API_{part} (\d+)", text) for part in ("MAJOR", "MINOR")]
             if None not in numbers:
-                found.append((tuple(int(number[1]) for number in numbers), include))
+                found.append((tuple(int(number[1]) for number in numbers if number), include))
     if found:  # a framework accepts a library of an older FFI, but not of a newer one
         return min(found, key=lambda entry: entry[0])
     if not installed:
@@ -61,7 +62,7 @@ def _ffi_headers():
     raise NativeBuildError(f"XLA's FFI headers were not found, or not their version: ffi.h and c_api.h in {folders}.")
 
 
-def words_of(variable):
+def words_of(variable: str) -> tuple[str, ...]:
     """Returns a tuple of the words of an environment variable, split as in a shell."""
     text = os.environ.get(variable, "")
     try:
@@ -70,7 +71,7 @@ def words_of(variable):
         raise NativeBuildError(f"{variable} cannot be read: {error}. Received: {variable}={text}") from error
 
 
-def run(command, verbose=False):
+def run(command: Sequence[str], verbose: bool = False) -> str:
     """Runs a compiler's command, a list; returns its standard output. Its first error is that of a NativeBuildError."""
     if verbose:
         print(shlex.join(command), file=sys.stderr)
@@ -90,19 +91,19 @@ def run(command, verbose=False):
 
 
 @functools.cache
-def _version_lines(command, _identity):
+def _version_lines(command: tuple[str, ...], _identity: int) -> list[str]:
     return run([*command, "--version"]).strip().splitlines() or ["a compiler that does not tell its version"]
 
 
-def compiler_version(compiler):
+def compiler_version(compiler: Sequence[str]) -> str:
     """Returns what identifies a compiler's command, a list: the version that it reports, and its flags."""
-    path = Path(shutil.which(compiler[0]))
+    path = Path(shutil.which(compiler[0]) or compiler[0])
     version = _version_lines(tuple(compiler), path.stat().st_mtime_ns)[0]
     flags = [word for word in compiler if word.startswith("-")]
     return f"{version}, {shlex.join(flags)}" if flags else version
 
 
-def nvcc_version(path):
+def nvcc_version(path: str | None) -> str | None:
     """Returns what identifies an nvcc: the build that it reports, or else its error; None without an nvcc."""
     if path is None:
         return None

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 # Compute capability 9.0 introduced thread-block clusters, which the recurrence is based on. The driver compiles the PTX
@@ -25,13 +26,13 @@ HINT = (
 )
 
 
-def kernels(sources):
+def kernels(sources: Path) -> Path | None:
     """Returns the source file of the CUDA kernels in a source folder, which includes all others; None if missing."""
     path = sources / "cuda" / "kernels.cu"
     return path if path.is_file() else None
 
 
-def find():
+def find() -> str | None:
     """Returns the path of nvcc: in `$CUDA_HOME`, on the PATH, in /usr/local/cuda, or of the extra `cuda`; else None.
 
     `KERASPTB_NVCC` names another nvcc. If it is empty, the library is built without CUDA code, in half the time.
@@ -44,7 +45,7 @@ def find():
     return shutil.which("nvcc", path=os.pathsep.join(str(folder) for folder in folders))
 
 
-def command(nvcc, sources, fatbin, compiler):
+def command(nvcc: str, sources: Path, fatbin: Path, compiler: Sequence[str]) -> list[str]:
     """Returns the command that compiles a source folder's kernels into `fatbin`, for our GPUs that nvcc knows."""
     # The last word before the flags: another program, such as `ccache`, may come first.
     *_, program = itertools.takewhile(lambda word: not word.startswith("-"), compiler)
@@ -55,20 +56,20 @@ def command(nvcc, sources, fatbin, compiler):
     return [nvcc, *FLAGS, *architectures, *host, f"-I{sources}", str(kernels(sources)), "-o", str(fatbin)]
 
 
-def major_version(nvcc):
+def major_version(nvcc: str) -> int:
     """Returns nvcc's major CUDA version, such as 12 or 13, or 0 if unknown. Older drivers do not take its code."""
     found = re.search(r"release (\d+)\.", _answer(nvcc, "--version"))
     return int(found[1]) if found else 0
 
 
-def _answer(nvcc, question):
+def _answer(nvcc: str, question: str) -> str:
     try:
         return subprocess.run([nvcc, question], capture_output=True, text=True, check=False).stdout
     except OSError:
         return ""
 
 
-def _folders_of_packages():
+def _folders_of_packages() -> list[Path]:
     """Returns the folders in which the PyPI packages of CUDA 13 have their programs."""
     spec = importlib.util.find_spec("nvidia")  # a namespace package, which several distributions share
     return [Path(folder) / "cu13" / "bin" for folder in (spec.submodule_search_locations or [] if spec else [])]

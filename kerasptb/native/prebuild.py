@@ -18,7 +18,7 @@ from kerasptb.utils.files import read_json, write_json
 GLIBC = "2.28"  # of RHEL 8, Debian 10, Ubuntu 20.04: manylinux_2_28
 
 
-def prebuild():
+def prebuild() -> Path:
     """Compiles the library into the package's folder, by zig; returns its path."""
     if find_spec("ziglang") is None:
         raise build.NativeBuildError("A library for any glibc is compiled with zig: pip install ziglang")

@@ -2,6 +2,8 @@
 
 import ctypes
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +22,7 @@ _FOLLOW = (
 _ALIGN = (*_HITS, *_ROW, _ARRAY, _ARRAY, _SIZE, _ARRAY)
 
 
-def align_all(hits, row, words):
+def align_all(hits: Any, row: Any, words: Sequence[np.ndarray]) -> np.ndarray:
     """Returns the probabilities of all taps for words, int32 [M] each, float64 [W]."""
     lengths, ends = np.array(list(map(len, words)), "int64"), np.empty(len(words))
     letters = np.concatenate([np.zeros(0, "int32"), *words])
@@ -29,7 +31,9 @@ def align_all(hits, row, words):
     return ends
 
 
-def follow(trie, first, last, hits, row, log_probabilities, log_least, most):
+def follow(
+    trie: Any, first: int, last: int, hits: Any, row: Any, log_probabilities: np.ndarray, log_least: float, most: int
+) -> tuple[np.ndarray, ...]:
     """Returns the pieces, int32 [M], values, float64 [M], rows, float64 [M, 2, n + 1], symbols and bounds, [M]."""
     most = min(most, last - first)
     ids, symbols = np.empty(most, "int32"), np.empty(most, "int32")
@@ -47,18 +51,18 @@ def follow(trie, first, last, hits, row, log_probabilities, log_least, most):
 
 
 @functools.cache
-def _follow():
+def _follow() -> Any:
     return loader.function("kerasptb_taps_follow", *_FOLLOW, returns=_SIZE)
 
 
 @functools.cache
-def _align():
+def _align() -> Any:
     return loader.function("kerasptb_taps_align", *_ALIGN, returns=ctypes.c_bool)
 
 
-def _at(array):
+def _at(array: np.ndarray) -> int:
     return array.ctypes.data
 
 
-def _row(row):
+def _row(row: Any) -> tuple[int, int]:
     return _at(row.values), row.last

@@ -44,11 +44,7 @@ def call(target: str, arguments: Tensors, outputs: Outputs, aliases: Aliases, at
 
 
 def _run(
-    target: str,
-    outputs: Outputs,
-    aliases: Aliases,
-    attributes: tuple[tuple[str, bool], ...],
-    arguments: Tensors,
+    target: str, outputs: Outputs, aliases: Aliases, attributes: tuple[tuple[str, bool], ...], arguments: Tensors
 ) -> list[Tensor]:
     arguments = [argument.contiguous() for argument in arguments]
     results = _empty(outputs, "cpu")

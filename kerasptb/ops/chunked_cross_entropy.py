@@ -39,10 +39,10 @@ class WithGradient:
     def loss_per_word(self, h: Tensor, kernel: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
         """Returns the loss [N]."""
 
-        def forward(*arguments):
+        def forward(*arguments: Tensor) -> tuple[Tensor, Tensors]:
             return self._loss(*arguments), arguments
 
-        def backward(arguments, upstream):
+        def backward(arguments: Tensors, upstream: Tensors) -> Tensors:
             return *self._loss_and_gradients(*arguments, upstream[0])[1:], None
 
         rows = Rows((0, None, None, 0), (0,))
@@ -55,18 +55,19 @@ class WithGradient:
 
         # Scale and NaN are applied in here. Outside, they would make the upstream gradient unknown at tracing time, and
         # so cost a pass over dW.
-        def total(losses, valid, scale):
+        def total(losses: Tensor, valid: Tensor, scale: Tensor) -> Tensors:
             return ops.sum(nan_where_invalid(losses, valid) * scale), nan_where_invalid(losses, valid)
 
-        def inference(h, kernel, bias, targets, valid, scale):
-            return total(self._loss(h, kernel, bias, targets), valid, scale)
+        def inference(*arguments: Tensor) -> Tensors:
+            *of_loss, valid, scale = arguments
+            return total(self._loss(*of_loss), valid, scale)
 
-        def forward(h, kernel, bias, targets, valid, scale):
-            weights = ops.where(valid, scale, 0.0)
-            losses, *gradients = self._loss_and_gradients(h, kernel, bias, targets, weights)
+        def forward(*arguments: Tensor) -> tuple[Tensors, Tensors]:
+            *of_loss, valid, scale = arguments
+            losses, *gradients = self._loss_and_gradients(*of_loss, ops.where(valid, scale, 0.0))
             return total(losses, valid, scale), gradients
 
-        def backward(gradients, upstream):
+        def backward(gradients: Tensors, upstream: Tensors) -> Tensors:
             return *_times_upstream(gradients, upstream[0]), None, None, None
 
         rows = Rows((0, None, None, 0, 0, 0 if len(scale.shape) else None), (None, 0))
@@ -111,7 +112,7 @@ class Chunked(WithGradient):
         # Padding has weight 0, so it does not change the gradients.
         h, *others = (_pad_rows(x, num_chunks * rows) for x in (h, *others))
 
-        def step(chunk, *results):
+        def step(chunk: Tensor, *results: Tensor) -> Tensors:
             chunk_h, *of_others = (_rows_of(x, chunk, rows) for x in (h, *others))
             new = of_chunk(chunk_h, kernel, bias, *of_others)
             starts = (_start(chunk * rows, 1), _start(chunk * rows, 2))
@@ -220,10 +221,10 @@ def _start(row: Any, rank: int) -> tuple[Any, ...]:
 def _for_each_chunk(num_chunks: Any, step: Callable[..., Tensors], loop_vars: Tensors) -> Tensors:
     """Runs `step(chunk, *loop_vars) -> loop_vars` for each chunk, strictly one after the other."""
 
-    def condition(chunk, *_):
+    def condition(chunk: Tensor, *_: Tensor) -> Tensor:
         return chunk < num_chunks
 
-    def body(chunk, *loop_vars):
+    def body(chunk: Tensor, *loop_vars: Tensor) -> Tensors:
         return (chunk + 1, *step(chunk, *loop_vars))
 
     loop_vars = (ops.convert_to_tensor(0, "int32"), *loop_vars)

@@ -6,7 +6,7 @@ from keras import ops
 
 from kerasptb.ops import clipped_step
 from kerasptb.ops.plan import Plan
-from kerasptb.ops.types import Gradient, Tensors
+from kerasptb.ops.types import Gradients, Tensors
 from kerasptb.utils.types import Tensor
 
 plan = clipped_step.plan
@@ -17,7 +17,7 @@ def run(
     weights: Tensors,
     means: Tensors,
     squares: Tensors,
-    gradients: Sequence[Gradient],
+    gradients: Gradients,
     learning_rate: Tensor,
     step: Tensor,
     beta_1: float,

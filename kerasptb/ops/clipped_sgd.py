@@ -6,7 +6,7 @@ from keras import ops
 
 from kerasptb.ops import clipped_step
 from kerasptb.ops.plan import Plan
-from kerasptb.ops.types import Gradient, Tensors
+from kerasptb.ops.types import Gradients, Tensors
 from kerasptb.utils.types import Tensor
 
 plan = clipped_step.plan
@@ -15,7 +15,7 @@ plan = clipped_step.plan
 def run(
     plan: Plan,
     weights: Tensors,
-    gradients: Sequence[Gradient],
+    gradients: Gradients,
     learning_rate: Tensor,
     global_clipnorm: float | None = None,
     *,

@@ -9,7 +9,7 @@ from kerasptb.ops import calls
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.global_norm import run as run_global_norm
 from kerasptb.ops.plan import Plan, choose
-from kerasptb.ops.types import Gradient, Shape, Tensors
+from kerasptb.ops.types import Gradients, Shape, Tensors
 from kerasptb.utils.types import Backend, Tensor
 
 
@@ -32,7 +32,7 @@ def plan(
     return choose(backend, limits=limits, platform=platform)
 
 
-def plan_of(weights: Tensors, gradients: Sequence[Gradient], backend: Backend = "auto") -> Plan:
+def plan_of(weights: Tensors, gradients: Gradients, backend: Backend = "auto") -> Plan:
     """Returns the `Plan` of a step of these tensors or variables, from gradients as `clipped_sgd.run` takes them."""
     return plan(
         [tuple(w.shape) for w in weights],
@@ -42,7 +42,7 @@ def plan_of(weights: Tensors, gradients: Sequence[Gradient], backend: Backend = 
     )
 
 
-def in_float32(gradients: Sequence[Gradient]) -> list[Gradient]:
+def in_float32(gradients: Gradients) -> Gradients:
     """Returns the gradients in float32, and their rows in int32."""
     return [
         (ops.cast(g[0], "int32"), ops.cast(g[1], "float32")) if isinstance(g, tuple) else ops.cast(g, "float32")
@@ -58,7 +58,7 @@ def clipped_rate(learning_rate: Tensor, norm: Tensor, global_clipnorm: float) ->
     return learning_rate * (global_clipnorm / ops.maximum(norm, global_clipnorm))
 
 
-def clipped(plan: Plan, rate: Tensor, gradients: Sequence[Gradient], global_clipnorm: float | None) -> Tensor:
+def clipped(plan: Plan, rate: Tensor, gradients: Gradients, global_clipnorm: float | None) -> Tensor:
     """Returns `rate · min(1, clip / ‖g‖)`, with the norm over all gradients; `rate` without a limit."""
     if global_clipnorm is None:
         return rate
@@ -66,7 +66,7 @@ def clipped(plan: Plan, rate: Tensor, gradients: Sequence[Gradient], global_clip
     return clipped_rate(rate, norm, global_clipnorm)
 
 
-def dense(gradient: Gradient, shape: Shape) -> Tensor:
+def dense(gradient: Tensor | tuple[Tensor, Tensor], shape: Shape) -> Tensor:
     """Returns a gradient of that shape, zero in the rows that it has none for."""
     if not isinstance(gradient, tuple):
         return gradient
@@ -94,7 +94,7 @@ def call_native(
     scalars: Tensors,
     arrays: Sequence[Tensors],
     averages: Tensors | None,
-    gradients: Sequence[Gradient],
+    gradients: Gradients,
     weight_decays: Sequence[float] | None,
 ) -> tuple[list[list[Tensor]], list[Tensor]]:
     """Runs a native step (`optimizers/trained_variable.h`); returns the new arrays, and the averages, empty for none.

@@ -13,7 +13,7 @@ from kerasptb.ops.backend import ON_TORCH
 from kerasptb.ops.plan import Plan, choose
 from kerasptb.ops.sharding import Rows, first_of_replica
 from kerasptb.ops.tensors import differentiable, do_not_convert
-from kerasptb.ops.types import Shape
+from kerasptb.ops.types import Shape, Tensors
 from kerasptb.utils.types import Backend, Tensor
 
 _FLOATS = ("float32", "bfloat16", "float16")  # float32 holds all of their numbers
@@ -97,17 +97,17 @@ def _word(x: Tensor) -> Tensor:
 def _native(x: Tensor, rate: float, seed: Tensor) -> Tensor:
     keep_prob = ops.convert_to_tensor(1.0 - rate, "float32")
 
-    def drop(x, seed):
+    def drop(x: Tensor, seed: Tensor) -> Tensor:
         sized_by = 0 if len(x.shape) > 1 else None
         arguments, outputs = [x, seed, keep_prob], [calls.open_shape(x.shape)]
         if (first := first_of_replica(x.shape)) is not None:
             arguments.append(first)  # replicas draw the numbers that one process would draw
         return calls.call("kerasptb_dropout_float32", arguments, outputs, sized_by=sized_by)[0]
 
-    def forward(x, seed):
+    def forward(x: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
         return drop(x, seed), seed
 
-    def backward(seed, upstream):
+    def backward(seed: Tensor, upstream: Tensors) -> tuple[Tensor, None]:
         return _native(upstream[0], rate, seed), None  # itself differentiable: dropout is linear
 
     rows = Rows((0, None), (0,)) if len(x.shape) > 1 else None

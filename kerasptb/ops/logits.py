@@ -45,12 +45,7 @@ class LogitFactors:
     """
 
     def __init__(
-        self,
-        h: Tensor,
-        kernel: Tensor,
-        bias: Tensor,
-        transpose_kernel: bool = False,
-        plan: Plan | None = None,
+        self, h: Tensor, kernel: Tensor, bias: Tensor, transpose_kernel: bool = False, plan: Plan | None = None
     ) -> None:
         self.h, self.kernel, self.bias, self.transpose_kernel = h, kernel, bias, transpose_kernel
         dtype = keras.backend.standardize_dtype(kernel.dtype)

@@ -20,7 +20,7 @@ from kerasptb.ops.calls import OpenSize, call, open_shape
 from kerasptb.ops.plan import Plan
 from kerasptb.ops.sharding import Rows
 from kerasptb.ops.tensors import differentiable, matmul, matmul_bfloat16
-from kerasptb.ops.types import Outputs, Shape, Tensors
+from kerasptb.ops.types import Mask, Outputs, Shape, Tensors
 from kerasptb.utils.types import Tensor
 
 # Of columns, in bfloat16: `LayerSizes` in `layer.h`.
@@ -65,16 +65,16 @@ def run(plan: Plan, cell: Cell, x: Tensor, state: Tensors, weights: Tensors, **m
     special = _special(**masks)
     of_state, of_weights = slice(1, 1 + len(state)), slice(1 + len(state), 4 + len(state))
 
-    def inputs(arguments):
+    def inputs(arguments: Tensors) -> Inputs:
         return Inputs(
             cell.kernels, arguments[0], arguments[of_state], arguments[of_weights], arguments[of_weights.stop :]
         )
 
-    def forward(*arguments):
+    def forward(*arguments: Tensor) -> tuple[Tensors, tuple[Tensors, Tensors]]:
         outputs = passes.forward(inputs(arguments))
         return tuple(outputs[: of_state.stop]), (arguments, (outputs[0], *outputs[of_state.stop :]))
 
-    def backward(saved, upstream):
+    def backward(saved: tuple[Tensors, Tensors], upstream: Tensors) -> tuple[Tensor | None, ...]:
         arguments, of_forward = saved
         return *passes.backward(inputs(arguments), of_forward, upstream), *[None] * len(special)
 
@@ -91,10 +91,7 @@ def _rows(num_states: int, special: Tensors) -> Rows:
 
 
 def _special(
-    mask: Tensor | None = None,
-    resets: Tensor | None = None,
-    recurrent_mask: Tensor | None = None,
-    input_mask: Tensor | None = None,
+    mask: Mask = None, resets: Mask = None, recurrent_mask: Mask = None, input_mask: Mask = None
 ) -> list[Tensor]:
     """The arrays of `SpecialSteps` (`recurrence.h`), one without elements for none; or no array."""
     if all(array is None for array in (mask, resets, recurrent_mask, input_mask)):
@@ -136,7 +133,7 @@ def _saved(cell: str, precision: str, B: Any, T: Any, D: int, H: int, operands: 
         return saved_arrays(cell, precision, B, T, D, H, operands)
     examples = [saved_arrays(cell, precision, *of, D, H, operands) for of in ((1, 1), (2, 1), (1, 2), (2, 2))]
 
-    def open_size(one, two_rows, two_steps, four):
+    def open_size(one: int, two_rows: int, two_steps: int, four: int) -> int | OpenSize:
         both = four - two_rows - two_steps + one
         batch, steps = two_rows - one - both, two_steps - one - both
         return OpenSize(one - batch - steps - both, batch, steps, both) if batch or steps or both else one
@@ -201,7 +198,7 @@ class _Recurrence:
         return dx, dh0, *rest, dkernel, drecurrent_kernel, dbias
 
     def _recurrent_kernel_gradient(
-        self, cell: str, h_previous: Tensor, kept: Tensor, dz: Tensor, mask: Tensor | None = None
+        self, cell: str, h_previous: Tensor, kept: Tensor, dz: Tensor, mask: Mask = None
     ) -> Tensor:
         """The gradient of U; a second product has what the cell keeps as its operand, masked as it is."""
         if cell not in _OF_TWO_PRODUCTS:
@@ -211,7 +208,7 @@ class _Recurrence:
         of_first = self._product_gradients(h_previous, None, dz_first, mask)[1]
         return ops.concatenate([of_first, self._product_gradients(kept, None, dz_second)[1]], axis=1)
 
-    def _input_product(self, x: Tensor, kernel: Tensor, mask: Tensor | None = None) -> Tensor:
+    def _input_product(self, x: Tensor, kernel: Tensor, mask: Mask = None) -> Tensor:
         """Returns x W; with a mask [G, B, D], (m x) W of each gate with its columns of W."""
         if mask is not None:
             parts = zip(ops.unstack(mask, mask.shape[0]), ops.split(kernel, mask.shape[0], axis=1), strict=True)
@@ -220,7 +217,7 @@ class _Recurrence:
         return ops.reshape(product, (*ops.shape(x)[:2], kernel.shape[1]))
 
     def _product_gradients(
-        self, x: Tensor, kernel: Tensor | None, dz: Tensor, mask: Tensor | None = None
+        self, x: Tensor, kernel: Tensor | None, dz: Tensor, mask: Mask = None
     ) -> tuple[Tensor | None, Tensor]:
         """The gradients of `_input_product`, the first only if there is a kernel."""
         if mask is not None and len(mask.shape) == 3:

@@ -19,7 +19,7 @@ from kerasptb.ops import native_recurrence as native
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.plan import Plan, choose
 from kerasptb.ops.tensors import as_tensor, check_one_dtype, check_shape, do_not_convert
-from kerasptb.ops.types import Shape, Tensors
+from kerasptb.ops.types import Mask, Shape, Tensors
 from kerasptb.utils.types import Backend, Precision, Tensor
 
 # What of Keras' backend runs a cell over a sequence, by cuDNN where it can.
@@ -34,7 +34,7 @@ def recur(
     weights: Tensors,
     backend: Backend = "auto",
     precision: Precision = "float32",
-    **masks: Tensor | None,
+    **masks: Mask,
 ) -> tuple[Tensor, ...]:
     """Plans and runs a call as `kerasptb.ops.lstm` says; returns the outputs [B, T, H] and the state's tensors."""
     x, *tensors = (as_tensor(tensor) for tensor in (x, *state, *weights))
@@ -121,13 +121,7 @@ def run(plan: Plan, cell: Cell, x: Tensor, state: Tensors, weights: Tensors, **m
 
 
 def _reference(
-    cell: Cell,
-    x: Tensor,
-    state: Tensors,
-    weights: Tensors,
-    mask: Tensor | None = None,
-    resets: Tensor | None = None,
-    **constant: Tensor,
+    cell: Cell, x: Tensor, state: Tensors, weights: Tensors, mask: Mask = None, resets: Mask = None, **constant: Tensor
 ) -> tuple[Tensor, ...]:
     outputs = []
     for t in range(x.shape[1]):
@@ -138,13 +132,7 @@ def _reference(
 
 
 def _step(
-    cell: Cell,
-    x_t: Tensor,
-    state: Tensors,
-    weights: Tensors,
-    mask: Tensor | None = None,
-    reset: Tensor | None = None,
-    **constant: Tensor,
+    cell: Cell, x_t: Tensor, state: Tensors, weights: Tensors, mask: Mask = None, reset: Mask = None, **constant: Tensor
 ) -> list[Tensor]:
     if reset is not None:
         state = [ops.where(reset, ops.zeros_like(tensor), tensor) for tensor in state]
@@ -165,7 +153,7 @@ def _keras(cell: Cell, x: Tensor, state: Tensors, weights: Tensors, **masks: Ten
     by_step = list(masks)
     D = x.shape[2]
 
-    def step(inputs, states):
+    def step(inputs: Tensor, states: Tensors) -> tuple[Tensor, Tensors]:
         masks_of_step = {name: inputs[:, D + i, None] > 0 for i, name in enumerate(by_step)}
         of_step = (masks_of_step.get("mask"), masks_of_step.get("resets"))
         after = _step(cell, inputs[:, :D], list(states), weights, *of_step, **constant)

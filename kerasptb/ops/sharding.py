@@ -41,20 +41,20 @@ def divided(passes: Passes, rows: Rows | None, arguments: Tensors) -> Passes:
     mesh, axis = division
     by_replica = jax.sharding.PartitionSpec(axis)
 
-    def spec(dimension):
+    def spec(dimension: int | None) -> Any:
         return jax.sharding.PartitionSpec(*(() if dimension is None else (*[None] * dimension, axis)))
 
     of_arguments = tuple(map(spec, rows.arguments))
     of_results = tuple(map(spec, rows.results))
 
-    def divide(function, in_specs, out_specs):
-        def of_replica(*own_arguments):
+    def divide(function: Callable[..., Any], in_specs: Any, out_specs: Any) -> Callable[..., Any]:
+        def of_replica(*own_arguments: Tensor) -> Any:
             with _tracing(axis):
                 return function(*own_arguments)
 
         return jax.shard_map(of_replica, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
 
-    def summed(results):
+    def summed(results: Any) -> Any:
         several = isinstance(results, tuple)
         added = tuple(
             jax.lax.psum(result, axis) if dimension is None else result
@@ -62,15 +62,15 @@ def divided(passes: Passes, rows: Rows | None, arguments: Tensors) -> Passes:
         )
         return added if several else added[0]
 
-    def inference(*own_arguments):
+    def inference(*own_arguments: Tensor) -> Any:
         return summed(passes.inference(*own_arguments))
 
-    def forward(*own_arguments):
+    def forward(*own_arguments: Tensor) -> tuple[Any, Any]:
         results, saved = passes.forward(*own_arguments)
         # What is saved need not have rows: each replica keeps its own, side by side.
         return summed(results), jax.tree.map(lambda array: array[None], saved)
 
-    def backward(saved, upstream):
+    def backward(saved: Any, upstream: Tensors) -> tuple[Tensor | None, ...]:
         gradients = passes.backward(jax.tree.map(lambda array: array[0], saved), upstream)
         return tuple(
             jax.lax.psum(gradient, axis) if gradient is not None and dimension is None else gradient

@@ -154,18 +154,18 @@ def _differentiable_by_tensorflow(passes: Passes) -> Callable[..., Any]:
     inference, forward, backward = passes
 
     @tf.custom_gradient
-    def run(*arguments):
+    def run(*arguments: Tensor) -> tuple[Any, Callable[..., Any]]:
         # Saving tensors costs time, so nothing is saved where no gradient can be expected. If a gradient is needed
         # anyway, the forward pass runs again. Inside a `tf.function` a tape outside of it is not seen.
         save = tf_private.could_possibly_record()
         outputs, saved = forward(*arguments) if save else (inference(*arguments), None)
 
-        def gradient(*upstream):
+        def gradient(*upstream: Tensor) -> Any:
             return backward(saved if save else forward(*arguments)[1], upstream)
 
         return outputs, gradient
 
-    def run_and_keep(*arguments):
+    def run_and_keep(*arguments: Tensor) -> Any:
         outputs = run(*arguments)
         first = outputs[0] if isinstance(outputs, tuple) else outputs
         if tf.is_symbolic_tensor(first):
@@ -176,10 +176,10 @@ def _differentiable_by_tensorflow(passes: Passes) -> Callable[..., Any]:
 
 
 def _differentiable_by_jax(passes: Passes, rows: Rows | None) -> Callable[..., Any]:
-    def run(*arguments):
+    def run(*arguments: Tensor) -> Any:
         inference, forward, backward = divided(passes, rows, arguments)
 
-        def backward_of_outputs(saved, upstream):
+        def backward_of_outputs(saved: Any, upstream: Any) -> tuple[Tensor | None, ...]:
             return tuple(backward(saved, upstream if isinstance(upstream, tuple) else (upstream,)))
 
         function = jax.custom_vjp(inference)

@@ -42,7 +42,7 @@ def _rebuilt(structure: list | None, leaves: Iterator[Tensor]) -> Any:
 def differentiable(passes: Passes) -> Callable[..., Any]:
     """Returns a function of tensors; see `tensors.differentiable`."""
 
-    def run(*arguments):
+    def run(*arguments: Tensor) -> Any:
         if torch.is_grad_enabled() and any(argument.requires_grad for argument in arguments):
             return _Differentiated.apply(passes, *arguments)
         return passes.inference(*arguments)

@@ -7,7 +7,8 @@ from kerasptb.utils.types import Tensor
 
 Tensors: TypeAlias = Sequence[Tensor]
 Shape: TypeAlias = Sequence[Any]  # of ints; an unknown size is None, a tensor, or a symbolic expression of JAX
-Gradient: TypeAlias = Tensor | tuple[Tensor, Tensor]  # or rows and values of that of a matrix
+Mask: TypeAlias = Tensor | None
+Gradients: TypeAlias = Sequence[Tensor | tuple[Tensor, Tensor]]  # or rows and values of that of a matrix
 
 # Of a call of the native library.
 Outputs: TypeAlias = Sequence[tuple[Shape, str]]  # shape and dtype of each

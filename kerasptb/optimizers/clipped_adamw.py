@@ -8,7 +8,7 @@ import keras
 from kerasptb.ops.backend import ON_TENSORFLOW, tf
 from kerasptb.ops.clipped_adamw import run as run_clipped_adamw
 from kerasptb.ops.plan import Plan
-from kerasptb.ops.types import Gradient, Tensors
+from kerasptb.ops.types import Gradients, Tensors
 from kerasptb.optimizers.one_pass import OnePassStep
 from kerasptb.utils.types import Tensor
 
@@ -81,7 +81,7 @@ class ClippedAdamW(OnePassStep, keras.optimizers.AdamW):
         self,
         plan: Plan,
         arrays: Sequence[Tensors],
-        gradients: Sequence[Gradient],
+        gradients: Gradients,
         learning_rate: Tensor,
         **options: Any,
     ) -> tuple[Sequence[Tensors], Tensors]:

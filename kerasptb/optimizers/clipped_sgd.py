@@ -12,7 +12,7 @@ from kerasptb.ops.clipped_step import clipped_rate
 from kerasptb.ops.global_norm import global_norm
 from kerasptb.ops.plan import Plan
 from kerasptb.ops.tensors import compiled_by_xla
-from kerasptb.ops.types import Gradient, Tensors
+from kerasptb.ops.types import Gradients, Tensors
 from kerasptb.optimizers.one_pass import OnePassStep, as_pair
 from kerasptb.utils.types import Tensor
 
@@ -77,7 +77,7 @@ class ClippedSGD(OnePassStep, keras.optimizers.SGD):
         self,
         plan: Plan,
         arrays: Sequence[Tensors],
-        gradients: Sequence[Gradient],
+        gradients: Gradients,
         learning_rate: Tensor,
         **options: Any,
     ) -> tuple[Sequence[Tensors], Tensors]:

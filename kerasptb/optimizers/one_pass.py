@@ -10,7 +10,7 @@ from kerasptb.ops.backend import ON_TENSORFLOW, ON_TORCH, tf
 from kerasptb.ops.clipped_step import plan_of
 from kerasptb.ops.plan import Plan
 from kerasptb.ops.tensors import compiled_by_xla, without_gradients
-from kerasptb.ops.types import Gradient, Tensors
+from kerasptb.ops.types import Gradients, Tensors
 from kerasptb.utils.types import Tensor
 
 
@@ -156,11 +156,11 @@ def _tensors(variables: Sequence[keras.Variable]) -> Tensors:
     return [ops.convert_to_tensor(v) for v in variables]
 
 
-def _pairs(gradients: Sequence[Any]) -> list[Gradient]:
+def _pairs(gradients: Sequence[Any]) -> Gradients:
     return [as_pair(gradient) for gradient in gradients]
 
 
-def as_pair(gradient: Any) -> Gradient:
+def as_pair(gradient: Any) -> Tensor | tuple[Tensor, Tensor]:
     """Returns rows and values of the gradient of a matrix for some of its rows; another gradient as it is."""
     if ON_TENSORFLOW and isinstance(gradient, tf.IndexedSlices):
         return gradient.indices, gradient.values

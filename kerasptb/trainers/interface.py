@@ -1,6 +1,6 @@
 """What the trainers need of a layer."""
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import keras
 
@@ -13,6 +13,9 @@ class StatefulLayer(Protocol):
 
     A layer that has these methods is one, such as `StatefulLSTM`.
     """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the layer, as `StatefulLSTM` does."""
 
     def get_initial_state(self, batch_size: int) -> list[Tensor]:
         """Returns a state of zeros, each [B, H]."""

@@ -6,23 +6,25 @@ four lists of values, in the order of the model's properties `trainable_variable
 """
 
 import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import keras
 
-from kerasptb.layers.embedding import looked_up
+from kerasptb.layers.embedding import Embedding, looked_up
 from kerasptb.ops.sharding import on_every_replica
 from kerasptb.optimizers.clipped_sgd import ClippedSGD, RowGradient
 from kerasptb.trainers import peers, replicas
 from kerasptb.trainers.stateful import StatefulTrainer, array_of
 from kerasptb.utils.interrupts import uninterrupted
+from kerasptb.utils.types import Tensor
 
 
-def _synced_at_errors(name):
+def _synced_at_errors(name: str) -> Any:
     """A method of `keras.Model` on replicas, if there are any, that puts the variables' values back if it raises."""
 
-    def method(self, *args, **kwargs):
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             with replicas.in_force():
                 return getattr(super(Trainer, self), name)(*args, **kwargs)
@@ -50,7 +52,7 @@ class Trainer(StatefulTrainer):
         (tokens,) = keras.tree.flatten(x)
         embedding, position, vectors = self._look_up(tokens, trainable)
 
-        def loss_of(trainable, vectors):
+        def loss_of(trainable: list[Tensor], vectors: Tensor | None) -> tuple[Tensor, tuple[Any, ...]]:
             with looked_up(embedding, vectors):
                 loss, (unscaled, y_pred, *after) = self.compute_loss_and_updates(
                     trainable,
@@ -82,7 +84,7 @@ class Trainer(StatefulTrainer):
         outputs, after = super().predict_step(state, data)
         return keras.tree.map_structure(lambda output: on_every_replica(output)[0], outputs), after
 
-    def _checked(self, step, x, y=None, *args):
+    def _checked(self, step: str, x: Any, y: Any = None, *args: Any) -> Any:
         if _has_processes() and array_of(x) is not None:
             raise ValueError(
                 "Several processes divide batches: give them a `make_dataset` or a `keras.utils.PyDataset` of whole "
@@ -90,11 +92,11 @@ class Trainer(StatefulTrainer):
             )
         return super()._checked(step, x, y, *args)
 
-    def _own_rows(self, batch):
+    def _own_rows(self, batch: Any) -> Any:
         distribution = keras.distribution.distribution()
         return distribution.own_rows(batch) if isinstance(distribution, replicas.Replicas) else batch
 
-    def _look_up(self, tokens, trainable):
+    def _look_up(self, tokens: Tensor, trainable: list[Tensor]) -> tuple[Embedding | None, int | None, Tensor | None]:
         """Returns the embedding to look up apart, the position of its matrix, and the vectors; or None three times."""
         embedding, variables = self._embedding_apart(), self.trainable_variables
         if embedding is None:
@@ -103,8 +105,8 @@ class Trainer(StatefulTrainer):
         with keras.StatelessScope(state_mapping=list(zip(variables, trainable, strict=True))):
             return embedding, position, embedding(tokens)
 
-    def _make_function(self, step_function, *args, **kwargs):
-        def step(state, data):
+    def _make_function(self, step_function: Any, *args: Any, **kwargs: Any) -> Any:
+        def step(state: Any, data: Any) -> tuple[Any, Any]:
             with uninterrupted():  # the step may reuse the arrays of the old state, so the new state is stored
                 outputs, after = step_function(state, data)
                 store(self, after)
@@ -112,7 +114,7 @@ class Trainer(StatefulTrainer):
 
         run = super()._make_function(step, *args, **kwargs)
 
-        def execution(state, iterator):
+        def execution(state: Any, iterator: Any) -> tuple[Any, Any]:
             store(self, state)
             outputs, after = run(state, iterator)
             jax.block_until_ready(outputs)  # Keras waits next, but in a way that swallows Ctrl-C
@@ -120,7 +122,7 @@ class Trainer(StatefulTrainer):
 
         return execution
 
-    def _made(self, kind, make, force):
+    def _made(self, kind: str, make: Callable[[bool], Any], force: bool) -> Any:
         name = f"{kind}_function"
         if force or getattr(self, name) is None:
             if kind == "train":
@@ -145,7 +147,7 @@ class Trainer(StatefulTrainer):
     predict_on_batch = _synced_at_errors("predict_on_batch")
 
 
-def _has_processes():
+def _has_processes() -> bool:
     distribution = keras.distribution.distribution()
     return isinstance(distribution, replicas.Replicas) and distribution.has_processes
 
@@ -154,20 +156,22 @@ _PARTS = ("trainable_variables", "non_trainable_variables", "optimizer_variables
 _PARTS_OF = {4: _PARTS, 3: (*_PARTS[:2], _PARTS[3]), 2: _PARTS[:2]}  # of training, of evaluation, of prediction
 
 
-def store(model, state):
+def store(model: keras.Model, state: Sequence[Any]) -> None:
     """Stores the state, two to four lists of values, which Keras will put back into the model's variables."""
     model._jax_state = dict(zip(_PARTS_OF[len(state)], state, strict=True))
     model._jax_state_synced = False
 
 
-def with_states(model, name, make):
+def with_states(model: keras.Model, name: str, make: Callable[[], Any]) -> None:
     """Makes a step function of Keras' trainer that first makes the recurrent states for batches of a new size.
 
     Those made inside a step would be missing from what it was given. The function knows the layout of all variables, so
     it is made again, by `make`, when there are new ones.
     """
+    step: Any = None
+    known = 0
 
-    def run(state, iterator):
+    def run(state: Any, iterator: Any) -> tuple[Any, Any]:
         store(model, state)
         data = next(iterator)
         rows = keras.tree.flatten(data)[0].shape[0]
@@ -181,21 +185,20 @@ def with_states(model, name, make):
             state = tuple([variable.value for variable in _variables(model, part)] for part in parts)
         return step(state, itertools.chain([data], iterator))
 
-    def install():
+    def install() -> None:
         nonlocal step, known
         make()
         step, known = getattr(model, name), len(model.non_trainable_variables)
         setattr(model, name, run)
 
-    step, known = None, 0
     install()
 
 
-def _variables(model, part):
+def _variables(model: keras.Model, part: str) -> list[keras.Variable]:
     return model.optimizer.variables if part == "optimizer_variables" else getattr(model, part)
 
 
-def _gradient_of_matrix(optimizer, matrix, rows, values):
+def _gradient_of_matrix(optimizer: Any, matrix: Tensor, rows: Tensor, values: Tensor) -> Tensor | RowGradient:
     """The gradient of the embedding matrix, made from the gradients of the rows, in a form that the optimizer takes."""
     if isinstance(optimizer, ClippedSGD) and optimizer.takes_row_gradients():
         # Replicas exchange the rows, not the matrix. Each occurrence counts in the norm, so the rows cannot be summed.

@@ -8,13 +8,15 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
-_ON_JAX = keras.backend.backend() == "jax"
-if _ON_JAX:
-    import jax
+from kerasptb.ops.backend import ON_JAX, jax
+
+if ON_JAX:
     from jax.experimental import multihost_utils
 
 # Seconds after which a process that does not answer is given up, and for which one that ends waits for the others.
@@ -23,7 +25,7 @@ _HEARTBEAT_SECONDS = 30
 _SHUTDOWN_SECONDS = 10
 
 
-def join():
+def join() -> None:
     """Joins the processes, if any, that Keras' variables `KERAS_DISTRIBUTION_...` name, and sets `DataParallel`.
 
     As `keras.distribution.initialize`, but a process that dies is noticed within a minute, and on this machine's own
@@ -31,14 +33,14 @@ def join():
     """
     names = [f"KERAS_DISTRIBUTION_{name}" for name in ("NUM_PROCESSES", "PROCESS_ID", "JOB_ADDRESSES")]
     number, process, addresses = map(os.environ.get, names)
-    if number in (None, "1"):
+    if number is None or number == "1":
         return
-    if not _ON_JAX:
+    if not ON_JAX:
         raise ValueError(
             f"Several processes train together with Keras on JAX alone: set KERAS_BACKEND=jax. Received: {names[0]}="
             f"{number} with Keras on {keras.backend.backend()}"
         )
-    if not (number.isdigit() and (process or "").isdigit() and addresses):
+    if not (number.isdigit() and process and process.isdigit() and addresses):
         raise ValueError(
             f"Expected {', '.join(names[:2])}, two numbers, and {names[2]}, a host and port. "
             f"Received: {number}, {process}, {addresses}"
@@ -59,7 +61,7 @@ def join():
 
 
 @contextlib.contextmanager
-def _without_output():
+def _without_output() -> Iterator[None]:
     if sys.stdout is not None:
         sys.stdout.flush()
     output, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
@@ -72,19 +74,19 @@ def _without_output():
         os.close(nowhere)
 
 
-def count():
+def count() -> int:
     """Returns the number of processes that train together: those of the `keras.distribution` that is set."""
-    if not _ON_JAX or keras.distribution.distribution() is None:
+    if not ON_JAX or keras.distribution.distribution() is None:
         return 1
     return jax.process_count()
 
 
-def is_first():
+def is_first() -> bool:
     """Returns whether this is the process that writes and speaks for all."""
     return count() == 1 or jax.process_index() == 0
 
 
-def gathered(values):
+def gathered(values: Sequence[float]) -> np.ndarray:
     """Returns the numbers of all P processes, float32 [P, n], of a list of n from each."""
     local = np.asarray(values, "float32")
     if count() == 1:
@@ -92,7 +94,7 @@ def gathered(values):
     return multihost_utils.process_allgather(local)
 
 
-def by_first(function):
+def by_first(function: Callable[[], Any]) -> Any:
     """Calls a function in the first process, as if that were alone; all get its result, which JSON can hold."""
     if count() == 1:
         return function()
@@ -115,7 +117,7 @@ def by_first(function):
     return json.loads(multihost_utils.broadcast_one_to_all(padded).tobytes())
 
 
-def whole(variable):
+def whole(variable: keras.Variable) -> np.ndarray:
     """Returns the value of a variable as a numpy array, also if its rows lie in several processes."""
     value = variable.value
     if count() == 1 or value.is_fully_replicated:
@@ -130,12 +132,12 @@ class Agreement:
     their clocks may differ. The first call is an exchange.
     """
 
-    def __init__(self, seconds=2.0):
+    def __init__(self, seconds: float = 2.0) -> None:
         self._seconds = seconds
         self._calls = self._left = 1
         self._last = time.monotonic()
 
-    def of_any(self, *wishes):
+    def of_any(self, *wishes: float) -> tuple[float, ...]:
         """Returns the largest of the processes' numbers for each wish; zeros while it is not time to ask."""
         if count() == 1:
             return wishes

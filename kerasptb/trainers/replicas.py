@@ -5,6 +5,8 @@ recurrent state. Every process is given whole batches, and takes its own rows fr
 """
 
 import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 
@@ -12,16 +14,16 @@ import keras
 class Replicas(keras.distribution.DataParallel):
     """A `DataParallel` distribution that gives a batch whose rows do not divide, such as one text, to every replica."""
 
-    def __init__(self, distribution):
+    def __init__(self, distribution: keras.distribution.DataParallel) -> None:
         super().__init__(device_mesh=distribution.device_mesh, auto_shard_dataset=False)
         self._divides = True
 
     @property
-    def has_processes(self):
+    def has_processes(self) -> bool:
         """Whether several processes divide the batches."""
         return self._num_processes > 1
 
-    def own_rows(self, batch):
+    def own_rows(self, batch: Any) -> Any:
         """Returns of a batch, arrays in any structure, what this process hands on: its rows, or the whole."""
         rows = keras.tree.flatten(batch)[0].shape[0]
         self._divides = rows % self.device_mesh.devices.size == 0
@@ -31,7 +33,7 @@ class Replicas(keras.distribution.DataParallel):
         start = self._process_id * count
         return keras.tree.map_structure(lambda array: array[start : start + count], batch)
 
-    def get_data_layout(self, data_shape):
+    def get_data_layout(self, data_shape: Sequence[int]) -> keras.distribution.TensorLayout:
         """Returns the layout of the batch that `own_rows` saw last."""
         if self._divides:
             return super().get_data_layout(data_shape)
@@ -39,7 +41,7 @@ class Replicas(keras.distribution.DataParallel):
 
 
 @contextlib.contextmanager
-def in_force():
+def in_force() -> Iterator[Replicas | None]:
     """A context in which `Replicas`, which it yields, stand for a `DataParallel` distribution that is set, if any."""
     distribution = keras.distribution.distribution()
     if isinstance(distribution, Replicas):

@@ -32,7 +32,7 @@ class RunningFit:
         elements = of_trainer() if of_trainer else self._model.steps_per_execution
         metrics = self._model._compile_metrics
 
-        def read(*arguments):  # an iterator; on JAX a state before it, which the function also returns
+        def read(*arguments: Any) -> Any:  # an iterator; on JAX a state before it, which the function also returns
             *state, iterator = arguments
             for batch in itertools.islice(iterator, elements):
                 if metrics is not None and not metrics.built:

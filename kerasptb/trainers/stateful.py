@@ -3,7 +3,7 @@
 import contextlib
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal
 
@@ -31,6 +31,7 @@ class StatefulTrainer(keras.Model):
     vocabulary_size: int  # V
     batch_size: int  # rows of a training batch, and of any batch whose size is not known beforehand
     num_steps: int  # words of a row of a training batch, as far as they are known beforehand
+    jit_compile: Any
     test_function: Any
     predict_function: Any
 
@@ -240,7 +241,7 @@ class StatefulTrainer(keras.Model):
             if wrong.any() and (wrong := wrong & (ids != self.ignored(name))).any():
                 raise ValueError(f"{word_ids_expected(name, self.vocabulary_size)} {ids[wrong][0]}")
 
-    def _checked(self, step, x, y=None, sample_weight=None):
+    def _checked(self, step: str, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
         """Returns data, as Keras takes them, whose word ids are checked before a step gets them; raises for none."""
         if array_of(x) is not None:
             self.check_word_ids((x, y))
@@ -296,7 +297,7 @@ class StatefulTrainer(keras.Model):
         """Returns `jit_compile` for `keras.Model.compile` from that of `LanguageModel.compile`."""
         return "auto" if wish is None else wish
 
-    def _embedding_apart(self):
+    def _embedding_apart(self) -> Embedding | None:
         """Returns the `lookup_layer` if the gradient of its matrix may be that of the rows it is read at, else None."""
         # A regularizer needs the gradient of the matrix or of the rows; LoRA computes the matrix from three variables.
         embedding = self.lookup_layer()
@@ -306,7 +307,7 @@ class StatefulTrainer(keras.Model):
         apart = matrix.regularizer is None and any(variable is matrix for variable in self.trainable_variables)
         return embedding if apart else None
 
-    def _made(self, kind, make, force):
+    def _made(self, kind: str, make: Callable[[bool], Any], force: bool) -> Any:
         """Returns the function of training, evaluation or prediction; Keras' `make` makes it, unless it exists."""
         name = f"{kind}_function"
         if force or getattr(self, name) is None:
@@ -315,25 +316,25 @@ class StatefulTrainer(keras.Model):
                 setattr(self, name, states.used_by(getattr(self, name)))
         return getattr(self, name)
 
-    def _check_batches(self, adapter, step):
+    def _check_batches(self, adapter: DataAdapter, step: str) -> None:
         """Gives Keras' adapter of data, made for one call, batches that are checked, for a step of this name."""
         batches = getattr(adapter, self._BATCHES)
 
-        def checked():
+        def checked() -> Iterator[Any]:
             for batch in batches():
                 self.check_word_ids(batch)
                 yield self._own_rows(batch)
 
         setattr(adapter, self._BATCHES, checked)
 
-    def _own_rows(self, batch):
+    def _own_rows(self, batch: Any) -> Any:
         """Returns what of a batch this process computes."""
         return batch
 
-    def _prepare_function(self, name, shape):
+    def _prepare_function(self, name: str, shape: Any) -> None:
         """Called before Keras' trainer uses a step function, with what is known of the batches' shape."""
 
-    def _batch_size_of(self, x, batch_size):
+    def _batch_size_of(self, x: Any, batch_size: int | None) -> int | None:
         """The batch size to pass to Keras. For arrays it is checked; for other data it is what was given."""
         array = array_of(x)
         if array is None:
@@ -343,7 +344,7 @@ class StatefulTrainer(keras.Model):
         return batch_size
 
 
-def _check_rows(array, batch_size, part=""):
+def _check_rows(array: np.ndarray, batch_size: int, part: str = "") -> None:
     if array is None or not (left_over := len(array) % batch_size):
         return
     advice = f"drop the last {left_over}, or use make_dataset"
@@ -355,7 +356,7 @@ def _check_rows(array, batch_size, part=""):
     )
 
 
-def _refuse_class_weights(class_weight):
+def _refuse_class_weights(class_weight: Any) -> None:
     # Keras would treat each row of the [B, T] targets as one-hot, and the index of its largest id as the class.
     if class_weight is not None:
         raise ValueError(
@@ -364,25 +365,25 @@ def _refuse_class_weights(class_weight):
         )
 
 
-def word_ids_expected(name, vocabulary_size):
+def word_ids_expected(name: str, vocabulary_size: int) -> str:
     """Returns the beginning of an error, before the id that was received."""
     return f"Expected word ids in [0, {vocabulary_size}), the model's vocabulary. Received: in the {name}"
 
 
-def array_of(x):
+def array_of(x: Any) -> Any:
     """The array, all that Keras cuts into batches, that is the one input or in a dict or list; None for other data."""
     if isinstance(x, dict | list | tuple) and len(x) == 1:
         (x,) = x.values() if isinstance(x, dict) else x
     return x if x is not None and can_slice_array(x) else None
 
 
-def _shape(x, sample_weight=None):
+def _shape(x: Any, sample_weight: Any = None) -> tuple[Any, Any]:
     array = array_of(x)
     of_weights = None if sample_weight is None else np.shape(sample_weight)[1:]
     return np.shape(x if array is None else array), of_weights
 
 
-def _shapes(x, batch_size, sample_weight=None):
+def _shapes(x: Any, batch_size: int | None, sample_weight: Any = None) -> Any:
     """What is known about the shapes of a batch beforehand; None if nothing is."""
     if array_of(x) is None:
         return getattr(x, "element_spec", None)

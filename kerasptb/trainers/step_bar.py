@@ -26,7 +26,7 @@ class StepBar(keras.callbacks.ProgbarLogger):
         """Shows how far the prediction is."""
         super().on_predict_batch_end(self._done(batch) - 1, logs)
 
-    def _done(self, batch):
+    def _done(self, batch: int) -> int:
         """The number of steps that are done after the call of this last step."""
         return batch + 1 if self.target is None else min(batch + 1, self.target)
 

@@ -6,16 +6,19 @@ the dataset yields the batches of a call as one group, and the loop over them is
 """
 
 from collections import namedtuple
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
 from kerasptb.ops.tensors import do_not_convert
+from kerasptb.utils.types import Tensor
 
 # What is known of groups: the `element_spec` of their dataset, and the batches of a group.
 Groups = namedtuple("Groups", ["element_spec", "size"])
 
 
-def can_be_grouped(dataset):
+def can_be_grouped(dataset: tf.data.Dataset) -> bool:
     """Returns whether a `tf.data.Dataset` is of tensors of static shapes."""
     return all(
         isinstance(spec, tf.TensorSpec) and spec.shape.is_fully_defined()
@@ -23,13 +26,13 @@ def can_be_grouped(dataset):
     )
 
 
-def function_of_groups(step, results, size):
+def function_of_groups(step: Callable[[Any], Any], results: Callable[[], Any], size: int) -> Callable[[Any], Any]:
     """Returns a function for Keras' trainer: `step` takes each batch of a group of `size`, `results` gives the logs."""
 
     @tf.function(jit_compile=True)
     @do_not_convert
-    def program(count, group):
-        def body(number):
+    def program(count: Tensor, group: Any) -> Any:
+        def body(number: Tensor) -> tuple[Tensor]:
             step(tf.nest.map_structure(lambda batches: batches[number], group))
             return (number + 1,)
 
@@ -38,7 +41,7 @@ def function_of_groups(step, results, size):
 
     traced = None
 
-    def function(iterator):
+    def function(iterator: Any) -> Any:
         nonlocal traced
         group = next(iterator)  # at its end a StopIteration, which the trainer expects
         count = tf.nest.flatten(group)[0].shape[0]
@@ -52,5 +55,5 @@ def function_of_groups(step, results, size):
             traced = program.get_concrete_function(*arguments)
         return traced(*arguments)
 
-    function.program = program
+    function.program = program  # type: ignore[attr-defined]
     return function

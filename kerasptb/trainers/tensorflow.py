@@ -1,16 +1,19 @@
 """What Keras' TensorFlow trainer lacks for stateful batches."""
 
 import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import keras
 import tensorflow as tf
 
-from kerasptb.compat.keras import model_supports_jit
+from kerasptb.compat.keras import DataAdapter, model_supports_jit
 from kerasptb.ops import platform as platforms
 from kerasptb.ops import tensors
 from kerasptb.trainers.stateful import StatefulTrainer, word_ids_expected
 from kerasptb.trainers.step_groups import Groups, can_be_grouped, function_of_groups
+from kerasptb.utils.types import Tensor
 
 
 class Trainer(StatefulTrainer):
@@ -51,14 +54,14 @@ class Trainer(StatefulTrainer):
         with after_batch(data):
             return super().predict_step(data)
 
-    def _made(self, kind, make, force):
+    def _made(self, kind: str, make: Callable[[bool], Any], force: bool) -> Any:
         if self._make_function_of_groups(kind, force) is None:
             with self._compiling_where_faster(f"{kind}_function"):
                 super()._made(kind, make, force)
         return getattr(self, f"{kind}_function")
 
     @contextlib.contextmanager
-    def _compiling_where_faster(self, name):
+    def _compiling_where_faster(self, name: str) -> Iterator[None]:
         """A context in which Keras makes a function that XLA compiles only if it is asked to or if that is faster."""
         compiled = self.jit_compile
         # Prediction reads the logits. For open shapes XLA would compile the program again for every shape that comes.
@@ -69,7 +72,7 @@ class Trainer(StatefulTrainer):
         finally:
             self.jit_compile = compiled
 
-    def _make_function_of_groups(self, kind, force):
+    def _make_function_of_groups(self, kind: str, force: bool) -> Any:
         """Makes and returns the function if the data come in groups, else returns None."""
         name = f"{kind}_function"
         if not (size := self._traced.group_size(name)):
@@ -94,7 +97,7 @@ class Trainer(StatefulTrainer):
         self._chose_xla = not reads_logits and self._is_native() and model_supports_jit(self)
         return self._chose_xla
 
-    def _is_native(self):
+    def _is_native(self) -> bool:
         """Whether native kernels do all the work of the layers that have any."""
         batch = self.batch_size, self.num_steps
         planned = [layer for layer in self.layers if hasattr(layer, "plan")]
@@ -109,7 +112,7 @@ class Trainer(StatefulTrainer):
         """Returns how many elements of its iterator a call of `train_function` takes: batches, or groups of them."""
         return 1 if self._traced.group_size("train_function") else super().elements_per_call()
 
-    def _check_batches(self, adapter, step):
+    def _check_batches(self, adapter: DataAdapter, step: str) -> None:
         dataset = adapter.get_tf_dataset()
         if not isinstance(dataset, tf.data.Dataset):  # one that a strategy has distributed
             return
@@ -122,14 +125,14 @@ class Trainer(StatefulTrainer):
         adapter.get_tf_dataset = lambda: dataset
 
     @tensors.do_not_convert
-    def _checked_batch(self, batch, rows):
+    def _checked_batch(self, batch: tuple[Any, ...], rows: int | None) -> Any:
         """Returns a batch, or a group of them, after its checks; an open number of rows becomes `rows`, if not None."""
         batch = batch if len(batch) > 1 else batch[0]
         checks = [self._in_range(name, ids) for name, ids in self.word_ids(batch).items()]
         with tf.control_dependencies(checks):
             return tf.nest.map_structure(lambda x: with_rows(x, rows), batch)
 
-    def _in_range(self, name, ids):
+    def _in_range(self, name: str, ids: Tensor) -> Any:
         if (ignored := self.ignored(name)) is not None:
             ids = tf.where(ids == ignored, tf.zeros_like(ids), ids)
         ids = tensors.word_ids(ids, name)
@@ -140,7 +143,7 @@ class Trainer(StatefulTrainer):
         inside = largest < tf.constant(self.vocabulary_size, unsigned)
         return tf.debugging.Assert(inside, [expected, tf.bitcast(largest, ids.dtype)])
 
-    def _is_one_program(self, data, step):
+    def _is_one_program(self, data: tf.data.Dataset, step: str) -> bool:
         """Whether the steps of a call can be one XLA program: their only effects are on variables then."""
         return (
             step != "predict_step"  # Keras makes the function of its steps
@@ -154,7 +157,7 @@ class Trainer(StatefulTrainer):
             and not tf.distribute.has_strategy()
         )
 
-    def _prepare_function(self, name, shape):
+    def _prepare_function(self, name: str, shape: Any) -> None:
         # Keras would retrace the current function and leave open the dimensions that differ.
         if (metrics := self._compile_metrics) is not None and not metrics.built:
             # Now, not while a step is traced: its variables could not wait for the data there.
@@ -170,10 +173,11 @@ class _TracedFunctions:
 
     _MAX = 32  # functions of each kind of step, the latest ones
 
-    def __init__(self):
-        self._shapes, self._others = {}, {}
+    def __init__(self) -> None:
+        self._shapes: dict[str, Any] = {}
+        self._others: dict[str, list[tuple[Any, Any]]] = {}
 
-    def exchange(self, kind, shape, function):
+    def exchange(self, kind: str, shape: Any, function: Any) -> Any:
         """Stores the current function and returns the one for `shape`, or None if that is not traced yet."""
         before = self._shapes.setdefault(kind, shape)
         if before == shape:
@@ -185,23 +189,23 @@ class _TracedFunctions:
         self._shapes[kind] = shape
         return found[1]
 
-    def is_open(self, kind):
+    def is_open(self, kind: str) -> bool:
         """Whether a dimension of the current function's batches is not known."""
         specs = tf.nest.flatten(self._shapes.get(kind))
         return any(isinstance(spec, tf.TensorSpec) and not spec.shape.is_fully_defined() for spec in specs)
 
-    def group_size(self, kind):
+    def group_size(self, kind: str) -> int | None:
         """The batches of a group that the current function takes, or None if it takes single batches."""
         shape = self._shapes.get(kind)
         return shape.size if isinstance(shape, Groups) else None
 
 
-def after_batch(data):
+def after_batch(data: Any) -> AbstractContextManager:
     """Returns a context for a step: no operation runs before the step's data, tensors in any structure, have come."""
     return tensors.after(*keras.tree.flatten(data))
 
 
-def with_rows(x, batch_size):
+def with_rows(x: Tensor, batch_size: int | None) -> Tensor:
     """Returns a copy of a tensor, with this static number of rows, unless it is `None`, if the number was open."""
     if batch_size is None or not isinstance(x, tf.Tensor) or x.shape.rank in (None, 0) or x.shape[0] is not None:
         return tf.identity(x)

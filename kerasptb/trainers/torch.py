@@ -1,6 +1,7 @@
 """What Keras' PyTorch trainer lacks for stateful batches."""
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import keras
@@ -11,6 +12,7 @@ from kerasptb.ops.logits import unread
 from kerasptb.optimizers.one_pass import OnePassStep
 from kerasptb.trainers.stateful import StatefulTrainer
 from kerasptb.utils.interrupts import uninterrupted
+from kerasptb.utils.types import Tensor
 
 
 class Trainer(StatefulTrainer):
@@ -36,7 +38,7 @@ class Trainer(StatefulTrainer):
         return super().choose_jit_compile(wish, reads_logits)
 
     @contextlib.contextmanager
-    def _whole_or_not(self):
+    def _whole_or_not(self) -> Iterator[None]:
         """A context of a step: Ctrl-C waits for its end, and after an error the states are those before it."""
         before = [(variable, keras.ops.copy(variable.value)) for variable in self.state_variables()]
         try:
@@ -47,7 +49,7 @@ class Trainer(StatefulTrainer):
                 variable.assign(value)
             raise
 
-    def _looked_up(self, tokens):
+    def _looked_up(self, tokens: Tensor) -> contextlib.AbstractContextManager:
         """A context of a step in which the embedding's matrix has a sparse gradient, if the optimizer takes it."""
         embedding = self._embedding_apart()
         if embedding is None or not isinstance(self.optimizer, OnePassStep):
@@ -60,6 +62,6 @@ class Trainer(StatefulTrainer):
         return looked_up(embedding, keras.ops.cast(vectors, embedding.compute_dtype))
 
 
-def _as_tensors(data):
+def _as_tensors(data: Any) -> Any:
     """Returns a batch as tensors: a metric knows the targets of the loss by the tensor that they are."""
     return keras.tree.map_structure(lambda x: None if x is None else keras.ops.convert_to_tensor(x), data)
