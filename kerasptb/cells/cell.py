@@ -84,13 +84,9 @@ class Cell:
         """
         raise NotImplementedError
 
-    def join(self, weights: Arrays, ops: Any = NumPy) -> list[Any]:
-        """Returns the weights as `read_step` takes them: joined, where that saves products."""
-        return list(weights)
-
-    def read_step(self, x: Any, state: Arrays, joined: Arrays, ops: Any = NumPy) -> list[Any]:
-        """Does what `step` does with the weights of `join`."""
-        return self.step(x, state, joined, ops=ops)
+    def read_step(self, x: Any, state: Arrays, weights: Arrays, ops: Any = NumPy) -> list[Any]:
+        """Does what `step` does, in an export: in fewer operations, where constant weights can be joined."""
+        return self.step(x, state, weights, ops=ops)
 
     def onnx_weights(self, kernel: np.ndarray, recurrent_kernel: np.ndarray, bias: np.ndarray) -> dict[str, np.ndarray]:
         """Returns W [1, G H, D], R [1, G H, H] and B [1, 2 G H] of `onnx_operator`."""

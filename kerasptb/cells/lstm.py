@@ -52,16 +52,12 @@ class LSTM(Cell):
         """Returns h[t] and c[t] of the sums z, x[t] W + h[t-1] U + b, [B, G H], and of c[t-1], [B, H]."""
         return apply_gates(z, c, ops)
 
-    def join(self, weights: Arrays, ops: Any = NumPy) -> list[Any]:
-        """Returns kernel and recurrent kernel as one matrix of x and h together, [D + H, G H], and the bias."""
+    def read_step(self, x: Any, state: Arrays, weights: Arrays, ops: Any = NumPy) -> list[Any]:
+        """See `Cell.read_step`: kernel and recurrent kernel are one matrix of x and h together, [D + H, G H]."""
         # Than two matrices it takes half the operations, and in 8 bits the outputs have half the scales.
-        *kernels, bias = weights
-        return [ops.concatenate(kernels, axis=0), bias]
-
-    def read_step(self, x: Any, state: Arrays, joined: Arrays, ops: Any = NumPy) -> list[Any]:
-        """See `Cell.read_step`."""
-        (h, c), (kernels, bias) = state, joined
-        return self.apply_gates(ops.matmul(ops.concatenate([x, h], axis=1), kernels) + bias, c, ops)
+        (h, c), (*kernels, bias) = state, weights
+        matrix = ops.concatenate(kernels, axis=0)
+        return self.apply_gates(ops.matmul(ops.concatenate([x, h], axis=1), matrix) + bias, c, ops)
 
     def onnx_weights(self, kernel: np.ndarray, recurrent_kernel: np.ndarray, bias: np.ndarray) -> dict[str, np.ndarray]:
         """See `Cell.onnx_weights`."""

@@ -91,11 +91,10 @@ class PortableNetwork:
         return self._through_layers(lambda layer, x, state: layer.cell(x, state), self._embedding(tokens), state)
 
     def encode_vector(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """As `encode_word`, of the words' vectors [B, D], in fewer operations: weights are joined, see `Cell.join`."""
+        """As `encode_word`, of the words' vectors [B, D], in fewer operations (`Cell.read_step`)."""
 
         def read(layer: keras.Layer, x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-            joined = self.cell.join([weight.value for weight in layer.weights], keras.ops)
-            new_state = self.cell.read_step(x, state, joined, keras.ops)
+            new_state = self.cell.read_step(x, state, [weight.value for weight in layer.weights], keras.ops)
             return new_state[0], new_state
 
         return self._through_layers(read, x, state)

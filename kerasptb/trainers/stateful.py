@@ -336,16 +336,14 @@ class StatefulTrainer(keras.Model):
 
     def _batch_size_of(self, x: Any, batch_size: int | None) -> int | None:
         """The batch size to pass to Keras. For arrays it is checked; for other data it is what was given."""
-        array = array_of(x)
-        if array is None:
-            return batch_size
-        batch_size = batch_size or self.batch_size
-        _check_rows(array, batch_size)
+        if (array := array_of(x)) is not None:
+            batch_size = batch_size or self.batch_size
+            _check_rows(array, batch_size)
         return batch_size
 
 
 def _check_rows(array: np.ndarray, batch_size: int, part: str = "") -> None:
-    if array is None or not (left_over := len(array) % batch_size):
+    if not (left_over := len(array) % batch_size):
         return
     advice = f"drop the last {left_over}, or use make_dataset"
     if left_over == len(array):

@@ -1,7 +1,6 @@
 """What Keras' TensorFlow trainer lacks for stateful batches."""
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Literal
 
@@ -56,21 +55,15 @@ class Trainer(StatefulTrainer):
 
     def _made(self, kind: str, make: Callable[[bool], Any], force: bool) -> Any:
         if self._make_function_of_groups(kind, force) is None:
-            with self._compiling_where_faster(f"{kind}_function"):
+            compiled = self.jit_compile
+            # Prediction reads the logits. For open shapes XLA would compile the program for every shape that comes.
+            if self._chose_xla and (kind == "predict" or self._traced.is_open(f"{kind}_function")):
+                self.jit_compile = False
+            try:
                 super()._made(kind, make, force)
+            finally:
+                self.jit_compile = compiled
         return getattr(self, f"{kind}_function")
-
-    @contextlib.contextmanager
-    def _compiling_where_faster(self, name: str) -> Iterator[None]:
-        """A context in which Keras makes a function that XLA compiles only if it is asked to or if that is faster."""
-        compiled = self.jit_compile
-        # Prediction reads the logits. For open shapes XLA would compile the program again for every shape that comes.
-        if self._chose_xla and (name == "predict_function" or self._traced.is_open(name)):
-            self.jit_compile = False
-        try:
-            yield
-        finally:
-            self.jit_compile = compiled
 
     def _make_function_of_groups(self, kind: str, force: bool) -> Any:
         """Makes and returns the function if the data come in groups, else returns None."""

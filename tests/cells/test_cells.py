@@ -85,8 +85,8 @@ def test_a_step_is_the_formula_however_it_is_computed(name):
     expected = by_formula(name, x, state, weights)
     steps = {
         "step": cell.step(x, state, weights),
-        "joined": cell.read_step(x, state, cell.join(weights)),
-        "in NumPy": cell.read_step(x, state, cell.join(weights, NumPy), NumPy),
+        "in an export": cell.read_step(x, state, weights),
+        "in NumPy": cell.read_step(x, state, weights, NumPy),
     }
     assert len(expected) == len(cell.states)
     for found in steps.values():
