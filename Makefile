@@ -77,7 +77,7 @@ docs: $(VENV)/.installed-docs
 	$(BIN)/python docs/build_site.py
 	@echo "Open site/index.html"
 
-# After a change of kerasptb/export/c or page: the same sources make the same bytes, which a test compares.
+# After a change of kerasptb/native/src/core or kerasptb/export/page: the same sources make the same bytes, which a test compares.
 wasm: $(VENV)/.installed-dev
 	$(BIN)/python kerasptb/export/page/wasm.py
 

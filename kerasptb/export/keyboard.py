@@ -24,7 +24,7 @@ _PURPOSES = {
     "probabilities and its state",
     "model.tokenizer.json": "the network's tokens, for Hugging Face's library",
     "model.vocabulary.txt": "the network's tokens, a word a line in the order of the ids",
-    _C: "the network with its tokens and the search for words in C99: `model.h`, `model.c`, and `main.c`, an example; "
+    _C: "the network with its tokens and the search for words in C99: `core.h`, `model.h`, and `main.c`, an example; "
     "its runtime is of kerasptb, under MIT",
     _WORDS: "a word a line, the most frequent first, and after a tab how often the text has it, where that is known",
     _ARPA: "words after up to two others, which the text has twice, in ARPA form, with modified Kneser-Ney smoothing: "

@@ -5,12 +5,11 @@
 
 #include "model.h"
 
-enum { ROOM = 400, NUM_WORDS = 3 };
+enum { ROOM = 400, NUM_WORDS = 3, NUM_ROWS = 24 };
 
-static lm_context context;
-static lm_search search;
+static float state[LM_STATE_SIZE], next[LM_VOCABULARY_SIZE];
+static const lm_context context = {state, next};
 static lm_typed typed;
-static lm_taps taps;
 static lm_word words[NUM_WORDS], correction;
 static uint32_t last = 1;
 
@@ -24,7 +23,8 @@ static size_t add(char* text, size_t size) {
   static const char signs[] = " '-.,\n\xE2\x80\x99$N(\"";
   size_t bytes = 1;
   const uint32_t kind = draw(4);
-  const char* piece = kind < 2 ? lm_piece((int32_t)draw(LM_VOCABULARY_SIZE), &bytes) : signs + draw(sizeof signs);
+  const char* piece =
+      kind < 2 ? lm_piece(&LM_MODEL, (int32_t)draw(LM_VOCABULARY_SIZE), &bytes) : signs + draw(sizeof signs);
   char byte = (char)draw(256);
   if (kind == 3) piece = &byte;
   if (size + bytes > ROOM) return size;
@@ -33,34 +33,38 @@ static size_t add(char* text, size_t size) {
 }
 
 int main(int num_arguments, char** arguments) {
+  /* Of just the room that it may use, so that a byte more is found. */
+  const int flags = LM_READS | LM_ERRS;
+  void* room = malloc(lm_bytes(&LM_MODEL, NUM_WORDS, NUM_ROWS, flags));
+  lm_search* search = lm_open(room, &LM_MODEL, NUM_WORDS, NUM_ROWS, flags);
   int text_number = num_arguments > 1 ? atoi(arguments[1]) : 0;
   while (text_number-- > 0) {
-    /* Of just the room that they may use, so that a byte more is found. */
     char *drawn = malloc(ROOM), *text;
     int32_t* tokens = malloc(ROOM * sizeof *tokens);
     size_t size = 0, read, num_tokens, i;
     int pieces = (int)draw(40), found;
     uint32_t hash = 0;
     while (pieces-- > 0) size = add(drawn, size);
-    read = lm_read_signs(drawn, size, 0, 0);
+    read = lm_read_signs(&LM_MODEL, drawn, size, 0, 0);
     text = malloc(read + 1);
-    lm_read_signs(drawn, size, text, read);
-    lm_split(text, read, &typed);
-    num_tokens = lm_encode(text, typed.whole, tokens, ROOM);
+    lm_read_signs(&LM_MODEL, drawn, size, text, read);
+    lm_split(&LM_MODEL, text, read, &typed);
+    num_tokens = lm_encode(&LM_MODEL, text, typed.whole, tokens, ROOM);
     for (i = 0; i < num_tokens && i < ROOM; i++) hash = hash * 31u + (uint32_t)tokens[i];
-    lm_begin(&context);
-    lm_read(&context, tokens, num_tokens < 30 ? num_tokens : 30);
-    found = lm_suggest(&search, &context, &typed, NUM_WORDS, words);
+    lm_begin(search, &context);
+    lm_read(search, &context, tokens, num_tokens < 30 ? num_tokens : 30);
+    found = lm_suggest(search, &context, &typed, NUM_WORDS, words);
     printf("%u %u %u %d %d %.3f", (unsigned)num_tokens, hash, (unsigned)typed.whole, typed.begins, found,
-           search.prefix_probability);
+           lm_total(search));
     for (i = 0; i < (size_t)found; i++) printf(" %.3f", words[i].probability);
-    found = lm_suggest_typos(&search, &taps, &context, &typed, (int)draw(4), 0, NUM_WORDS, words, &correction);
-    printf(" %d %.3f", found, search.prefix_probability);
+    found = lm_suggest_typos(search, &context, &typed, (int)draw(4), 0, NUM_WORDS, words, &correction);
+    printf(" %d %.3f", found, lm_total(search));
     for (i = 0; i < (size_t)found; i++) printf(" %.3f", words[i].probability);
     printf("\n");
     free(drawn);
     free(text);
     free(tokens);
   }
+  free(room);
   return 0;
 }

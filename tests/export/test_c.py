@@ -24,7 +24,7 @@ from kerasptb.data.text_format import TextFormat
 from kerasptb.data.tokenizers.prefixes import fold_case
 from kerasptb.export import c as c_format
 from kerasptb.export import export_c
-from kerasptb.keyboard import Keyboard, Taps, Writer
+from kerasptb.keyboard import Errors, Keyboard, Taps, Writer
 from kerasptb.keyboard.tapped import MARGIN
 from kerasptb.models import LanguageModel
 from kerasptb.models.weights import save_weights
@@ -100,9 +100,13 @@ def keys(reader, text, k=3):
 
 def keys_in_c(c, text, k=3):
     whole, _, _ = c.split(text)
+    return c.suggest(c_context(c, whole), k)
+
+
+def c_context(c, whole):
     context = c.begin()
     c.read(context, c.encode(whole))
-    return c.suggest(context, k)
+    return context
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -210,7 +214,7 @@ def test_eight_bits_are_those_of_a_run(model, reader, tmp_path):
 def test_no_more_is_written_than_there_is_room_for(exported):
     text, tokens = b"the cat sat on the mat", np.full(4, -5, "int32")
     pointer = ctypes.c_void_p(tokens.ctypes.data)
-    size = exported._c.lm_encode(text, ctypes.c_size_t(len(text)), pointer, ctypes.c_size_t(3))
+    size = exported._c.lm_encode(exported._model, text, ctypes.c_size_t(len(text)), pointer, ctypes.c_size_t(3))
     assert size == len(exported.encode(text)) > 3
     assert tokens[:3].tolist() == exported.encode(text)[:3].tolist()
     assert tokens[3] == -5
@@ -218,8 +222,8 @@ def test_no_more_is_written_than_there_is_room_for(exported):
 
 def test_the_program_suggests_for_each_line(model, reader, tmp_path):
     folder = export_c(model, tmp_path / "a *? name\nof 2", float32=True)
-    assert "/* a __ name_of 2, written by kerasptb" in (folder / "model.h").read_text()
-    subprocess.run(["cc", "-o", "suggest", "main.c", "model.c", "-lm"], check=True, cwd=folder)
+    assert "extern const lm_model lm_model_of_a____name_of_2;" in (folder / "model.h").read_text()
+    subprocess.run(["cc", "-o", "suggest", "main.c", "model.c", "core.c", "-lm"], check=True, cwd=folder)
     lines = ["the ca", "Once upon a ", ""]
     run = subprocess.run(
         [folder / "suggest"], input="\n".join([*lines, ""]), capture_output=True, text=True, check=True
@@ -244,6 +248,67 @@ def test_what_cannot_be_in_c_is_told(model, subwords, tmp_path, monkeypatch):
     with pytest.raises(ExportError, match=r"at most 100 weights.* Received: [\d,]{3,}$"):
         export_c(model, tmp_path / "new")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["taken"]
+
+
+@pytest.mark.parametrize("text", ["the ca", "the c", "", "it is "])
+def test_a_host_with_a_network_of_its_own(exported, reader, text):
+    """Python's: it reads what a search takes, and has lists of words that are not found, or do not count."""
+    writer = Writer(reader.tokenizer)
+    typed = writer.split(text)
+    exported.split(text)
+
+    def read(asked):
+        return reader.extend([context for context, _ in asked], [token for _, token in asked])
+
+    context = reader.read_typed(typed.whole)
+    everything, total = keys(reader, text, 8)
+    found, found_total, _ = exported.find(context, read, 8)
+    assert [word for word, _ in found] == [word for word, _ in everything]
+    assert found_total == pytest.approx(total, rel=1e-5)
+    (first, _), (second, _), *_ = everything
+    without, _, _ = exported.find(context, read, 3, excluded=[first])
+    assert first not in dict(without) and without[0][0] == second
+    besides, _, _ = exported.find(context, read, 3, beside=[second])
+    assert [word for word, _ in besides] == [word for word, _ in everything[:4]]
+
+
+def test_such_a_host_s_words_with_errors(tapped, reader):
+    c, _ = tapped
+    typed = Writer(reader.tokenizer).split("the cst")
+    c.split("the cst")
+    asked_for = []
+
+    def read(asked):
+        asked_for.append(len(asked))
+        return reader.extend([context for context, _ in asked], [token for _, token in asked])
+
+    context, literal = reader.read_typed(typed.whole), reader.tokenizer.encode_further("cst").tolist()
+    found, total, of_literal = c.find(context, read, 3, literal=literal)
+    in_c, _ = c.suggest_typos(c_context(c, typed.whole), 3)
+    likely = [word for word, _ in in_c if word != "cst"]
+    assert likely and [word for word, _ in found if word != "cst"][: len(likely)] == likely
+    assert 0 < of_literal < 1 and total > 0
+    # Known, it is as likely as any other.
+    _, _, of_known = c.find(context, read, 3, literal=literal, known=["cst"])
+    assert of_known == pytest.approx(of_literal / Errors().unknown)
+
+
+TWO_MODELS = """
+#include "words/model.h"
+extern const lm_model lm_model_of_letters;
+int32_t num_tokens(int i) { return (i ? &lm_model_of_letters : &LM_MODEL)->num_tokens; }
+"""
+
+
+def test_two_models_live_in_one_program(tmp_path):
+    for name, size in (("words", 3), ("letters", 256)):
+        tokenizer = Vocabulary(["a", "b", "<unk>"]) if name == "words" else Subwords.characters()
+        export_c(LanguageModel(size, 4, 5, batch_size=1, num_steps=5, tokenizer=tokenizer), tmp_path / name)
+    (tmp_path / "two.c").write_text(TWO_MODELS)
+    sources = ["two.c", "words/core.c", "words/model.c", "letters/model.c"]
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", "two.so", *sources, "-lm"], check=True, cwd=tmp_path)
+    library = ctypes.CDLL(str(tmp_path / "two.so"))
+    assert (library.num_tokens(0), library.num_tokens(1)) == (3, 256)
 
 
 def test_words_of_any_bytes(tmp_path):
@@ -283,7 +348,7 @@ def test_compilers_agree_and_nothing_is_read_outside_arrays(name, exported, mode
     folder = export_c(model, tmp_path / "model")
     shutil.copy(Path(__file__).with_name("fuzz_model.c"), folder)
     strict = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-O2"]
-    sources = ["-DLM_MOST_WORDS=3", "-DLM_MOST_ROWS=24", "fuzz_model.c", "model.c", "-lm"]
+    sources = ["fuzz_model.c", "model.c", "core.c", "-lm"]
     subprocess.run([*command, *strict, "-o", "fuzz", *sources], check=True, cwd=folder)
     num_texts = "300" if name != "sanitizers" else "10000" if model.tokenizer.kind == "words" else "1000"
     lines = subprocess.run([*emulator, folder / "fuzz", num_texts], capture_output=True, text=True, check=True).stdout

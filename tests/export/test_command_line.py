@@ -36,7 +36,7 @@ def test_export_writes_the_format_and_prints_where(run, targets, tmp_path, capsy
         if "run" in arguments:
             files = ["config.json", "vocabulary.txt", "weights.int8.npz"]
         if "c" in arguments:
-            files = ["main.c", "model.c", "model.h"]
+            files = ["core.c", "core.h", "main.c", "model.c", "model.h"]
         if "keyboard" in arguments:
             files = ["CARD.md", "c", "model.tflite", "model.vocabulary.txt", "ngrams.arpa", "words.txt"]
         assert sorted(file.name for file in target.iterdir()) == files

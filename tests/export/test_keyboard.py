@@ -47,7 +47,18 @@ def pack(run):
 
 def test_what_is_in_it(run, pack):
     tokenizer = f"model.{run.vocabulary.FILE}"
-    files = ["CARD.md", "c/main.c", "c/model.c", "c/model.h", "model.tflite", tokenizer, "ngrams.arpa", "words.txt"]
+    files = [
+        "CARD.md",
+        "c/core.c",
+        "c/core.h",
+        "c/main.c",
+        "c/model.c",
+        "c/model.h",
+        "model.tflite",
+        tokenizer,
+        "ngrams.arpa",
+        "words.txt",
+    ]
     assert files_of(pack) == sorted(files)
     assert type(run.vocabulary).load(pack / tokenizer) == run.vocabulary
 
@@ -106,7 +117,16 @@ def test_without_words_there_is_no_list_of_them(make_run, tmp_path):
     for name in (COUNTS, WORDS):
         (run.folder / name).unlink()
     pack = export_keyboard(run, tmp_path / "pack")
-    assert files_of(pack) == ["CARD.md", "c/main.c", "c/model.c", "c/model.h", "model.tflite", "model.tokenizer.json"]
+    assert files_of(pack) == [
+        "CARD.md",
+        "c/core.c",
+        "c/core.h",
+        "c/main.c",
+        "c/model.c",
+        "c/model.h",
+        "model.tflite",
+        "model.tokenizer.json",
+    ]
     assert re.findall(
         r"^- `([\w.]+)`: Expected a run with the counts", (pack / "CARD.md").read_text(), re.MULTILINE
     ) == [

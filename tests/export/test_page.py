@@ -11,7 +11,6 @@ import pytest
 
 from kerasptb.engine.quantized import quantize_rows
 from kerasptb.export import export_page
-from kerasptb.export import page as page_format
 from kerasptb.export.page import wasm
 from kerasptb.utils.errors import ExportError
 
@@ -83,14 +82,6 @@ def test_files_that_exist_are_kept_and_nothing_is_beside_it(page, subword_model)
     assert list(page.parent.iterdir()) == [page]
     with pytest.raises(ExportError, match=r"ends in \.html\. Received: .*page\.htm$"):
         export_page(subword_model, page.with_name("page.htm"))
-
-
-def test_a_model_that_the_runtime_has_no_room_for_is_refused(model, tmp_path, monkeypatch):
-    assert page_format._limit("LM_STATE_SIZE") == 8192
-    monkeypatch.setattr(page_format, "_limit", {"LM_STATE_SIZE": 39, "LM_VOCABULARY_SIZE": 1000}.__getitem__)
-    with pytest.raises(ExportError, match=r"state size of at most 39: .* Received: 40"):
-        export_page(model, tmp_path / "page.html")
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

@@ -11,18 +11,25 @@ from typing import Any
 import numpy as np
 
 import kerasptb
-from kerasptb.export.c.tables import CELLS_IN_C, Tables, sizes_of, tables_of
+from kerasptb.export.c.tables import CELLS_IN_C, Tables, tables_of
 from kerasptb.export.destination import atomic_folder
 from kerasptb.export.source import check_cell, open_source
 from kerasptb.runs.folder import RunFolder
 from kerasptb.utils.errors import ExportError
 
-SOURCES = Path(__file__).parent
-# Of the runtime, each of which needs those before it.
-PARTS = ("network.c", "characters.c", "tokens.c", "words.c", "taps.c", "search.c")
+_HERE, CORE = Path(__file__).parent, Path(kerasptb.__file__).parent / "native" / "src" / "core"
 # Weights that a compiler takes as a source: gcc 12 needs 60 bytes of memory for each in 8 bits, 190 in float32.
 _MOST_NUMBERS = 40_000_000
 _A_LINE = 32
+# What a room depends on, in the order of `LM_BYTES`.
+_SIZES = {
+    "VOCABULARY_SIZE": "num_tokens",
+    "MOST_LETTERS": "most_letters",
+    "NUM_SYMBOLS": "num_symbols",
+    "STATE_SIZE": "state_size",
+    "MOST_INPUTS": "most_inputs",
+    "MOST_OUTPUTS": "most_outputs",
+}
 _TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int32": "int32_t", "uint32": "uint32_t", "float32": "float"}
 
 
@@ -31,10 +38,11 @@ def export_c(
     folder: str | os.PathLike[str],
     float32: bool = False,
 ) -> Path:
-    """Writes a trained model as C99, with its tokenizer: `model.h`, `model.c`, and `main.c`, a program that suggests.
+    """Writes a trained model as C99, with its tokenizer, and `main.c`, a program that suggests.
 
-    The sources need `math.h` and `string.h` alone, allocate nothing, and have no state; `model.h` says what a program
-    calls. Words are found as `kerasptb.keyboard.Writer` finds them.
+    `core.h` says what a program calls, and `core.c` does it, for any model; `model.h` and `model.c` are the model's
+    tables. They need `math.h` and `string.h` alone, allocate nothing, and have no state. Words are found as
+    `kerasptb.keyboard.Writer` finds them.
 
     Args:
         run_or_model: a `Run`, the path of its folder, or a `LanguageModel`.
@@ -58,45 +66,68 @@ def export_c(
             f"litert has any. Received: {size:,}"
         )
     tables = tables_of(network, text_format, lexicon, float32)
-    constants = {**sizes_of(network, tables), "LM_FLOAT": int(float32)}
+    name = f"lm_model_of_{re.sub(r'[^a-zA-Z0-9]', '_', Path(folder).name)}"
     with atomic_folder(folder) as temporary:
-        (temporary / "model.h").write_text(_header(constants, Path(folder).name), encoding="utf-8")
-        (temporary / "model.c").write_text(_source(tables), encoding="utf-8")
-        shutil.copy(SOURCES / "main.c", temporary)
+        (temporary / "core.h").write_text(f"#define LM_FLOAT {int(float32)}\n\n{_of_core('core.h')}", encoding="utf-8")
+        (temporary / "core.c").write_text(_core(), encoding="utf-8")
+        (temporary / "model.h").write_text(_header(tables, name), encoding="utf-8")
+        (temporary / "model.c").write_text(_source(tables, name), encoding="utf-8")
+        shutil.copy(_HERE / "main.c", temporary)
     return Path(folder)
 
 
-def _header(constants, name):
-    """Returns the header, which names the folder as far as a comment can."""
-    lines = [f"#define {constant} {value}" for constant, value in constants.items()]
-    made = f"/* {re.sub(r'[^ -~]|[*/?]', '_', name)}, written by kerasptb {kerasptb.__version__}. */"
-    runtime = (SOURCES / "runtime.h").read_text(encoding="utf-8")
-    return "\n".join([made, "#ifndef LM_MODEL_H", "#define LM_MODEL_H", "", *lines, "", runtime, "#endif", ""])
+def _of_core(name: str) -> str:
+    return (CORE / name).read_text(encoding="utf-8")
 
 
-def _source(tables: Tables) -> str:
+def _core() -> str:
+    """Returns the core as one source."""
+    return re.sub(r'#include "(\w+\.c)"', lambda part: _of_core(part[1]), _of_core("core.c"))
+
+
+def _header(tables: Tables, name: str) -> str:
+    """Returns the header of a model: its name, and what it needs room for."""
+    sizes = {f"LM_{constant}": tables.fields[field] for constant, field in _SIZES.items()}
+    return "\n".join(
+        [
+            f"/* Written by kerasptb {kerasptb.__version__}. */",
+            '#include "core.h"',
+            "",
+            *[f"#define {constant} {value}" for constant, value in sizes.items()],
+            "/* The room of a search, as of `lm_bytes`. */",
+            "#define LM_ROOM(num_words, num_rows, flags) \\",
+            f"  LM_BYTES(num_words, num_rows, flags, {', '.join(sizes)})",
+            "",
+            f"extern const lm_model {name};",
+            f"#define LM_MODEL {name}",
+            "",
+        ]
+    )
+
+
+def _source(tables: Tables, name: str) -> str:
+    """Returns the source of a model's tables."""
     arrays: list[str] = []
     written: dict[int, str] = {}
 
-    def name_of(name, value):
+    def name_of(of_array: str, value: Any) -> str:
         """Returns how a value is written in the struct; an array is a table of its own, once."""
         if value is None or not np.size(value):
             return "0"
         if isinstance(value, int):
             return str(value)
         if id(value) not in written:
-            written[id(value)] = name
-            arrays.append(_array(name, value))
+            written[id(value)] = of_array
+            arrays.append(_array(of_array, value))
         return written[id(value)]
 
-    fields = [name_of(f"table_{name}", value) for name, value in tables.fields.items()]
+    fields = [name_of(f"table_{field}", value) for field, value in tables.fields.items()]
     matrices = [
-        "{" + ", ".join(name_of(f"matrix_{i}_{name}", value) for name, value in matrix.items()) + "}"
+        "{" + ", ".join(name_of(f"matrix_{i}_{field}", value) for field, value in matrix.items()) + "}"
         for i, matrix in enumerate(tables.matrices)
     ]
-    runtime = [(SOURCES / name).read_text(encoding="utf-8") for name in PARTS]
-    struct = f"static const lm_tables tables = {{\n{', '.join(fields)},\n{{{', '.join(matrices)}}}}};\n"
-    return "\n".join(['#include "model.h"', "", *arrays, struct, *runtime])
+    struct = f"static const lm_matrix matrices[] = {{{', '.join(matrices)}}};\n\nconst lm_model {name} = {{\n"
+    return "\n".join(['#include "model.h"', "", *arrays, f"{struct}{', '.join(fields)},\nmatrices}};\n"])
 
 
 def _array(name, array):

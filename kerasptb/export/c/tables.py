@@ -1,4 +1,4 @@
-"""The tables of a model in C: its weights, its tokens, and the characters of Unicode, in the order of `lm_tables`."""
+"""The tables of a model in C: its weights, its tokens, and the characters of Unicode, in the order of `lm_model`."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from kerasptb.export.c.taps import fields_of_taps
 from kerasptb.keyboard.writer import Writer
 from kerasptb.utils.errors import ExportError
 
-# `lm_tables.cell`
+# `lm_model.cell`
 CELLS_IN_C = ("lstm", "cifg", "gru")
-# `lm_tables.kind`
+# `lm_model.kind`
 _KINDS = ("words", "subwords", "characters")
 _LETTER, _MARK, _DIGIT, _NUMBER, _SPACE, _OPENING, _UNSPACED = (1 << i for i in range(7))
 _LAST = 0x110000
@@ -32,10 +32,10 @@ _LANES = 32
 
 @dataclasses.dataclass(frozen=True)
 class Tables:
-    """What `lm_tables` holds, in its order: integers, arrays, and `None` for an array that is not there.
+    """What `lm_model` holds, in its order: integers, arrays, and `None` for an array that is not there.
 
     Attributes:
-        fields: dict of those by their names.
+        fields: dict of those by their names, up to `matrices`.
         matrices: list of such a dict for each matrix.
     """
 
@@ -43,19 +43,18 @@ class Tables:
     matrices: list[dict[str, Any]]
 
 
-def sizes_of(network: Network, tables: Tables) -> dict[str, int]:
-    """Returns the sizes of a network and its tables that C needs as constants, by their names."""
+def _sizes_of(network: Network, matrices: list[dict[str, Any]]) -> dict[str, int]:
+    """Returns the sizes of a network and its matrices."""
     layers = zip(network.layers, network.units, strict=True)
     inputs = [kernel.shape[0] + units for (kernel, *_), units in layers] + [network.units[-1]]
     between = [len(bias) for _, bias in network.dense[:-1]]
     return {
-        "LM_VOCABULARY_SIZE": network.vocabulary_size,
-        "LM_STATE_SIZE": network.state_size,
-        "LM_MOST_INPUTS": _padded_size(max([*inputs, *between, network.embeddings.shape[1]])),
-        "LM_MOST_OUTPUTS": max(matrix["num_outputs"] for matrix in tables.matrices[:-1]),
-        "LM_MOST_MATRICES": len(network.layers) + len(network.dense),
-        "LM_NUM_SYMBOLS": tables.fields["num_symbols"],
-        "LM_MOST_LETTERS": int(np.diff(tables.fields["pieces_ends"], prepend=0).max()),
+        "num_layers": len(network.layers),
+        "num_matrices": len(matrices),
+        "embedding_size": network.embeddings.shape[1],
+        "state_size": network.state_size,
+        "most_inputs": _padded_size(max([*inputs, *between, network.embeddings.shape[1]])),
+        "most_outputs": max(matrix["num_outputs"] for matrix in matrices[:-1]),
     }
 
 
@@ -73,8 +72,9 @@ def tables_of(network: Network, text_format: TextFormat, lexicon: Lexicon | None
     merges, signs = _merges(tokenizer), _signs(text_format)
     classes, cases = np.array(list(_classes()), "uint32"), np.array(list(_cases()), "int32")
     embeddings, scales = _stored(network.embeddings, is_float)
-    embedding_size, embeddings = embeddings.shape[1], _padded(embeddings)
+    embeddings = _padded(embeddings)
     matrices = list(_matrices(network, embeddings, scales, is_float))
+    of_taps = fields_of_taps(tokenizer, lexicon)
     fields = {
         "kind": _KINDS.index(tokenizer.kind),
         "cell": CELLS_IN_C.index(network.cell.name),
@@ -83,13 +83,13 @@ def tables_of(network: Network, text_format: TextFormat, lexicon: Lexicon | None
         "unk": _id(tokenizer.unk_id),
         "number": tokenizer.token_to_id.get(NUMBER, -1) if isinstance(tokenizer, Vocabulary) else -1,
         "num_tokens": len(tokenizer),
-        "num_layers": len(network.layers),
-        "num_matrices": len(matrices),
         "num_merges": len(merges),
         "num_classes": len(classes),
         "num_cases": len(cases),
         "num_signs": len(signs),
-        "embedding_size": embedding_size,
+        **{name: of_taps.pop(name) for name in ("num_symbols", "num_nodes", "space", "num_known")},
+        "most_letters": max(map(len, tokenizer.pieces)),
+        **_sizes_of(network, matrices),
         "embeddings": embeddings,
         "embedding_scales": scales,
         **_texts("pieces", tokenizer.pieces),
@@ -101,7 +101,7 @@ def tables_of(network: Network, text_format: TextFormat, lexicon: Lexicon | None
         "classes": classes,
         "cases": cases,
         "signs": np.frombuffer(b"".join(signs), "uint8"),
-        **fields_of_taps(tokenizer, lexicon),
+        **of_taps,
     }
     return Tables(fields, matrices)
 

@@ -20,7 +20,7 @@ _MOST_KEYS = 40
 
 
 def fields_of_taps(tokenizer: Tokenizer, lexicon: Lexicon | None) -> dict[str, Any]:
-    """Returns the fields of `lm_tables` from `num_symbols` on, up to the matrices."""
+    """Returns the fields of `lm_model` from `num_symbols` on: four sizes, and from `symbols` up to the matrices."""
     trie = trie_of(pieces_of(tokenizer))
     known = np.unique([_hash(fold_case(word)) for word in lexicon.words] if lexicon else []).astype("uint32")
     return {
@@ -37,11 +37,11 @@ def fields_of_taps(tokenizer: Tokenizer, lexicon: Lexicon | None) -> dict[str, A
 
 
 def _hash(text):
-    """Returns FNV-1a of a text, 32 bits."""
-    value = 2166136261
+    """Returns the low bits of `lm_hash`."""
+    value = 14695981039346656037
     for byte in text.encode():
-        value = (value ^ byte) * 16777619 % (1 << 32)
-    return value
+        value = (value ^ byte) * 1099511628211 % (1 << 64)
+    return value % (1 << 32)
 
 
 def _keys(trie):

@@ -18,13 +18,12 @@ import numpy as np
 import kerasptb
 from kerasptb.data.scripts import UNSPACED
 from kerasptb.data.text_format import TextFormat
-from kerasptb.export.c.tables import CELLS_IN_C, Tables, sizes_of, tables_of
+from kerasptb.export.c.tables import CELLS_IN_C, Tables, tables_of
 from kerasptb.export.c.taps import LAYOUTS
 from kerasptb.export.destination import atomic_file
 from kerasptb.export.source import check_cell, open_source
 from kerasptb.keyboard.writer import Writer
 from kerasptb.runs.folder import RunFolder
-from kerasptb.utils.errors import ExportError
 
 _HERE = Path(__file__).parent
 # The page of the server, of which this one is made: its sources are files, no modules of Python.
@@ -57,34 +56,18 @@ def export_page(run_or_model: RunFolder | str | os.PathLike[str] | Any, path: st
         The file, a `Path`.
 
     Raises:
-        ExportError: if the file exists or has another suffix, the model is too large for the page's runtime, its
-            tokenizer has rules that are not in C, or it does not know its tokenizer.
+        ExportError: if the file exists or has another suffix, the tokenizer has rules that are not in C, or the model
+            does not know its tokenizer.
         RunError: if the run has no weights yet.
         OSError: if the file cannot be written.
     """
     network, text_format, lexicon, name = open_source(run_or_model)
     check_cell(network, "A page", network.cell.name in CELLS_IN_C)
     tables = tables_of(network, text_format, lexicon, is_float=False)
-    _check_sizes(sizes_of(network, tables))
     about = _about(text_format.tokenizer, text_format, name)
     with atomic_file(path, ".html") as temporary:
         temporary.write_text(_page(about, _image(tables)), encoding="utf-8", newline="\n")
     return Path(path)
-
-
-def _check_sizes(sizes):
-    for name, size in sizes.items():
-        if size > (most := _limit(name)):
-            what = name.removeprefix("LM_").removeprefix("MOST_").lower().replace("_", " ")
-            raise ExportError(
-                f"Expected a model that the page's runtime has room for, {what} of at most {most:,}: --format c has "
-                f"no such limit. Received: {size:,}"
-            )
-
-
-def _limit(name):
-    """Returns a constant of the runtime as it was compiled."""
-    return int(re.findall(rf"#define {name} (\d+)", (_HERE / "wasm.c").read_text())[0])
 
 
 def _about(tokenizer: Any, text_format: TextFormat, name: str) -> dict:
@@ -105,15 +88,14 @@ def _about(tokenizer: Any, text_format: TextFormat, name: str) -> dict:
 
 
 def _image(tables: Tables) -> bytes:
-    """Returns what `load` of wasm.c takes: where pointers are, the struct `lm_tables`, and its arrays behind it."""
-    spare = [None] * (_limit("LM_MOST_MATRICES") - len(tables.matrices)) * len(tables.matrices[0])
+    """Returns what `load` of wasm.c takes: where pointers are, the struct `lm_model`, its matrices, and its arrays."""
     matrices = [value for matrix in tables.matrices for value in matrix.values()]
-    values = [*tables.fields.values(), *matrices, *spare]
+    values = [*tables.fields.values(), _WORD.itemsize * (len(tables.fields) + 1), *matrices]
     arrays = {id(value): _padded(value) for value in values if isinstance(value, np.ndarray)}  # tied weights once
     ends = itertools.accumulate(map(len, arrays.values()), initial=_WORD.itemsize * len(values))
     places = dict(zip(arrays, ends, strict=False))
     struct = [places.get(id(value)) or value or 0 for value in values]
-    pointers = [_WORD.itemsize * i for i, value in enumerate(values) if id(value) in places]
+    pointers = [_WORD.itemsize * i for i, value in enumerate(values) if id(value) in places or i == len(tables.fields)]
     return b"".join([np.array([len(pointers), *pointers, *struct], _WORD).tobytes(), *arrays.values()])
 
 

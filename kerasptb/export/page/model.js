@@ -17,10 +17,11 @@ export class Model {
    */
   static async open(runtime, image) {
     const { instance } = await WebAssembly.instantiate(runtime);
-    const { memory, load } = instance.exports;
-    const at = memory.grow(Math.ceil(image.byteLength / PAGE_BYTES)) * PAGE_BYTES;
+    const { memory, load, open } = instance.exports;
+    const room = (bytes) => memory.grow(Math.ceil(bytes / PAGE_BYTES)) * PAGE_BYTES;
+    const at = room(image.byteLength);
     new Uint8Array(memory.buffer, at, image.byteLength).set(image);
-    load(at);
+    open(room(load(at)));
     return new Model(instance.exports);
   }
 

@@ -1,32 +1,18 @@
 /* The runtime for a page: what model.js calls. Built by `make wasm`.
  *
  * The model comes as an image of its tables, after the number of their pointers and the place of each in the image; a
- * pointer is an offset in it until it is loaded. What is declared here is room for the largest model: memory that is
- * not used costs nothing. */
+ * pointer is an offset in it until it is loaded. */
 
-#define LM_VOCABULARY_SIZE 65536
-#define LM_STATE_SIZE 8192
-#define LM_MOST_INPUTS 4096
-#define LM_MOST_OUTPUTS 8192
-#define LM_MOST_MATRICES 16
-#define LM_NUM_SYMBOLS 8192
-#define LM_MOST_LETTERS 256
 #define LM_FLOAT 0
-#define LM_ROWS 8
+#define LM_ROWS_TOGETHER 8
 #define LM_ADD_PRODUCTS
-#include "../c/runtime.h"
+#include "../../native/src/core/core.h"
 
 #include <wasm_simd128.h>
 
-static void add_products(const lm_matrix* matrix, int32_t begin, int32_t size, lm_value (*values)[LM_MOST_INPUTS],
+static void add_products(const lm_matrix* matrix, int32_t begin, int32_t size, const lm_value* values, int32_t pitch,
                          int num_rows, float* const* outputs);
-static lm_tables tables;
-#include "../c/network.c"
-#include "../c/characters.c"
-#include "../c/tokens.c"
-#include "../c/words.c"
-#include "../c/taps.c"
-#include "../c/search.c"
+#include "../../native/src/core/core.c"
 
 /* The runtime's products: eight of them are one instruction, which compilers do not find. */
 
@@ -55,20 +41,21 @@ static inline __attribute__((always_inline)) void add_tile(const lm_weight* weig
     for (int row = 0; row < num_rows; row++) outputs[row][output] += sum_of(sums[output][row]);
 }
 
-static void add_products(const lm_matrix* matrix, int32_t begin, int32_t size, lm_value (*values)[LM_MOST_INPUTS],
+static void add_products(const lm_matrix* matrix, int32_t begin, int32_t size, const lm_value* values, int32_t pitch,
                          int num_rows, float* const* outputs) {
-  const int32_t pitch = padded(matrix->num_inputs);
+  const int32_t of_weights = padded(matrix->num_inputs);
   for (int32_t i = 0; i < matrix->num_outputs; i += OUTPUTS) {
-    const lm_weight* weights = matrix->weights + (size_t)i * (size_t)pitch + begin;
+    const lm_weight* weights = matrix->weights + (size_t)i * (size_t)of_weights + begin;
     const int num_outputs = matrix->num_outputs - i < OUTPUTS ? matrix->num_outputs - i : OUTPUTS;
     for (int row = 0; row < num_rows; row += 2) {
       const int has_two = row + 1 < num_rows;
-      const lm_value* const of_rows[] = {values[row] + begin, values[row + has_two] + begin};
+      const lm_value* first = values + row * pitch + begin;
+      const lm_value* const of_rows[] = {first, first + has_two * pitch};
       float* const to[] = {outputs[row] + i, outputs[row + has_two] + i};
       if (has_two) {
-        add_tile(weights, pitch, size, of_rows, 2, to, num_outputs);
+        add_tile(weights, of_weights, size, of_rows, 2, to, num_outputs);
       } else {
-        add_tile(weights, pitch, size, of_rows, 1, to, num_outputs);
+        add_tile(weights, of_weights, size, of_rows, 1, to, num_outputs);
       }
     }
   }
@@ -80,21 +67,37 @@ static void add_products(const lm_matrix* matrix, int32_t begin, int32_t size, l
 
 #define EXPORT(name) __attribute__((export_name(#name)))
 
+enum { MOST_WORDS = 16 };
+
+static const lm_model* model;
+static lm_search* searching;
 static char given_text[ROOM], read_text[ROOM];
 static int32_t text_tokens[ROOM];
 static lm_typed typed;
 static lm_context contexts[NUM_CONTEXTS];
-static lm_search search;
-static lm_taps taps;
-static lm_word asked[LM_MOST_WORDS], instead;
+static lm_word asked[MOST_WORDS], instead, met;
 static int num_asked;
 
-EXPORT(load) void load(char* image) {
+/* Loads an image; returns the bytes of room that are needed behind it. */
+EXPORT(load) size_t load(char* image) {
   uint32_t num_pointers = *(const uint32_t*)image;
   const uint32_t* places = (const uint32_t*)image + 1;
-  char* model = image + sizeof(uint32_t) * (1 + num_pointers);
-  for (uint32_t i = 0; i < num_pointers; ++i) *(uint32_t*)(model + places[i]) += (uint32_t)model;
-  memcpy(&tables, model, sizeof tables);
+  char* tables = image + sizeof(uint32_t) * (1 + num_pointers);
+  for (uint32_t i = 0; i < num_pointers; ++i) *(uint32_t*)(tables + places[i]) += (uint32_t)tables;
+  model = (const lm_model*)tables;
+  const size_t of_context = sizeof(float) * (size_t)(model->state_size + model->num_tokens);
+  return lm_bytes(model, MOST_WORDS, LM_ROWS(MOST_WORDS), LM_READS | LM_ERRS) + NUM_CONTEXTS * of_context;
+}
+
+/* Takes that room. */
+EXPORT(open) void open(char* room) {
+  searching = lm_open(room, model, MOST_WORDS, LM_ROWS(MOST_WORDS), LM_READS | LM_ERRS);
+  float* next = (float*)(room + lm_bytes(model, MOST_WORDS, LM_ROWS(MOST_WORDS), LM_READS | LM_ERRS));
+  for (int i = 0; i < NUM_CONTEXTS; i++) {
+    contexts[i].state = next;
+    contexts[i].log_probabilities = next += model->state_size;
+    next += model->num_tokens;
+  }
 }
 
 /* Where a text is given, how many bytes of it there may be, and where it is as it is read. */
@@ -103,55 +106,57 @@ EXPORT(room) size_t room(void) { return ROOM; }
 EXPORT(text) char* text(void) { return read_text; }
 
 EXPORT(read_signs) size_t read_signs(size_t size) {
-  size_t written = lm_read_signs(given_text, size, read_text, ROOM);
+  size_t written = lm_read_signs(model, given_text, size, read_text, ROOM);
   return written < ROOM ? written : ROOM;
 }
 
 /* Splits the text that was read, and has its tokens. */
-EXPORT(split) void split(size_t size) { lm_split(read_text, size, &typed); }
+EXPORT(split) void split(size_t size) { lm_split(model, read_text, size, &typed); }
 EXPORT(typed_whole) size_t typed_whole(void) { return typed.whole; }
 EXPORT(typed_size) size_t typed_size(void) { return typed.typed; }
 
 EXPORT(encode) size_t encode(size_t size) {
-  size_t count = lm_encode(read_text, size, text_tokens, ROOM);
+  size_t count = lm_encode(model, read_text, size, text_tokens, ROOM);
   return count < ROOM ? count : ROOM;
 }
 EXPORT(tokens) int32_t* tokens(void) { return text_tokens; }
 
 EXPORT(piece) const char* piece(int32_t token) {
   size_t size;
-  return lm_piece(token, &size);
+  return lm_piece(model, token, &size);
 }
 EXPORT(piece_size) size_t piece_size(int32_t token) {
   size_t size;
-  lm_piece(token, &size);
+  lm_piece(model, token, &size);
   return size;
 }
 
 /* Contexts have the places 0 to num_contexts() - 1. */
 EXPORT(num_contexts) int num_contexts(void) { return NUM_CONTEXTS; }
-EXPORT(begin) void begin(int at) { lm_begin(&contexts[at]); }
-EXPORT(copy) void copy(int to, int from) { contexts[to] = contexts[from]; }
-EXPORT(read) void read_token(int at, int32_t token) { lm_read(&contexts[at], &token, 1); }
+EXPORT(begin) void begin(int at) { lm_begin(searching, &contexts[at]); }
+EXPORT(copy) void copy(int to, int from) {
+  const size_t size = sizeof(float) * (size_t)(model->state_size + model->num_tokens);
+  memcpy(contexts[to].state, contexts[from].state, size);
+}
+EXPORT(read) void read_token(int at, int32_t token) { lm_read(searching, &contexts[at], &token, 1); }
 EXPORT(log_probability) float log_probability(int at, int32_t token) { return contexts[at].log_probabilities[token]; }
 
 /* Finds words, of which the first `num_words` are what was asked for; returns how many were met. */
 EXPORT(suggest) int suggest(int at, int num_words) {
-  num_asked = lm_suggest(&search, &contexts[at], &typed, num_words, asked);
-  return search.num_found;
+  num_asked = lm_suggest(searching, &contexts[at], &typed, num_words, asked);
+  return searching->found.size;
 }
 /* Finds what may be meant by what is typed; returns how many words there are. */
 EXPORT(suggest_typos) int suggest_typos(int at, int layout, int num_words) {
-  return num_asked = lm_suggest_typos(&search, &taps, &contexts[at], &typed, layout, 0, num_words, asked, &instead);
+  return num_asked = lm_suggest_typos(searching, &contexts[at], &typed, layout, 0, num_words, asked, &instead);
 }
 EXPORT(correction) const char* correction(void) { return instead.text; }
-EXPORT(prefix_probability) double prefix_probability(void) { return search.prefix_probability; }
+EXPORT(prefix_probability) double prefix_probability(void) { return lm_total(searching); }
 EXPORT(word) const char* word(int at) {
-  static char text[LM_WORD_BYTES];
   if (at < num_asked) return asked[at].text;
-  text[bare_word(text, write_tokens(&search, search.found[at].row, search.found[at].token, text), 0)] = 0;
-  return text;
+  write_word(searching, &searching->found.words[at], &met);
+  return met.text;
 }
 EXPORT(word_probability) double word_probability(int at) {
-  return at < num_asked ? asked[at].probability : fmin(search.found[at].probability, 1.0);
+  return at < num_asked ? asked[at].probability : fmin(searching->found.words[at].probability, 1.0);
 }

@@ -52,18 +52,18 @@ static size_t write_character(uint32_t character, char* result) {
 }
 
 /* Returns what a character is: bits of LM_LETTER and so on. */
-static uint32_t class_of(uint32_t character) {
-  int32_t low = 0, high = tables.num_classes;
+static uint32_t class_of(const lm_model* model, uint32_t character) {
+  int32_t low = 0, high = model->num_classes;
   if (character >= NO_CHARACTER) return 0;
   while (high - low > 1) {
     const int32_t middle = (low + high) / 2;
-    if (tables.classes[middle] >> 8 <= character) {
+    if (model->classes[middle] >> 8 <= character) {
       low = middle;
     } else {
       high = middle;
     }
   }
-  return tables.classes[low] & 0xFF;
+  return model->classes[low] & 0xFF;
 }
 
 static int is_apostrophe(uint32_t character) { return character == '\'' || character == 0x2019; }
@@ -72,19 +72,19 @@ static int is_apostrophe(uint32_t character) { return character == '\'' || chara
 static int is_joiner(uint32_t character) { return character == 0x200C || character == 0x200D; }
 
 /* Whether a character is of a word as it is written: also an apostrophe, a hyphen, and a byte of a character. */
-static int is_of_word(uint32_t character) {
-  const uint32_t class = class_of(character);
-  if (class & (LM_LETTER | LM_MARK | LM_DIGIT | LM_NUMBER)) return !(class & LM_UNSPACED);
+static int is_of_word(const lm_model* model, uint32_t character) {
+  const uint32_t kind = class_of(model, character);
+  if (kind & (LM_LETTER | LM_MARK | LM_DIGIT | LM_NUMBER)) return !(kind & LM_UNSPACED);
   return is_apostrophe(character) || character == '-' || is_joiner(character) || character >= NO_CHARACTER;
 }
 
 enum { CAPITAL_SIGMA = 0x3A3, FINAL_SIGMA = 0x3C2, SIGMA };
 
-static uint32_t small(uint32_t character) {
-  int32_t low = 0, high = tables.num_cases;
+static uint32_t small(const lm_model* model, uint32_t character) {
+  int32_t low = 0, high = model->num_cases;
   const int32_t c = (int32_t)character;
   while (low < high) {
-    const int32_t middle = (low + high) / 2, *range = tables.cases + 4 * middle;
+    const int32_t middle = (low + high) / 2, *range = model->cases + 4 * middle;
     if (c < range[0]) {
       high = middle;
     } else if (c > range[1]) {
@@ -98,7 +98,7 @@ static uint32_t small(uint32_t character) {
 
 /* Writes a text in small letters, and if it folds with ' for its typographic form, and one small sigma for both: as
  * texts are compared. Returns its bytes, `room` if there are not less. */
-static size_t in_small(const char* text, size_t size, int folds, char* result, size_t room) {
+static size_t in_small(const lm_model* model, const char* text, size_t size, int folds, char* result, size_t room) {
   size_t at = 0, written = 0, bytes;
   while (at < size) {
     uint32_t character = character_at(text, size, at, &bytes);
@@ -108,7 +108,7 @@ static size_t in_small(const char* text, size_t size, int folds, char* result, s
       result[written++] = 'i';
       character = 0x307;
     }
-    character = folds && character == 0x2019 ? '\'' : small(character);
+    character = folds && character == 0x2019 ? '\'' : small(model, character);
     if (folds && character == FINAL_SIGMA) character = SIGMA;
     written += write_character(character, result + written);
   }
@@ -122,12 +122,12 @@ static int is_quote(uint32_t character) {
 }
 
 /* Whether what follows a text begins a word: after white space, an opening quote or bracket, or nothing. */
-static int begins_word(const char* text, size_t size) {
+static int begins_word(const lm_model* model, const char* text, size_t size) {
   size_t begin;
   while (size > 0) {
     const uint32_t character = character_before(text, size, &begin);
     if (!is_quote(character)) {
-      return (class_of(character) & (LM_SPACE | LM_OPENING)) != 0 || character == 0xBF || character == 0xA1;
+      return (class_of(model, character) & (LM_SPACE | LM_OPENING)) != 0 || character == 0xBF || character == 0xA1;
     }
     size = begin;
   }
@@ -135,10 +135,10 @@ static int begins_word(const char* text, size_t size) {
 }
 
 /* Whether the word after a text comes without a space before it. */
-static int comes_unspaced(const char* text, size_t size) {
+static int comes_unspaced(const lm_model* model, const char* text, size_t size) {
   size_t begin;
-  if (!size || text[size - 1] == '\n') return !tables.first;
-  return !(class_of(character_before(text, size, &begin)) & LM_SPACE) && begins_word(text, size);
+  if (!size || text[size - 1] == '\n') return !model->first;
+  return !(class_of(model, character_before(text, size, &begin)) & LM_SPACE) && begins_word(model, text, size);
 }
 
 /* Whether a text has nothing but quotes from one place to another. */
@@ -150,20 +150,20 @@ static int are_quotes(const char* text, size_t at, size_t end) {
   return 1;
 }
 
-size_t lm_read_signs(const char* text, size_t size, char* result, size_t room) {
+size_t lm_read_signs(const lm_model* model, const char* text, size_t size, char* result, size_t room) {
   size_t at = 0, written = 0, last = 0, bytes;
   int begins = -1; /* whether the last sign begins a word; -1 if there was none */
   while (at < size) {
-    const uint8_t *sign = tables.signs, *way;
+    const uint8_t *sign = model->signs, *way;
     int32_t i;
     character_at(text, size, at, &bytes);
     way = (const uint8_t*)text + at;
-    for (i = 0; i < tables.num_signs; i++) {
+    for (i = 0; i < model->num_signs; i++) {
       const uint8_t *first = sign + 1 + sign[0], *other = first + 1 + first[0];
       if (sign[0] <= size - at && !memcmp(sign + 1, text + at, sign[0])) {
         const uint8_t* read = other;
         if (first[0] != other[0] || memcmp(first, other, (size_t)first[0] + 1) != 0) {
-          if (begins < 0 || !are_quotes(text, last, at)) begins = begins_word(text, at);
+          if (begins < 0 || !are_quotes(text, last, at)) begins = begins_word(model, text, at);
           last = at;
           if (begins) read = first;
         }
@@ -174,7 +174,7 @@ size_t lm_read_signs(const char* text, size_t size, char* result, size_t room) {
       }
       sign = other + 1 + other[0];
     }
-    if (i == tables.num_signs) at += bytes;
+    if (i == model->num_signs) at += bytes;
     if (written + bytes <= room) memcpy(result + written, way, bytes);
     written += bytes;
   }
