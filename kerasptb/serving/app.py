@@ -4,7 +4,9 @@ import contextlib
 import functools
 import itertools
 import math
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,20 +15,15 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 import kerasptb
-from kerasptb.data import EOS, DataError
+from kerasptb.data import EOS, DataError, Tokenizer
 from kerasptb.data.tokenizers.prefixes import fold_case
-from kerasptb.keyboard import Keyboard
+from kerasptb.data.tokenizers.tokenizer import Unit
+from kerasptb.keyboard import Keyboard, Readings
+from kerasptb.reading import Reader
 from kerasptb.serving import schemas
 from kerasptb.serving.engine import SuggestionEngine
-from kerasptb.serving.errors import BadRequestError, BusyError
-from kerasptb.serving.middleware import (
-    SECURITY_HEADERS,
-    AllowedHosts,
-    BodyLimit,
-    CancelOnDisconnect,
-    RateLimit,
-    SecurityHeaders,
-)
+from kerasptb.serving.errors import BusyError, StateError
+from kerasptb.serving.middleware import AllowedHosts, BodyLimit, CancelOnDisconnect, RateLimit, problem
 from kerasptb.serving.state_token import decode_state, encode_state, largest_token
 
 # Enough for the longest text with every character written as two escapes of six bytes. A state's size is added.
@@ -44,9 +41,17 @@ _PROBLEMS = {
     429: "Too many requests came from this address.",
     503: "Too many requests are waiting.",
 }
+# What a request is refused with that raises an error.
+_STATUSES: tuple[tuple[type[Exception], int, dict[str, str]], ...] = (
+    (DataError, 422, {}),
+    (StateError, 409, {}),
+    (BusyError, 503, {"Retry-After": "1"}),
+)
 
 
-def create_app(reader, name="", rate=DEFAULT_RATE, allowed_hosts=None):
+def create_app(
+    reader: Reader, name: str = "", rate: float | None = DEFAULT_RATE, allowed_hosts: Collection[str] | None = None
+) -> FastAPI:
     """Returns the ASGI application that serves a `Reader` with a fingerprint: the page at `/`, the API below `/v1/`.
 
     The name is that of the run's folder, the rate that of requests a second from one address, and allowed
@@ -54,11 +59,11 @@ def create_app(reader, name="", rate=DEFAULT_RATE, allowed_hosts=None):
     `/openapi.json`; there is no interactive page for it, because the usual pages load scripts from other servers.
     """
 
-    def max_bytes():
+    def max_bytes() -> int:
         return MAX_BODY_BYTES + largest_token(app.state.engine.state_size)
 
     @contextlib.asynccontextmanager
-    async def lifespan(app):
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         app.state.engine.close()
 
@@ -72,12 +77,11 @@ def create_app(reader, name="", rate=DEFAULT_RATE, allowed_hosts=None):
     )
     app.state.engine, app.state.name = SuggestionEngine(reader), name
     _add_routes(app)
-    app.add_exception_handler(RequestValidationError, _refuse_invalid)
-    app.add_exception_handler(BadRequestError, _refuse_bad)
-    app.add_exception_handler(DataError, _refuse_text)
-    app.add_exception_handler(BusyError, _refuse_busy)
-    app.add_exception_handler(HTTPException, _refuse)
-    app.add_exception_handler(Exception, _fail)
+    app.exception_handler(RequestValidationError)(_refuse_invalid)
+    app.exception_handler(HTTPException)(_refuse_http)
+    app.exception_handler(Exception)(_fail)
+    for kind, status, headers in _STATUSES:
+        app.exception_handler(kind)(functools.partial(_refuse, status=status, headers=headers))
     # A request passes the middleware that was added last first.
     app.add_middleware(CancelOnDisconnect)
     if rate is not None:
@@ -85,17 +89,16 @@ def create_app(reader, name="", rate=DEFAULT_RATE, allowed_hosts=None):
     if allowed_hosts is not None:
         app.add_middleware(AllowedHosts, hosts=allowed_hosts)
     app.add_middleware(BodyLimit, max_bytes=max_bytes)
-    app.add_middleware(SecurityHeaders)
     return app
 
 
-def replace_model(app, reader):
+def replace_model(app: FastAPI, reader: Reader) -> None:
     """Has further requests answered by the model of another reader; those that have begun are by the one before."""
     before, app.state.engine = app.state.engine, SuggestionEngine(reader)
     before.close()  # what it still does for requests that have begun, it does in new threads
 
 
-def _add_routes(app):
+def _add_routes(app: FastAPI) -> None:
     of_state, problems = _described({409: "The state is damaged, or another model's."}), _described(_PROBLEMS)
 
     @app.post("/v1/suggest", responses=problems, tags=["API"], summary="Suggest words for a text")
@@ -176,17 +179,17 @@ def _add_routes(app):
     app.mount("/static", StaticFiles(directory=_PAGE))
 
 
-def _described(problems):
+def _described(problems: dict[int, str]) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": schemas.Problem, "description": reason} for status, reason in problems.items()}
 
 
 @functools.cache
-def keyboard_of(layout):
+def keyboard_of(layout: schemas.LayoutName) -> Keyboard:
     """Returns the `Keyboard` of a layout of the package."""
     return Keyboard(layout)
 
 
-def _suggested(words, prefix=""):
+def _suggested(words: Iterable[tuple[str, float]], prefix: str = "") -> list[schemas.SuggestedWord]:
     """Returns words for an answer; those that do not begin with a prefix correct it."""
     begins = fold_case(prefix)
     return [
@@ -195,7 +198,7 @@ def _suggested(words, prefix=""):
     ]
 
 
-def _correction(readings):
+def _correction(readings: Readings) -> schemas.Correction | None:
     """Returns what a word should be by its `Readings`; None if it stays."""
     word = readings.corrected()
     if word == readings.literal:
@@ -203,7 +206,7 @@ def _correction(readings):
     return schemas.Correction(word=word, log_odds=readings.log_odds(word))
 
 
-def _name(tokenizer, token):
+def _name(tokenizer: Tokenizer, token: int) -> str:
     """Returns what a token writes as a reader sees it, without the space before a word; `<eos>` for a line's end."""
     if token == tokenizer.eos_id:
         return EOS
@@ -211,7 +214,9 @@ def _name(tokenizer, token):
     return written.removeprefix(" ") or written
 
 
-def _scored(request, units, values, tokenizer):
+def _scored(
+    request: schemas.ScoreRequest, units: Sequence[Unit], values: Sequence[float | None], tokenizer: Tokenizer
+) -> schemas.ScoreResponse:
     """Returns the answer for a text whose words were scored, see `SuggestionEngine.score`."""
     remaining = iter(values)
     scored = []
@@ -236,37 +241,22 @@ async def _refuse_invalid(request: Request, error: RequestValidationError) -> JS
     """Answers with one sentence about the first error, without repeating the body, which may be long or malformed."""
     first = error.errors()[0]
     if first["type"] == "json_invalid":
-        return _problem(400, "Expected a body in JSON. Received something else.")
+        return problem(400, "Expected a body in JSON. Received something else.")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
-        return _problem(422, f"Expected the header Content-Type: application/json. Received: {kind or 'none'}")
+        return problem(422, f"Expected the header Content-Type: application/json. Received: {kind or 'none'}")
     name = ".".join(str(part) for part in first["loc"] if part != "body")
-    return _problem(422, f"`{name}`: {first['msg']}" if name else f"Expected a JSON object: {first['msg']}")
+    return problem(422, f"`{name}`: {first['msg']}" if name else f"Expected a JSON object: {first['msg']}")
 
 
-async def _refuse_bad(request: Request, error: BadRequestError) -> JSONResponse:
-    return _problem(error.status, str(error))
+async def _refuse(request: Request, error: Exception, status: int, headers: dict[str, str]) -> JSONResponse:
+    return problem(status, str(error), headers)
 
 
-async def _refuse_text(request: Request, error: DataError) -> JSONResponse:
-    return _problem(422, str(error))
-
-
-async def _refuse_busy(request: Request, error: BusyError) -> JSONResponse:
-    return _problem(503, str(error), {"Retry-After": "1"})
-
-
-async def _refuse(request: Request, error: HTTPException) -> JSONResponse:
-    return _problem(error.status_code, str(error.detail), error.headers)
+async def _refuse_http(request: Request, error: HTTPException) -> JSONResponse:
+    return problem(error.status_code, str(error.detail), error.headers)
 
 
 async def _fail(request: Request, error: Exception) -> JSONResponse:
     """Answers with a server error; the traceback is in the server's log."""
-    # This answer is sent outside the middleware, so it needs the headers here.
-    return _problem(500, "The server failed at this request.", SECURITY_HEADERS)
-
-
-def _problem(status, reason, headers=None):
-    # The name of an unknown field may contain lone surrogates, which UTF-8 cannot encode.
-    reason = reason.encode("utf-8", "replace").decode()
-    return JSONResponse({"error": reason}, status, headers=headers)
+    return problem(500, "The server failed at this request.")

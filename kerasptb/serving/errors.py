@@ -1,24 +1,14 @@
 """The errors of serving."""
 
+from kerasptb.data import DataError
+
 
 class ServingError(RuntimeError):
     """The model cannot be served, or not with these options."""
 
 
-class BadRequestError(ValueError):
-    """The request can never be answered; the message says why.
-
-    Attributes:
-        status: the HTTP status that says so.
-    """
-
-    status = 422
-
-
-class StateError(BadRequestError):
+class StateError(DataError):
     """The state in a request is none of this model; the message says why, and to begin again without one."""
-
-    status = 409
 
 
 class BusyError(RuntimeError):

@@ -3,34 +3,42 @@
 import asyncio
 import collections
 import hashlib
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from kerasptb.reading.context import Context
 
 # Texts of up to so many tokens are read token by token, in batches with other requests. Longer ones are read in pieces,
 # in another thread.
 SHORT_TOKENS = 8
 _PIECE_TOKENS = 64
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
-class Recent:
+class Recent(Generic[Key, Value]):
     """What was used last, up to a size."""
 
-    def __init__(self, size):
+    def __init__(self, size: int) -> None:
         self.size = size
-        self._values = collections.OrderedDict()
+        self._values: collections.OrderedDict[Key, Value] = collections.OrderedDict()
 
-    def get(self, key):
+    def get(self, key: Key) -> Value | None:
         """Returns the value of a key, or None."""
         if (value := self._values.get(key)) is not None:
             self._values.move_to_end(key)
         return value
 
-    def put(self, key, value):
+    def put(self, key: Key, value: Value) -> None:
         """Remembers a value."""
         self._values[key] = value
         self._values.move_to_end(key)
-        while len(self._values) > self.size:
+        if len(self._values) > self.size:
             self._values.popitem(last=False)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._values)
 
 
@@ -40,13 +48,13 @@ class SharedRead:
     `forget` is called once, when it has ended or nobody waits for it any more.
     """
 
-    def __init__(self, reading, forget):
+    def __init__(self, reading: Coroutine[Any, Any, Context], forget: Callable[[], Any]) -> None:
         self._task = asyncio.create_task(reading)
         self._task.add_done_callback(lambda _: self._finish())
-        self._forget = forget
+        self._forget: Callable[[], Any] | None = forget
         self._waiting = 0
 
-    async def wait(self):
+    async def wait(self) -> Context:
         """Returns the `Context` after the text."""
         self._waiting += 1
         try:
@@ -58,18 +66,18 @@ class SharedRead:
                 self._task.cancel()
                 self._finish()  # at once, so that a new request does not wait for the cancelled task
 
-    def _finish(self):
+    def _finish(self) -> None:
         forget, self._forget = self._forget, None
         if forget is not None:
             forget()
 
 
-def key_of(ids):
+def key_of(ids: np.ndarray) -> bytes:
     """Returns the key under which the context after a text is remembered."""
     return hashlib.blake2b(_bytes(ids), digest_size=16).digest()
 
 
-def keys_of(ids):
+def keys_of(ids: np.ndarray) -> dict[int, bytes]:
     """Returns a dict from the lengths of beginnings of a text, the shortest first, to their keys.
 
     Any of the last tokens may be the end of a remembered text. Further back only the ends of pieces are.
@@ -83,11 +91,11 @@ def keys_of(ids):
     return keys
 
 
-def _bytes(ids):
+def _bytes(ids: np.ndarray) -> bytes:
     return ids.astype("<i4").tobytes()
 
 
-def spans(start, size):
+def spans(start: int, size: int) -> Iterator[tuple[int, int]]:
     """Yields the start and end of each piece in which the tokens of a text from `start` on are read."""
     if size - start > SHORT_TOKENS:
         # Pieces end at the same tokens whatever was read before, so that texts with the same beginning share them.

@@ -2,11 +2,13 @@
 
 uvicorn's only time limit begins with an answer and ends with the next byte. A client that sends no whole request, reads
 no answer, or goes on with a body that was refused would keep its connection open, until the process may open no more.
+Its `limit_concurrency` counts the connections of all clients together, and only once they have sent a request.
 """
 
+import asyncio
 import collections
 import socket
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -28,13 +30,13 @@ class BoundedProtocol(H11Protocol):
     max_connections = 1024
     _open: ClassVar[collections.Counter[str]] = collections.Counter()  # connections by address
 
-    def connection_made(self, transport):
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Starts the time for a request, or refuses the connection."""
         super().connection_made(transport)
-        self.transport = _Transport(transport, self)  # which uvicorn closes
+        self.transport = cast(asyncio.Transport, _Transport(transport, self))  # which uvicorn closes
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self._is_half_closed = False
-        self._unread = None
+        self._unread: asyncio.TimerHandle | None = None
         self._address = (self.client or ("",))[0]
         self._open[self._address] += 1
         self._expect_request()
@@ -42,7 +44,7 @@ class BoundedProtocol(H11Protocol):
             transport.write(_TOO_MANY)
             self._close()
 
-    def connection_lost(self, exc):
+    def connection_lost(self, exc: Exception | None) -> None:
         """Forgets the connection."""
         self._open[self._address] -= 1
         if not self._open[self._address]:
@@ -51,7 +53,7 @@ class BoundedProtocol(H11Protocol):
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
-    def data_received(self, data):
+    def data_received(self, data: bytes) -> None:
         """Takes what the client sends; the time for a request goes on until all headers have come."""
         if self.transport.is_closing():
             return
@@ -66,13 +68,13 @@ class BoundedProtocol(H11Protocol):
         else:
             self._expect_request()
 
-    def eof_received(self):
+    def eof_received(self) -> bool:  # type: ignore[override]  # of asyncio, which closes a connection for False
         """Keeps the connection of a client that has sent its whole request, until it has its answer."""
         self._is_half_closed = True
         is_waiting = self.cycle is not None and not self.cycle.response_complete
         return is_waiting and self.conn.their_state in (h11.DONE, h11.MUST_CLOSE)
 
-    def on_response_complete(self):
+    def on_response_complete(self) -> None:
         """Ends the connection if its client sends nothing more, or more of what is not wanted."""
         super().on_response_complete()
         # If it is not complete any more, there was a further request in the pipeline.
@@ -83,35 +85,35 @@ class BoundedProtocol(H11Protocol):
             self._wait_for_reader(True)
 
     @property
-    def is_unread(self):
+    def is_unread(self) -> bool:
         """Whether the client has not sent its whole request, as far as it was read."""
         return self.conn.their_state is h11.SEND_BODY
 
-    def timeout_keep_alive_handler(self):
+    def timeout_keep_alive_handler(self) -> None:
         """Closes a connection without a request."""
         super().timeout_keep_alive_handler()
         self._wait_for_reader(True)
 
-    def pause_writing(self):
+    def pause_writing(self) -> None:
         """Begins to wait for a client that does not read."""
         super().pause_writing()
         self._wait_for_reader(True)
 
-    def resume_writing(self):
+    def resume_writing(self) -> None:
         """The client reads again."""
         super().resume_writing()
         self._wait_for_reader(self.transport.is_closing())
 
-    def _close(self):
+    def _close(self) -> None:
         self.transport.close()
         self._wait_for_reader(True)
 
-    def _wait_for_reader(self, waits):
+    def _wait_for_reader(self, waits: bool) -> None:
         if self._unread is not None:
             self._unread.cancel()
         self._unread = self.loop.call_later(UNREAD_LIMIT, self.transport.abort) if waits else None
 
-    def _expect_request(self):
+    def _expect_request(self) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
 
@@ -121,18 +123,18 @@ class _Transport:
     If the connection were closed at once, the client's system might throw away the answer.
     """
 
-    def __init__(self, transport, protocol):
+    def __init__(self, transport: asyncio.Transport, protocol: BoundedProtocol) -> None:
         self._transport, self._protocol = transport, protocol
         self._lingers = False
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
-    def is_closing(self):
+    def is_closing(self) -> bool:
         """Returns whether nothing more is to be read or written."""
         return self._lingers or self._transport.is_closing()
 
-    def close(self):
+    def close(self) -> None:
         """Ends the answers at once, and the connection once the client has had time to see it, or if asked again."""
         if self._lingers or not self._protocol.is_unread:
             self._transport.close()

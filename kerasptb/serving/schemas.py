@@ -1,6 +1,6 @@
 """The bodies of requests and answers, as in the OpenAPI description."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -11,7 +11,7 @@ MAX_SUGGESTIONS = 100
 _MAX_PREFIX_CHARACTERS = 100
 
 
-def _number(value):
+def _number(value: Any) -> Any:
     """Accepts numbers, also 3.0 for 3 as in JSON Schema, but not strings and booleans, which pydantic would convert."""
     if isinstance(value, str | bytes | bool):
         raise ValueError("expected a whole number")

@@ -1,24 +1,24 @@
 """From a run folder to a running server."""
 
-import asyncio
 import contextlib
+import functools
 import ipaddress
-import logging
 import os
 import signal
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from kerasptb.reading import Reader
 from kerasptb.runs.damage import RunError
+from kerasptb.runs.files import ENGLISH
+from kerasptb.runs.folder import is_in_the_package
 from kerasptb.runs.reader import load_reader
 from kerasptb.serving.errors import ServingError
 from kerasptb.utils.errors import ExportError
 
-logger = logging.getLogger(__name__)
 
-
-def open_served(folder, counts=True):
+def open_served(folder: str | os.PathLike[str], counts: bool = True) -> Reader:
     """Returns the `Reader` of a run folder, "english", a `.keras` file or a SavedModel; ServingError for others.
 
     With `counts` that of a run has the counts of its training text, if there are some.
@@ -62,46 +62,36 @@ def serve(
     """
     try:
         import threadpoolctl  # noqa: PLC0415
-        import uvicorn  # noqa: PLC0415
 
-        from kerasptb.runs.files import ENGLISH  # noqa: PLC0415
-        from kerasptb.runs.folder import is_in_the_package  # noqa: PLC0415
         from kerasptb.serving.app import DEFAULT_RATE, create_app  # noqa: PLC0415
         from kerasptb.serving.protocol import BoundedProtocol  # noqa: PLC0415
+        from kerasptb.serving.running import ReloadingServer, config_of  # noqa: PLC0415
     except ModuleNotFoundError as error:
         packages = "fastapi uvicorn" if error.name in ("fastapi", "uvicorn") else error.name
         raise ServingError(f"Serving needs the package {error.name}. Install it with: pip install {packages}") from None
     # NumPy's threads wait for each other in loops: beside other work a product of a few rows takes ten times as long.
     threadpoolctl.threadpool_limits(1, user_api="blas")
     trusted = [_network(proxy) for proxy in proxies]
+    open_folder = functools.partial(open_served, folder, counts)
     # The port is opened before the model is loaded, so that a port in use is reported at once.
     with _listen(host, port) as listening, _hangups() as hangups:
         rate = DEFAULT_RATE if rate is None else rate or None
         is_own = ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
         name = ENGLISH if is_in_the_package(folder) else Path(folder).resolve().name
-        app = create_app(open_served(folder, counts), name, rate, allowed_hosts if is_own or allowed_hosts else None)
-        config = uvicorn.Config(
-            app,
-            http=BoundedProtocol,
-            ws="none",  # what speaks it would take connections from those that are counted
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=5,
-            proxy_headers=bool(trusted),  # uvicorn trusts this machine's own by default
-            forwarded_allow_ips=trusted,
-        )
+        app = create_app(open_folder(), name, rate, allowed_hosts if is_own or allowed_hosts else None)
+        server = ReloadingServer(config_of(app, trusted), app, str(folder), open_folder, hangups)
         BoundedProtocol.max_connections = _allow_many_connections()
         address = f"[{host}]" if ":" in host else host
         print(f"Serving {folder} at http://{address}:{listening.getsockname()[1]}/  (Ctrl-C stops)", flush=True)
         try:
-            _make_server(config, app, folder, hangups, counts).run(sockets=[listening])
+            server.run(sockets=[listening])
         except KeyboardInterrupt:
             # Ctrl-C is how the server is stopped; uvicorn raises this again after closing everything.
             print("Stopped.")
 
 
-def _network(proxy):
-    """Returns the network of a proxy's address as uvicorn takes it."""
+def _network(proxy: str) -> str:
+    """Returns the network of a proxy's address as uvicorn takes it, which says nothing of one that it cannot read."""
     try:
         return str(ipaddress.ip_network(proxy, strict=False))
     except ValueError:
@@ -110,7 +100,7 @@ def _network(proxy):
         ) from None
 
 
-def _allow_many_connections():
+def _allow_many_connections() -> int:
     """Raises the process' limit of open files, often 1,024, as far as is allowed.
 
     Returns how many connections one address may have: a quarter of the files, and as many as a proxy needs at most.
@@ -128,9 +118,9 @@ def _allow_many_connections():
 
 
 @contextlib.contextmanager
-def _hangups():
+def _hangups() -> Iterator[list[bool]]:
     """Gives a list to which each SIGHUP adds an item, while the body runs."""
-    hangups = []
+    hangups: list[bool] = []
     try:
         before = signal.signal(signal.SIGHUP, lambda *_: hangups.append(True))
     except (AttributeError, ValueError):  # on Windows, which has none, or in a thread
@@ -142,48 +132,7 @@ def _hangups():
         signal.signal(signal.SIGHUP, before)
 
 
-def _make_server(config, app, folder, hangups, counts=True):
-    """Returns a uvicorn server of a folder's model.
-
-    When it is told to stop, it refuses the requests waiting for the model at once. After a hang-up, an item of
-    `hangups`, it loads the folder anew, or stops if its terminal is gone.
-    """
-    import uvicorn  # noqa: PLC0415  (of the extra `serve`)
-
-    has_terminal = os.isatty(0)
-
-    class Server(uvicorn.Server):
-        loading = None
-
-        async def on_tick(self, counter):
-            if hangups and has_terminal and not os.isatty(0):
-                self.should_exit = True
-            elif hangups and (self.loading is None or self.loading.done()):
-                hangups.clear()
-                self.loading = asyncio.create_task(_load_anew(app, folder, counts))
-            return await super().on_tick(counter)
-
-        async def shutdown(self, sockets=None):
-            app.state.engine.stop()
-            await super().shutdown(sockets)
-
-    return Server(config)
-
-
-async def _load_anew(app, folder, counts):
-    """Has further requests answered by the model that is in the folder now, if that can be loaded."""
-    from kerasptb.serving.app import replace_model  # noqa: PLC0415  (of the extra `serve`)
-
-    try:
-        reader = await asyncio.to_thread(open_served, folder, counts)
-    except Exception as error:
-        logger.warning("%s cannot be served; the model loaded before still is. %s", folder, error)
-    else:
-        replace_model(app, reader)
-        print(f"Serving {folder} as it is now", flush=True)
-
-
-def _listen(host, port):
+def _listen(host: str, port: int) -> socket.socket:
     """Returns a listening TCP socket."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

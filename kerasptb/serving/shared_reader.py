@@ -4,9 +4,12 @@ Both wrap a reader and know no model. All methods must be called in one event lo
 """
 
 import itertools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from kerasptb.reading import Reader
+from kerasptb.reading.context import Beginning, Context
 from kerasptb.serving.batching import Batcher
 from kerasptb.serving.memory import SHORT_TOKENS, Recent, SharedRead, key_of, keys_of, spans
 
@@ -25,37 +28,40 @@ _MAX_LONG_WAITING = 32
 class BatchedReader:
     """Has a `Reader` read what arrives while it is busy together, in its next call."""
 
-    def __init__(self, reader):
-        self.tokenizer, self.state_size = reader.tokenizer, reader.state_size
-        self.initial = reader.begin()
+    def __init__(self, reader: Reader) -> None:
+        self.tokenizer, self.initial = reader.tokenizer, reader.begin()
         self._reader = reader
         self._short = Batcher(reader.read_together, _MAX_BATCH)
         self._searches = Batcher(self._after_all, _MAX_SEARCHES)
         self._resume = Batcher(reader.resume, _MAX_BATCH)
-        self._long = Batcher(lambda jobs: [reader.read(*job) for job in jobs], 1, _MAX_LONG_WAITING)
-        self._scores = Batcher(lambda jobs: list(map(next, jobs)), 1, _MAX_LONG_WAITING)
+        self._long = Batcher(self._read_long, 1, _MAX_LONG_WAITING)
+        self._scores = Batcher(_next_of_each, 1, _MAX_LONG_WAITING)
         self.batchers = self._short, self._searches, self._resume, self._long, self._scores
 
-    async def read(self, context, ids):
+    async def read(self, context: Context, ids: np.ndarray) -> Context:
         """Returns the `Context` after a few tokens, or a piece of a long text."""
         return await (self._short if len(ids) <= SHORT_TOKENS else self._long).submit((context, ids))
 
-    async def after(self, beginnings):
+    async def after(self, beginnings: Sequence[Beginning]) -> list[Context]:
         """Returns the `Context`s after `Beginning`s of words."""
         return await self._searches.submit(beginnings)
 
-    async def resume(self, state):
+    async def resume(self, state: np.ndarray) -> Context:
         """Returns the `Context` of a state."""
         return await self._resume.submit(state)
 
-    async def score(self, context, ids):
+    async def score(self, context: Context, ids: np.ndarray) -> np.ndarray:
         """Returns the log probabilities of tokens after a `Context`, float32 [T]; long texts take turns."""
-        pieces, scores = self._reader.score_in_pieces(context, ids), []
+        pieces = self._reader.score_in_pieces(context, ids)
+        scores: list[np.ndarray] = []
         while sum(map(len, scores)) < len(ids):
             scores.append(await self._scores.submit(pieces))
         return np.concatenate(scores)
 
-    def _after_all(self, searches):
+    def _read_long(self, texts: Sequence[tuple[Context, np.ndarray]]) -> list[Context]:
+        return [self._reader.read(*text) for text in texts]
+
+    def _after_all(self, searches: Sequence[Sequence[Beginning]]) -> list[list[Context]]:
         contexts = iter(self._reader.after([each for beginnings in searches for each in beginnings]))
         return [list(itertools.islice(contexts, len(beginnings))) for beginnings in searches]
 
@@ -63,22 +69,21 @@ class BatchedReader:
 class RememberingReader:
     """Remembers the contexts after texts and after beginnings of words, as a `BatchedReader` reads them.
 
-    The context after a text is remembered under a digest of its ids, so many of them: 512 unless said, or fewer with
-    more than 32,000 tokens. Clients are not distinguished: a text that was read before, by any client, is answered from
+    The context after a text is remembered under a digest of its ids, so many of them: 512, or fewer with more than
+    32,000 tokens. Clients are not distinguished: a text that was read before, by any client, is answered from
     memory, and another text gets the same answer a little later.
     """
 
-    def __init__(self, reader, max_contexts=None):
-        if max_contexts is None:
-            within_memory = _MAX_PROBABILITIES // len(reader.tokenizer)
-            max_contexts = min(max(within_memory, _MIN_CONTEXTS), _MAX_CONTEXTS)
+    def __init__(self, reader: BatchedReader) -> None:
+        size = min(max(_MAX_PROBABILITIES // len(reader.tokenizer), _MIN_CONTEXTS), _MAX_CONTEXTS)
         self._reader = reader
-        self._contexts = Recent(max_contexts)  # by the keys of texts
-        self._scores = Recent(max_contexts)  # likewise
-        self._following = Recent(max_contexts)  # by a context, and the token that a search for words read after it
-        self._pending = {}
+        self._contexts: Recent[bytes, Context] = Recent(size)  # by the keys of texts
+        self._scores: Recent[bytes, np.ndarray] = Recent(size)  # likewise
+        # By a context, and the token that a search for words read after it.
+        self._following: Recent[tuple[Context, int], Context] = Recent(size)
+        self._pending: dict[bytes, SharedRead] = {}
 
-    async def context(self, ids):
+    async def context(self, ids: np.ndarray) -> Context:
         """Returns the `Context` after a text of ids, int32 [T]."""
         if not len(ids):
             return self._reader.initial
@@ -89,13 +94,13 @@ class RememberingReader:
             self._pending[key] = SharedRead(self._read(ids), lambda: self._pending.pop(key))
         return await self._pending[key].wait()
 
-    async def read_on(self, context, ids):
+    async def read_on(self, context: Context, ids: np.ndarray) -> Context:
         """Returns the `Context` after more tokens, which is not remembered."""
         for start, end in spans(0, len(ids)):
             context = await self._reader.read(context, ids[start:end])
         return context
 
-    async def after(self, beginnings):
+    async def after(self, beginnings: Sequence[Beginning]) -> list[Context]:
         """Returns the contexts after `Beginning`s, most of which the keystroke before may have read."""
         asked = {(each.context, each.piece): each for each in beginnings}
         known = {key: context for key in asked if (context := self._following.get(key)) is not None}
@@ -105,11 +110,11 @@ class RememberingReader:
                 self._following.put(key, context)
         return [known[each.context, each.piece] for each in beginnings]
 
-    async def score(self, ids):
+    async def score(self, ids: np.ndarray) -> np.ndarray:
         """Returns the log probability of each token of a text, float32 [T]; only what is new in it is scored."""
         keys = keys_of(ids)
-        known = ((end, self._scores.get(key)) for end, key in reversed(keys.items()))
-        done, scores = next((pair for pair in known if pair[1] is not None), (0, np.zeros(0, "float32")))
+        known = ((end, found) for end, key in reversed(keys.items()) if (found := self._scores.get(key)) is not None)
+        done, scores = next(known, (0, np.zeros(0, "float32")))
         if done < len(ids):
             context = await self.context(ids[:done])
             scores = np.append(scores, await self._score_after(context, ids[done:]))
@@ -117,12 +122,12 @@ class RememberingReader:
                 self._scores.put(keys[end], scores[:end])
         return scores
 
-    async def _score_after(self, context, ids):
+    async def _score_after(self, context: Context, ids: np.ndarray) -> np.ndarray:
         if len(ids) == 1 and context.log_probabilities is not None:
             return context.log_probabilities[ids]
         return await self._reader.score(context, ids)
 
-    async def _read(self, ids):
+    async def _read(self, ids: np.ndarray) -> Context:
         keys = keys_of(ids)
         done, context = await self._nearest(keys, len(ids))
         while done < len(ids) and (after := self._following.get((context, int(ids[done])))) is not None:
@@ -133,7 +138,7 @@ class RememberingReader:
         self._contexts.put(keys[len(ids)], context)
         return context
 
-    async def _nearest(self, keys, size):
+    async def _nearest(self, keys: dict[int, bytes], size: int) -> tuple[int, Context]:
         """Returns the length of the longest beginning of a text that was or is being read, and the context after it."""
         for end, key in reversed(keys.items()):
             if end == size:
@@ -143,3 +148,8 @@ class RememberingReader:
             if key in self._pending:
                 return end, await self._pending[key].wait()
         return 0, self._reader.initial
+
+
+def _next_of_each(scores: Sequence[Iterator[np.ndarray]]) -> list[np.ndarray]:
+    """Returns the next piece of each text's scores."""
+    return list(map(next, scores))

@@ -30,7 +30,7 @@ _MAX_WORD_BYTES = 32_000
 _AGAIN = "Begin again without a state."
 
 
-def encode_state(state, fingerprint, memory=None, whole="a"):
+def encode_state(state: np.ndarray, fingerprint: str, memory: Memory | None = None, whole: str = "a") -> str:
     """Returns a state as a token, of letters, digits, `-` and `_`.
 
     `memory` is that of the words typed before, `whole` the text, or as much of its end as tells how it ends.
@@ -43,7 +43,7 @@ def encode_state(state, fingerprint, memory=None, whole="a"):
     return base64.urlsafe_b64encode(content + _digest(content)).rstrip(b"=").decode()
 
 
-def decode_state(token, fingerprint, state_size):
+def decode_state(token: str, fingerprint: str, state_size: int) -> tuple[np.ndarray, Memory | None, str]:
     """Returns the state in a token, float32 [S], the `Memory` or `None`, and how the text ends: in a key of `_ENDS`.
 
     Raises a `StateError` if it is not a token, is damaged, or belongs to another model.
@@ -70,12 +70,12 @@ def decode_state(token, fingerprint, state_size):
     return np.frombuffer(state, "<f4").astype(np.float32), memory, end
 
 
-def largest_token(state_size):
+def largest_token(state_size: int) -> int:
     """Returns how many characters a token of a state of so many floats can have."""
     return (4 * (64 + 4 * state_size + _MAX_WORD_BYTES + _MAX_WORD_BYTES // 100)) // 3  # incompressible words
 
 
-def _decode_words(content):
+def _decode_words(content: bytes) -> Memory:
     """Returns the `Memory` of the part of a token after the state."""
     try:
         words = zlib.decompressobj().decompress(content, _MAX_WORD_BYTES + 1).decode().split("\n")
@@ -87,10 +87,10 @@ def _decode_words(content):
     return Memory(words)
 
 
-def _newest(words):
+def _newest(words: bytes) -> bytes:
     """Returns lines, one a word, without the oldest of more than `_MAX_WORD_BYTES`."""
     return words if len(words) <= _MAX_WORD_BYTES else words[-_MAX_WORD_BYTES:].partition(b"\n")[2]
 
 
-def _digest(content):
+def _digest(content: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=_DIGEST_SIZE).digest()

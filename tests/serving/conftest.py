@@ -17,6 +17,10 @@ class Server:
         self._port = 0
 
     @property
+    def address(self):
+        return "127.0.0.1", self._port
+
+    @property
     def url(self):
         return f"http://127.0.0.1:{self._port}/"
 
@@ -24,11 +28,12 @@ class Server:
         import uvicorn
 
         from kerasptb.serving.app import create_app
+        from kerasptb.serving.running import config_of
 
         self._socket = socket.create_server(("127.0.0.1", self._port))
         self._port = self._socket.getsockname()[1]
         app = create_app(self._reader, **self._settings)
-        self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+        self._server = uvicorn.Server(config_of(app, seconds_to_stop=1))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
         self._thread.start()
         deadline = time.monotonic() + 10

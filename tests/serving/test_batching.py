@@ -31,18 +31,6 @@ def test_what_waits_goes_together_and_every_caller_gets_its_own():
     assert calls == [[0], [1, 2, 3, 4], [5, 6, 7]]
 
 
-def test_an_exception_among_the_results_is_for_its_caller_alone():
-    async def run():
-        batcher = Batcher(lambda items: [ValueError("odd") if item % 2 else item for item in items], 8)
-        results = await asyncio.gather(*(batcher.submit(i) for i in range(3)), return_exceptions=True)
-        batcher.close()
-        return results
-
-    zero, one, two = asyncio.run(run())
-    assert (zero, two) == (0, 2)
-    assert isinstance(one, ValueError)
-
-
 def test_an_exception_of_the_function_reaches_every_caller_and_the_next_call_goes_on():
     def fail_once(items, failed=[]):  # noqa: B006
         if not failed:

@@ -44,9 +44,9 @@ def counting(reader):
     return CountingReader(reader)
 
 
-def with_engine(reader, use, **settings):
+def with_engine(reader, use):
     async def run():
-        engine = SuggestionEngine(reader, **settings)
+        engine = SuggestionEngine(reader)
         try:
             return await use(engine)
         finally:
@@ -267,7 +267,9 @@ def test_few_long_texts_may_wait(counting):
     assert refused == [False] * 33 + [True] * 7  # one is being read, and 32 wait
 
 
-def test_memory_is_bounded(reader):
+def test_memory_is_bounded(reader, monkeypatch):
+    for name in ("_MIN_CONTEXTS", "_MAX_CONTEXTS"):
+        monkeypatch.setattr(f"kerasptb.serving.shared_reader.{name}", 8)
     texts = [f"the {word} cat" for word in reader.tokenizer.tokens[4:38]]
 
     async def use(engine):
@@ -283,7 +285,7 @@ def test_memory_is_bounded(reader):
         return len(engine._remembering._contexts), len(engine._remembering._pending), kept
 
     # A text of three words is remembered whole.
-    assert with_engine(reader, use, max_contexts=8) == (8, 0, list(range(26, 34)))
+    assert with_engine(reader, use) == (8, 0, list(range(26, 34)))
 
 
 @pytest.mark.parametrize(("num_words", "expected"), [(10_000, 512), (100_000, 167), (10_000_000, 64)])

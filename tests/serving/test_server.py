@@ -23,7 +23,7 @@ from kerasptb.cli import main
 from kerasptb.data import Vocabulary
 from kerasptb.models.weights import save_weights
 from kerasptb.serving import ServingError, serve
-from kerasptb.serving.server import _allow_many_connections, _listen, _make_server, open_served
+from kerasptb.serving.server import _allow_many_connections, _listen, open_served
 
 GUIDE = Path(__file__).parents[2] / "docs" / "serving.md"
 
@@ -334,6 +334,25 @@ def test_as_many_connections_as_may_be():
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def test_answers_carry_the_policy(serving, monkeypatch):
+    monkeypatch.setattr("kerasptb.serving.engine.SuggestionEngine.keys", lambda *arguments: 1 / 0)
+    with serving() as server, contextlib.closing(http.client.HTTPConnection(*server.address, 20)) as client:
+        for path, status in (("/health", 200), ("/", 200), ("/nothing", 404), ("/v1/suggest", 405), ("", 500)):
+            if path:
+                client.request("GET", path)
+            else:
+                client.request("POST", "/v1/suggest", b'{"text": ""}', {"Content-Type": "application/json"})
+            answer = client.getresponse()
+            answer.read()
+            assert answer.status == status
+            policy = answer.getheader("Content-Security-Policy")
+            assert policy.startswith("default-src 'none'; script-src 'self'")
+            assert "unsafe" not in policy
+            assert "frame-ancestors 'none'" in policy
+            assert answer.getheader("X-Content-Type-Options") == "nosniff"
+            assert answer.getheader("Cache-Control") == "no-cache"
+
+
 def test_many_clients_at_once_are_answered_as_one(serving, reader):
     texts = [f"the {word} " for word in reader.tokenizer.tokens if word[0].isalpha()]
     with serving(rate=None) as server:
@@ -402,15 +421,18 @@ def test_wrong_arguments_are_refused(capsys, arguments):
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "kerasptb.serving.running", raising=False)
     with pytest.raises(ServingError, match=r"uvicorn.*pip install fastapi uvicorn"):
         serve(tmp_path)
 
 
 def test_who_closes_the_terminal_stops_the_server(monkeypatch):
     uvicorn = pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+    from kerasptb.serving.running import ReloadingServer
+
     monkeypatch.setattr("os.isatty", lambda _: True)
     hangups = []
-    server = _make_server(uvicorn.Config(None), None, "folder", hangups)
+    server = ReloadingServer(uvicorn.Config(None), None, "folder", None, hangups)
     assert not asyncio.run(server.on_tick(1))
     monkeypatch.setattr("os.isatty", lambda _: False)
     assert not asyncio.run(server.on_tick(1))
@@ -420,8 +442,8 @@ def test_who_closes_the_terminal_stops_the_server(monkeypatch):
 
 def test_an_address_of_version_6_stands_in_brackets(monkeypatch, tmp_path, capsys):
     pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
-    nothing = SimpleNamespace(state=SimpleNamespace(engine=None), run=lambda sockets: None)
-    for name in ("server.open_served", "app.create_app", "server._make_server"):
+    nothing = SimpleNamespace(run=lambda sockets: None)
+    for name in ("server.open_served", "app.create_app", "running.ReloadingServer"):
         monkeypatch.setattr(f"kerasptb.serving.{name}", lambda *_: nothing)
     monkeypatch.setattr("kerasptb.serving.server._listen", lambda *_: socket.create_server(("127.0.0.1", 0)))
     serve(tmp_path, host="::1", port=0)
@@ -463,12 +485,11 @@ def test_a_client_is_whom_a_proxy_names_that_is_known(monkeypatch, tmp_path, pro
         config.load()
         for address in ("127.0.0.1", "10.0.0.9"):
             asyncio.run(config.loaded_app({**ask, "client": (address, 1)}, None, None))
-        raise KeyboardInterrupt
+        return SimpleNamespace(run=lambda sockets: None)
 
-    app.state = SimpleNamespace(engine=None)
     monkeypatch.setattr("kerasptb.serving.server.open_served", lambda *_: None)
     monkeypatch.setattr("kerasptb.serving.app.create_app", lambda *_: app)
-    monkeypatch.setattr("kerasptb.serving.server._make_server", make_server)
+    monkeypatch.setattr("kerasptb.serving.running.ReloadingServer", make_server)
     serve(tmp_path, port=0, proxies=proxies)
     assert seen == counted
 
