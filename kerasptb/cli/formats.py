@@ -1,8 +1,10 @@
 """The formats of exports as the command line calls them."""
 
 import importlib
+from collections.abc import Callable
+from pathlib import Path
 
-# What each writes. TensorFlow and ONNX read the first four, which are made in Keras.
+# What each writes. TensorFlow and ONNX read the first four.
 _CONVERSIONS = {
     "saved-model": "a folder that takes text, for TensorFlow",
     "litert": "a .tflite file",
@@ -19,12 +21,12 @@ FORMATS = {
 }
 
 
-def needs_keras(format):
+def needs_keras(format: str) -> bool:
     """Returns whether a format is made in Keras; a keyboard's pack has a part that is."""
-    return format in (*_CONVERSIONS, "keyboard")
+    return format in ("saved-model", "litert", "keyboard")
 
 
-def function_of(format):
+def function_of(format: str) -> Callable[..., Path]:
     """Returns the function that writes one of `FORMATS`, of a run (or, most of them, a model) and a path."""
     name, room = format.replace("-", "_"), "conversion" if format in _CONVERSIONS else "export"
     return getattr(importlib.import_module(f"kerasptb.{room}.{name}"), f"export_{name}")

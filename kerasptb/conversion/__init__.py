@@ -1,4 +1,4 @@
-"""A trained model in the formats of TensorFlow and ONNX, all made from one portable, stateless model."""
+"""A trained model in the formats of TensorFlow and ONNX. For ONNX the package onnx is enough."""
 
 import lazy_loader
 

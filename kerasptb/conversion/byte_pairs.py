@@ -3,7 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
-from kerasptb.conversion.text import SPACE_CODES, checked, with_known_signs
+from kerasptb.conversion.text import SPACE_CODES, Readings, Signatures, checked, with_known_signs
+from kerasptb.data import Subwords
+from kerasptb.utils.types import Tensor
 
 # A byte that is in no UTF-8, so that no class of characters holds it.
 _CUT = b"\xff"
@@ -21,15 +23,15 @@ class BytePairs(tf.Module):
     Signs are read by the `readings` of `Signs`.
     """
 
-    def __init__(self, vocabulary, readings=()):
+    def __init__(self, vocabulary: Subwords, readings: Readings | None = None) -> None:
         super().__init__(name="byte_pairs")
-        self._readings = dict(readings)
+        self._readings = readings or {}
         size, pieces = len(vocabulary), vocabulary.pieces
         self._first = vocabulary.first
         ids = {piece: index for index, piece in enumerate(pieces)}
         self._id_of_byte = tf.constant([ids[bytes([byte])] for byte in range(256)], tf.int64)
         self._written = tf.constant([*pieces, b""])  # the last for the padding
-        merges = vocabulary.merges
+        merges = vocabulary.merges or ()
         pairs = np.array([[vocabulary.token_to_id[part] for part in pair] for pair in merges], "int64").reshape(-1, 2)
         self._merged = tf.constant([vocabulary.token_to_id["".join(pair)] for pair in merges] + [-1], tf.int64)
         self._size, self._num_merges = size, len(merges)
@@ -42,7 +44,7 @@ class BytePairs(tf.Module):
             tf.lookup.KeyValueTensorInitializer(keys, np.arange(len(keys))), len(merges)
         )
 
-    def signatures(self):
+    def signatures(self) -> Signatures:
         """Returns a dict from the name of each signature between texts and ids to its function and its input's spec."""
         text, tokens = tf.TensorSpec([None], tf.string, "text"), tf.TensorSpec([None, None], tf.int32, "tokens")
         return {
@@ -50,7 +52,7 @@ class BytePairs(tf.Module):
             "decode": (lambda tokens: {"text": self.decode(tokens)}, tokens),
         }
 
-    def encode(self, text):
+    def encode(self, text: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the ids of texts, string [B], as `Subwords.encode_typed` does, and how many each has, int32 [B].
 
         The ids are int32 [B, T], the end of a paragraph first, padded with -1.
@@ -58,7 +60,8 @@ class BytePairs(tf.Module):
         with checked(tf.size(text) > 0, "Expected at least one text", tf.size(text)):
             text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
         text = tf.strings.join(["\n", with_known_signs(text, self._readings)])
-        text = tf.strings.regex_replace(text, rf"[{_SPACE}\n]*\n", "\n")  # without white space at the ends of lines
+        # Without white space at the ends of lines, as Python knows it.
+        text = tf.strings.regex_replace(text, rf"[{_SPACE}\x{{1c}}-\x{{1f}}\n]*\n", "\n")
         if self._first:
             text = tf.strings.regex_replace(text, r"\n([^\n])", f"\n{self._first}\\1")
         text = tf.strings.regex_replace(text, _LAST_SPACE, rb"\1" + _CUT + rb"\2")
@@ -70,7 +73,7 @@ class BytePairs(tf.Module):
         ids = words.with_values(tf.gather(pieces, where)).merge_dims(1, 2)
         return ids.to_tensor(-1), tf.cast(ids.row_lengths(), tf.int32)
 
-    def decode(self, tokens):
+    def decode(self, tokens: Tensor) -> Tensor:
         """Returns what ids [B, T] write, as `Subwords.decode` does, string [B]; -1 writes nothing."""
         valid = tf.reduce_all((tokens >= -1) & (tokens < self._size))
         with checked(valid, f"Expected ids from 0 to {self._size - 1}, or -1", tokens):
@@ -80,19 +83,19 @@ class BytePairs(tf.Module):
             text = tf.strings.regex_replace(text, rf"(^|\n){self._first}", r"\1")
         return tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
 
-    def _merge(self, words):
+    def _merge(self, words: Tensor) -> Tensor:
         """Returns the ids of words, ragged int32 [N, None]: in each round each word merges its likeliest pair."""
         letters = tf.strings.bytes_split(words)
         codes = tf.cast(tf.reshape(tf.io.decode_raw(letters.values, tf.uint8), [-1]), tf.int32)
 
-        def ranks_of(ids, word):
+        def ranks_of(ids: Tensor, word: Tensor) -> Tensor:
             """Returns the rank of the pair that begins at each id, which is within a word."""
             ranks = self._ranks.lookup(ids[:-1] * self._size + ids[1:])
             return tf.pad(
                 tf.where(word[:-1] == word[1:], ranks, self._num_merges), [[0, 1]], "CONSTANT", self._num_merges
             )
 
-        def merge(ids, word, ranks):
+        def merge(ids: Tensor, word: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             best = tf.gather(tf.math.segment_min(ranks, word), word)
             there = (ranks == best) & (best < self._num_merges)
             places = tf.range(tf.size(ids))

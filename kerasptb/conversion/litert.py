@@ -1,25 +1,19 @@
 """A trained run as a LiteRT (TensorFlow Lite) file for phones and other small machines."""
 
 import functools
-import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 
 from kerasptb.engine.quantized import quantize_rows
 from kerasptb.export.destination import atomic_file
-from kerasptb.export.source import open_source
+from kerasptb.export.source import RunOrModel, open_source
 from kerasptb.models.portable import PortableNetwork, check_backend
-from kerasptb.runs.folder import RunFolder
+from kerasptb.utils.types import StrPath, Tensor
 
 
-def export_litert(
-    run_or_model: RunFolder | str | os.PathLike[str] | Any,
-    path: str | os.PathLike[str],
-    quantize: bool = False,
-) -> Path:
+def export_litert(run_or_model: RunOrModel, path: StrPath, quantize: bool = False) -> Path:
     """Writes a trained model as a LiteRT file that reads one token per call in each row.
 
     The file has one signature, "step". Its inputs are `tokens`, int32 [B, 1], an id in each row, and the state `h0`,
@@ -54,7 +48,7 @@ def export_litert(
     return Path(path)
 
 
-def _convert(network, quantize):
+def _convert(network: PortableNetwork, quantize: bool) -> bytes:
     """Returns the bytes of the file."""
     module = tf.Module()
     module.weights = [variable.value for variable in network.weights]
@@ -63,8 +57,8 @@ def _convert(network, quantize):
         rows = _Rows(network)
         vectors, logits = rows.vectors, rows.logits
 
-    def step(tokens, *state):
-        state = dict(zip(network.state_sizes, state, strict=True))
+    def step(tokens: Tensor, *states: Tensor) -> dict[str, Tensor]:
+        state = dict(zip(network.state_sizes, states, strict=True))
         hidden, state = network.encode_vector(vectors(tokens[:, 0]), state)
         return {"probabilities": tf.nn.softmax(logits(hidden)), **state}
 
@@ -90,17 +84,17 @@ class _Rows:
     Left to itself it would store two matrices, because it gives a table one scale, and the outputs of a product each.
     """
 
-    def __init__(self, network):
+    def __init__(self, network: PortableNetwork) -> None:
         self._integers, scales = quantize_rows(network.embeddings.numpy())
         self._scales = scales[:, 0]
         self._bias = network.dense[-1].bias
 
-    def vectors(self, tokens):
+    def vectors(self, tokens: Tensor) -> Tensor:
         """Returns the vectors of words; the converter keeps these scales, a vector, in 8 bits of their own."""
         scales = tf.gather(tf.constant(self._scales), tokens)
         return tf.cast(tf.gather(tf.constant(self._integers), tokens), tf.float32) * tf.expand_dims(scales, 1)
 
-    def logits(self, hidden):
+    def logits(self, hidden: Tensor) -> Tensor:
         """Returns the logits."""
         # The converter moves the scales into the matrix and quantizes that. In each row the largest integer is 127, so
         # it finds the same integers again.

@@ -1,27 +1,24 @@
 """A trained run as an ONNX file for other runtimes."""
 
 import itertools
-import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kerasptb.engine import Network
 from kerasptb.export.destination import atomic_file
-from kerasptb.export.source import check_cell, open_source
-from kerasptb.models.portable import PortableNetwork
-from kerasptb.runs.folder import RunFolder
+from kerasptb.export.source import RunOrModel, check_cell, open_source
 from kerasptb.utils.errors import ExportError
+from kerasptb.utils.types import StrPath
 
 # Both are old enough for all current runtimes.
 _OPSET = 17
 _IR_VERSION = 8
 
 
-def export_onnx(
-    run_or_model: RunFolder | str | os.PathLike[str] | Any,
-    path: str | os.PathLike[str],
-) -> Path:
+def export_onnx(run_or_model: RunOrModel, path: StrPath) -> Path:
     """Writes a trained model as a float32 ONNX file, with the state as inputs and outputs.
 
     The inputs are `tokens`, int32 [B, T], ids, and the state `h0`, `c0`, `h1`, `c1`, ..., float32 [B, H], zeros
@@ -45,11 +42,11 @@ def export_onnx(
     onnx = import_onnx()
     source = open_source(run_or_model)
     with atomic_file(path, ".onnx", source.tokenizer) as temporary:
-        temporary.write_bytes(_make_model(onnx, PortableNetwork(source.network)).SerializeToString())
+        temporary.write_bytes(_make_model(onnx, source.network).SerializeToString())
     return Path(path)
 
 
-def import_onnx():
+def import_onnx() -> Any:
     """Returns the package onnx, which is optional; raises `ExportError` if it is not there."""
     try:
         import onnx  # noqa: PLC0415
@@ -58,7 +55,7 @@ def import_onnx():
     return onnx
 
 
-def _make_model(onnx, network):
+def _make_model(onnx: Any, network: Network) -> Any:
     """Returns the checked `onnx.ModelProto`."""
     make, float32 = onnx.helper, onnx.TensorProto.FLOAT
     names = list(network.state_sizes)
@@ -81,7 +78,9 @@ def _make_model(onnx, network):
     return checked_model(onnx, nodes, inputs, outputs, constants)
 
 
-def network_nodes(onnx, network, tokens, initial):
+def network_nodes(
+    onnx: Any, network: Network, tokens: str, initial: Sequence[str]
+) -> tuple[list[Any], dict[str, np.ndarray]]:
     """Returns the nodes from `tokens`, int [B, T], to `logits`, float32 [B, T, V], and their constants by name.
 
     `initial` names the states [1, B, H] to begin with, none for zeros; those at the end are `final_h0`, `final_c0`, ...
@@ -89,41 +88,45 @@ def network_nodes(onnx, network, tokens, initial):
     # Node by node: runtimes execute ONNX's operation of a recurrent layer fast. A converter would produce a loop.
     make, cell = onnx.helper, network.cell
     check_cell(network, "ONNX", cell.onnx_operator is not None)
-    constants = {"embeddings": network.embeddings.numpy(), "second_axis": np.array([1], "int64")}
+    constants = {"embeddings": network.embeddings, "second_axis": np.array([1], "int64")}
     # ONNX's recurrent operations are time-major: [T, B, D].
     nodes = [
         make.make_node("Transpose", [tokens], ["tokens_by_time"], perm=[1, 0]),
         make.make_node("Gather", ["embeddings", "tokens_by_time"], ["x0"]),
     ]
-    initial = iter(initial)
-    for i, layer in enumerate(network.recurrent):
-        weights = {f"{name}{i}": value for name, value in cell.onnx_weights(*layer.get_weights()).items()}
+    of_layers = iter(initial)
+    for i, (layer, units) in enumerate(zip(network.layers, network.units, strict=True)):
+        weights = {f"{name}{i}": value for name, value in cell.onnx_weights(*layer).items()}
         states = cell.state_names(i)
         constants |= weights
         nodes += [
             make.make_node(
                 cell.onnx_operator,
-                [f"x{i}", *weights, "", *itertools.islice(initial, len(states))],
+                [f"x{i}", *weights, "", *itertools.islice(of_layers, len(states))],
                 [f"y{i}", *(f"final_{name}" for name in states)],
-                hidden_size=layer.cell.units,
+                hidden_size=units,
                 **cell.onnx_attributes,
             ),
             make.make_node("Squeeze", [f"y{i}", "second_axis"], [f"x{i + 1}"]),  # the axis of directions
         ]
-    nodes.append(make.make_node("Transpose", [f"x{len(network.recurrent)}"], ["hidden"], perm=[1, 0, 2]))
+    nodes.append(make.make_node("Transpose", [f"x{len(network.layers)}"], ["hidden"], perm=[1, 0, 2]))
     x = "hidden"
-    for layer in network.dense:
-        kernel, bias, product = (f"{layer.name}_{part}" for part in ("kernel", "bias", "product"))
-        constants[kernel], constants[bias] = layer.get_weights()
-        nodes += [
-            make.make_node("MatMul", [x, kernel], [product]),
-            make.make_node("Add", [product, bias], [layer.name]),
-        ]
-        x = layer.name
+    for name, weights in zip(("projection", "logits")[-len(network.dense) :], network.dense, strict=True):
+        kernel, bias, product = (f"{name}_{part}" for part in ("kernel", "bias", "product"))
+        constants[kernel], constants[bias] = weights
+        nodes += [make.make_node("MatMul", [x, kernel], [product]), make.make_node("Add", [product, bias], [name])]
+        x = name
     return nodes, constants
 
 
-def checked_model(onnx, nodes, inputs, outputs, constants, metadata=None):
+def checked_model(
+    onnx: Any,
+    nodes: Sequence[Any],
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    constants: Mapping[str, np.ndarray],
+    metadata: Mapping[str, str] | None = None,
+) -> Any:
     """Returns an `onnx.ModelProto` of nodes, constants (a dict of arrays) and texts, after ONNX has checked it."""
     make = onnx.helper
     arrays = [onnx.numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in constants.items()]

@@ -1,23 +1,18 @@
 """A trained run as a SavedModel that any TensorFlow server runs on any CPU."""
 
-import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 
 from kerasptb.conversion.servable import Servable
 from kerasptb.export.destination import atomic_folder
-from kerasptb.export.source import open_source
+from kerasptb.export.source import RunOrModel, open_source
 from kerasptb.models.portable import PortableNetwork, check_backend, check_path
-from kerasptb.runs.folder import RunFolder
+from kerasptb.utils.types import StrPath
 
 
-def export_saved_model(
-    run_or_model: RunFolder | str | os.PathLike[str] | Any,
-    folder: str | os.PathLike[str],
-) -> Path:
+def export_saved_model(run_or_model: RunOrModel, folder: StrPath) -> Path:
     """Writes a trained model as a SavedModel that reads raw text and needs nothing but TensorFlow.
 
     It keeps no state: batch and length may vary, and any number of clients may call it at once. Whatever the training
@@ -70,9 +65,8 @@ def export_saved_model(
     check_backend("A SavedModel")
     check_path(folder)
     with atomic_folder(folder) as temporary:
-        network, format, *_ = open_source(run_or_model)
+        source = open_source(run_or_model)
         with tempfile.TemporaryDirectory() as assets:
-            files = format.save(Path(assets))
-            servable = Servable(PortableNetwork(network), format.tokenizer, *files, readings=format.signs.readings)
+            servable = Servable(PortableNetwork(source.network), source.text_format, Path(assets))
             tf.saved_model.save(servable, str(temporary), signatures=servable.signatures)
     return Path(folder)

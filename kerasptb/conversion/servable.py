@@ -1,11 +1,18 @@
 """The functions of an exported model: text or ids in, words or ids and probabilities out, all in the graph."""
 
 import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
 
 import tensorflow as tf
 
 from kerasptb.conversion.ids import IdReader
 from kerasptb.conversion.text import TextReader, checked
+from kerasptb.data import Tokenizer, Vocabulary
+from kerasptb.data.text_format import TextFormat
+from kerasptb.models.portable import PortableNetwork
+from kerasptb.utils.types import Tensor
 from kerasptb.utils.untracked import Untracked
 
 # The number of suggestions if a request gives none, as in `reading.suggest`.
@@ -17,20 +24,18 @@ _SCORED_TOGETHER = 512
 
 
 class Servable(tf.Module):
-    """A `PortableNetwork` and its tokenizer as stateless TensorFlow functions, which `export_saved_model` describes.
+    """A `PortableNetwork` and a `TextFormat` as stateless TensorFlow functions, which `export_saved_model` describes.
 
-    Texts are read with the `readings` of `Signs`.
-
-    The files, the tokenizer's and others that are saved with it, must exist until the model is saved.
+    The format's files, which are saved with it, are written into a folder that must exist until the model is saved.
     """
 
-    def __init__(self, network, tokenizer, path, *others, readings=()):
+    def __init__(self, network: PortableNetwork, text_format: TextFormat, folder: Path) -> None:
         super().__init__(name="language_model")
-        reader = TextReader if TextReader.can_read(tokenizer) else IdReader
-        self.reader, self.others = (
-            reader(tokenizer, path, readings),
-            [tf.saved_model.Asset(str(each)) for each in others],
-        )
+        tokenizer = cast(Tokenizer, text_format.tokenizer)
+        path, *others = text_format.save(folder)
+        reader: Any = TextReader if isinstance(tokenizer, Vocabulary) else IdReader
+        self.reader: TextReader | IdReader = reader(tokenizer, path, text_format.signs.readings)
+        self.others = [tf.saved_model.Asset(str(each)) for each in others]
         # The graph needs the variables only: without Keras installed their layers could not be loaded.
         self.weights = [variable.value for variable in network.weights]
         self.cell = tf.Variable(network.cell.name, trainable=False)  # for whoever reads the weights
@@ -51,20 +56,20 @@ class Servable(tf.Module):
         self._names = ["predict_next", "step", "initial_state", "score", "generate", *self.reader.signatures()]
 
     @property
-    def signatures(self):
+    def signatures(self) -> dict[str, Any]:
         """Dict from the name of each signature to its function."""
         return {"serving_default": self.predict_next, **{name: getattr(self, name) for name in self._names}}
 
-    def _predict_next(self, text, k):
+    def _predict_next(self, text: Tensor, k: Tensor) -> dict[str, Tensor]:
         tokens, lengths = self.reader.encode(text)
         # The padding after a text does not affect its own words, so no mask is needed; without it the loop is twice as
         # fast.
         hidden, _ = self._network.value.encode(tokens)
         return self._rank(tf.gather(hidden, lengths - 1, batch_dims=1), k)
 
-    def _step(self, tokens, k, *state):
+    def _step(self, tokens: Tensor, k: Tensor, *states: Tensor) -> dict[str, Tensor]:
         network = self._network.value
-        state = dict(zip(network.state_sizes, state, strict=True))
+        state = dict(zip(network.state_sizes, states, strict=True))
         message = f"Expected `tokens` [B, T] with T at least 1 and ids from 0 to {network.vocabulary_size - 1}"
         valid = tf.reduce_all((tokens >= 0) & (tokens < network.vocabulary_size)) & (tf.shape(tokens)[1] > 0)
         rows = tf.stack([tf.shape(part)[0] for part in state.values()])
@@ -76,12 +81,12 @@ class Servable(tf.Module):
             hidden, state = network.encode(tf.identity(tokens), state)
         return {**self._rank(hidden[:, -1], k), **state}
 
-    def _initial_state(self, batch):
+    def _initial_state(self, batch: Tensor) -> dict[str, Tensor]:
         with checked(batch > 0, "Expected `batch` of at least 1", batch):
             batch = tf.identity(batch)
         return {name: tf.zeros([batch, size]) for name, size in self._network.value.state_sizes.items()}
 
-    def _score(self, text):
+    def _score(self, text: Tensor) -> dict[str, Tensor]:
         network = self._network.value
         tokens, lengths = self.reader.encode(text)
         hidden, _ = network.encode(tokens)
@@ -100,7 +105,7 @@ class Servable(tf.Module):
             "perplexity": tf.cast(perplexity, tf.float32),
         }
 
-    def _generate(self, prompt, count, temperature, seed):
+    def _generate(self, prompt: Tensor, count: Tensor, temperature: Tensor, seed: Tensor) -> dict[str, Tensor]:
         network = self._network.value
         allowed = (count >= 0) & (count <= _MAX_GENERATED)
         finite = (temperature >= 0) & tf.math.is_finite(temperature)
@@ -114,7 +119,7 @@ class Servable(tf.Module):
         mask = tf.sequence_mask(lengths, tf.shape(prompt_tokens)[1])
         hidden, state = network.encode(prompt_tokens, mask=mask)
 
-        def add_token(tokens, hidden, state):
+        def add_token(tokens: Tensor, hidden: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, ...]:
             token = self._sample(hidden, temperature, [seed, tf.shape(tokens)[1]])
             hidden, state = network.encode_word(token, state)
             return tf.concat([tokens, token[:, tf.newaxis]], axis=1), hidden, state
@@ -131,12 +136,12 @@ class Servable(tf.Module):
         )
         return {self.reader.written: self.reader.decode(tokens)}
 
-    def _without_unk(self, values, replacement):
+    def _without_unk(self, values: Tensor, replacement: float) -> Tensor:
         if self.reader.unk_id < 0:
             return values
         return tf.where(tf.range(tf.shape(values)[1]) == self.reader.unk_id, replacement, values)
 
-    def _rank(self, hidden, k):
+    def _rank(self, hidden: Tensor, k: Tensor) -> dict[str, Tensor]:
         """Returns the k most probable tokens after `hidden`, float32 [B, H], without `<unk>`."""
         message = f"Expected `k` from 1 to {self._num_suggestible}"
         with checked((k >= 1) & (k <= self._num_suggestible), message, k):
@@ -144,7 +149,7 @@ class Servable(tf.Module):
         values, tokens = tf.math.top_k(self._without_unk(probabilities, -1.0), k)
         return {self.reader.written: self.reader.decode(tokens), "probabilities": values}
 
-    def _sample(self, hidden, temperature, seed):
+    def _sample(self, hidden: Tensor, temperature: Tensor, seed: Sequence[Tensor]) -> Tensor:
         """Returns ids drawn after `hidden`, float32 [B, H], as int32 [B]; at temperature 0 the most probable ones."""
         logits = self._without_unk(self._network.value.logits(hidden), -float("inf"))
         # The greatest logit becomes 0, so that the division does not overflow however low the temperature is.
@@ -154,14 +159,14 @@ class Servable(tf.Module):
         )
         return tf.where(temperature > 0, drawn[:, 0], tf.argmax(logits, axis=1, output_type=tf.int32))
 
-    def _log_probabilities(self, hidden, targets):
+    def _log_probabilities(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Returns the log probability of each target, int32 [N], with only some rows of logits in memory."""
         num_rows = tf.shape(targets)[0]
         together = tf.clip_by_value(num_rows, 1, _SCORED_TOGETHER)
         num_parts = tf.maximum(-(-num_rows // together), 1)
         padding = num_parts * together - num_rows
 
-        def score(part):
+        def score(part: tuple[Tensor, Tensor]) -> Tensor:
             logits, wanted = self._network.value.logits(part[0]), part[1]
             return -tf.nn.sparse_softmax_cross_entropy_with_logits(labels=wanted, logits=logits)
 
@@ -177,17 +182,17 @@ class Servable(tf.Module):
         return tf.reshape(values, [-1])[:num_rows]
 
 
-def _scalar(name, dtype=tf.int32):
+def _scalar(name: str, dtype: Any = tf.int32) -> Any:
     return tf.TensorSpec([], dtype, name=name)
 
 
-def _function(function, *specs, **defaults):
+def _function(function: Callable[..., dict[str, Tensor]], *specs: Any, **defaults: Any) -> Any:
     """Returns a `tf.function` whose parameters are named as their specs, so that callers need not know an order."""
 
-    def call(*arguments):
+    def call(*arguments: Tensor) -> dict[str, Tensor]:
         return function(*arguments)
 
     kind, none = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.empty
     parameters = [inspect.Parameter(spec.name, kind, default=defaults.get(spec.name, none)) for spec in specs]
-    call.__signature__ = inspect.Signature(parameters)
+    cast(Any, call).__signature__ = inspect.Signature(parameters)
     return tf.function(call, input_signature=specs)

@@ -4,7 +4,6 @@ What it reads is in its `online-rnn-lm.cc` and `offline-rnn-lm.cc` (k2-fsa/sherp
 order, and in icefall's `rnn_lm/export-onnx.py`.
 """
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,20 +11,17 @@ from typing import Any
 import numpy as np
 
 from kerasptb.conversion.onnx import checked_model, import_onnx, network_nodes
+from kerasptb.data import Tokenizer
 from kerasptb.data.sources.text_file import read_utf8
+from kerasptb.engine import Network
 from kerasptb.export.destination import atomic_file
-from kerasptb.export.source import open_source
-from kerasptb.models.portable import PortableNetwork
-from kerasptb.runs.folder import RunFolder
+from kerasptb.export.source import RunOrModel, open_source
 from kerasptb.utils.errors import ExportError
+from kerasptb.utils.types import StrPath
 
 
 def export_sherpa_onnx(
-    run_or_model: RunFolder | str | os.PathLike[str] | Any,
-    path: str | os.PathLike[str],
-    *,
-    stateful: bool = True,
-    tokens: str | os.PathLike[str] | None = None,
+    run_or_model: RunOrModel, path: StrPath, *, stateful: bool = True, tokens: StrPath | None = None
 ) -> Path:
     """Writes a trained model as the float32 ONNX file that sherpa-onnx takes as its `lm`.
 
@@ -48,9 +44,8 @@ def export_sherpa_onnx(
             has no end of a line; or, with state, if the layers are of several widths or lack the state `c`.
     """
     onnx = import_onnx()
-    network, format, *_ = open_source(run_or_model)
-    tokenizer = format.tokenizer
-    assert tokenizer is not None
+    source = open_source(run_or_model)
+    network, tokenizer = source.network, source.tokenizer
     if tokenizer.eos_id is None:
         raise ExportError("Expected a model of a text of lines: the vocabulary has no <eos>, so no sentence begins.")
     if stateful and len(set(network.units)) != 1:
@@ -67,12 +62,12 @@ def export_sherpa_onnx(
         _check_tokens(tokenizer, Path(tokens))
     make_model = _with_state if stateful else _without_state
     with atomic_file(path, ".onnx", tokenizer) as temporary:
-        content = make_model(onnx, PortableNetwork(network), tokenizer.eos_id)
+        content = make_model(onnx, network, tokenizer.eos_id)
         temporary.write_bytes(content.SerializeToString())
     return Path(path)
 
 
-def _check_tokens(tokenizer, path):
+def _check_tokens(tokenizer: Tokenizer, path: Path) -> None:
     """Raises an `ExportError` unless the lines of a tokens.txt, `symbol id`, are the vocabulary's tokens."""
     found = {}
     for number, line in enumerate(read_utf8(path, "tokens").rstrip("\n").split("\n"), start=1):
@@ -94,16 +89,16 @@ def _check_tokens(tokenizer, path):
         raise ExportError(f"Expected a model of the {len(found)} tokens of {path}. Received: one of {len(tokenizer)}")
 
 
-def _metadata(network, eos_id, comment):
+def _metadata(network: Network, eos_id: int, comment: str) -> dict[str, str]:
     about = {"model_type": "rnnlm", "version": "1", "model_author": "kerasptb", "comment": comment}
     return about | {"sos_id": str(eos_id), "eos_id": str(eos_id), "vocab_size": str(network.vocabulary_size)}
 
 
-def _with_state(onnx, network, eos_id):
+def _with_state(onnx: Any, network: Network, eos_id: int) -> Any:
     """Returns the `onnx.ModelProto` that is given its state."""
     make, int64, float32 = onnx.helper, onnx.TensorProto.INT64, onnx.TensorProto.FLOAT
-    names, (size, *_) = list(network.state_sizes), network.state_sizes.values()
-    of_layers = [network.cell.state_names(i) for i in range(len(network.recurrent))]
+    names, size = list(network.state_sizes), network.units[0]
+    of_layers = [network.cell.state_names(i) for i in range(len(network.layers))]
     kinds = dict(zip(of_layers[0], zip(*of_layers, strict=True), strict=True))  # h0: h0, h1 and so on
     nodes, constants = network_nodes(onnx, network, "x", [f"initial_{name}" for name in names])
     nodes = [
@@ -125,7 +120,7 @@ def _with_state(onnx, network, eos_id):
     return checked_model(onnx, nodes, inputs, outputs, constants, metadata)
 
 
-def _without_state(onnx, network, eos_id):
+def _without_state(onnx: Any, network: Network, eos_id: int) -> Any:
     """Returns the `onnx.ModelProto` of whole sentences."""
     make, int64, float32 = onnx.helper, onnx.TensorProto.INT64, onnx.TensorProto.FLOAT
     nodes, constants = network_nodes(onnx, network, "begun", [])

@@ -1,12 +1,21 @@
 """Text to word ids and back with TensorFlow's string operations, as `Vocabulary.encode_typed` does it in Python."""
 
 import re
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 
 from kerasptb.data import EOS, UNK, Vocabulary
 from kerasptb.data.tokenizers.ptb_words import CLITICS, NUMBER, is_word_character
 from kerasptb.utils.errors import ExportError
+from kerasptb.utils.types import Tensor
+
+Readings: TypeAlias = Mapping[str, tuple[str, str]]  # as `Signs` has them
+# From the name of each signature to its function and its input's spec.
+Signatures: TypeAlias = dict[str, tuple[Callable[[Tensor], dict[str, Tensor]], Any]]
 
 _LINE_END = r"\r\n|[\r\n]"
 # Unicode's white space beyond ASCII, as codes in a class of RE2.
@@ -48,9 +57,9 @@ class TextReader(tf.Module):
     prompt = tf.TensorSpec([None], tf.string, name="prompt")
     written, padding = "words", ""
 
-    def __init__(self, vocabulary, path, readings=()):
+    def __init__(self, vocabulary: Vocabulary, path: Path, readings: Readings | None = None) -> None:
         super().__init__(name="text_reader")
-        self._readings = dict(readings)
+        self._readings = readings or {}
         if odd := [word for word in vocabulary.words if "\0" in word or _MARK in word]:
             raise ExportError(
                 f"Words with the characters 0 or 2 cannot be found in text by an export. Received: the word {odd[0]!r}"
@@ -69,16 +78,11 @@ class TextReader(tf.Module):
             tf.lookup.TextFileInitializer(str(path), tf.int64, line.LINE_NUMBER, tf.string, line.WHOLE_LINE), ""
         )
 
-    @staticmethod
-    def can_read(tokenizer):
-        """Returns whether TensorFlow's operations find a tokenizer's tokens in a text: the words of a vocabulary."""
-        return isinstance(tokenizer, Vocabulary)
-
-    def signatures(self):
+    def signatures(self) -> Signatures:
         """Returns a dict from the name of each signature between texts and ids to its function and its input's spec."""
         return {"encode": (lambda text: dict(zip(("tokens", "lengths"), self.encode(text), strict=True)), self.text)}
 
-    def encode(self, text):
+    def encode(self, text: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the ids of texts, string [B], int32 [B, T] padded with zeros, and how many each has, int32 [B]."""
         with checked(tf.size(text) > 0, "Expected at least one text", tf.size(text)):
             text = tf.identity(text)
@@ -117,17 +121,17 @@ class TextReader(tf.Module):
                 lengths = tf.identity(lengths)
         return ids.to_tensor(), lengths
 
-    def _find(self, words):
+    def _find(self, words: Tensor) -> Tensor:
         """Returns the ids of words as they are written or in lower case, int64 [N], -1 for unknown ones."""
         as_written = self._ids.lookup(words)
         return tf.where(as_written >= 0, as_written, self._ids.lookup(_lower(words)))
 
-    def decode(self, tokens):
+    def decode(self, tokens: Tensor) -> Tensor:
         """Returns the words of ids, string of the same shape."""
         return self._words.lookup(tf.cast(tokens, tf.int64))
 
 
-def with_known_signs(text, readings):
+def with_known_signs(text: Tensor, readings: Readings) -> Tensor:
     """Returns texts, string [B], read as `Signs` with these `readings` does."""
     for sign, (at_beginning, elsewhere) in sorted(readings.items(), key=lambda item: -len(item[0])):
         if at_beginning != elsewhere:
@@ -136,10 +140,10 @@ def with_known_signs(text, readings):
     return text
 
 
-def _replace_all(text, pattern, rewrite):
+def _replace_all(text: Tensor, pattern: str, rewrite: str) -> Tensor:
     """Returns texts in which nothing matches a pattern, of matches that overlap no more than `_MOST_OVERLAPPING`."""
 
-    def replaced(_, text):
+    def replaced(_: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
         after = tf.strings.regex_replace(text, pattern, rewrite)
         return tf.reduce_any(after != text), after
 
@@ -147,18 +151,18 @@ def _replace_all(text, pattern, rewrite):
     return tf.while_loop(lambda goes_on, _: goes_on, replaced, begun, maximum_iterations=_MOST_OVERLAPPING)[1]
 
 
-def checked(condition, message, received):
+def checked(condition: Tensor, message: str, received: Tensor) -> AbstractContextManager[Any]:
     """Returns a context whose operations run only if a bool holds; an error says what was expected and received."""
     return tf.control_dependencies([tf.debugging.Assert(condition, [f"{message}. Received:", received])])
 
 
-def _lower(text):
+def _lower(text: Tensor) -> Tensor:
     for letter in _OF_LOCALES:
         text = tf.strings.regex_replace(text, letter, letter.lower())
     return tf.strings.lower(text, encoding="utf-8")
 
 
-def _split(words, token):
+def _split(words: Tensor, token: str) -> Tensor:
     """Returns words, string [N], split as in the Penn Treebank: spaces between parts, which the expression finds."""
     text = tf.strings.regex_replace(words, "’", "'")
     text = _mark(text)
@@ -169,7 +173,7 @@ def _split(words, token):
     return tf.strings.regex_replace(text, _MARK, "")
 
 
-def _mark(text):
+def _mark(text: Tensor) -> Tensor:
     for _ in range(2):
         text = tf.strings.regex_replace(text, _UNMARKED, rf"\1{_MARK}\2")
     return text

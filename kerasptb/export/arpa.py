@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,11 +18,12 @@ import numpy as np
 from kerasptb.data import EOS, UNK, Tokenizer
 from kerasptb.export.destination import atomic_file
 from kerasptb.export.kneser_ney import NGrams, kneser_ney
-from kerasptb.export.source import run_of
+from kerasptb.export.source import AnyRun, run_of
 from kerasptb.runs.counted_text import load_counts
 from kerasptb.runs.folder import RunFolder
 from kerasptb.runs.words import load_words
 from kerasptb.utils.errors import ExportError
+from kerasptb.utils.types import StrPath
 
 BEGIN, END = "<s>", "</s>"
 ORDER = 3  # Presage reads no more; a fourth word would bring 3 % of the perplexity on PTB, for 40 % more bytes
@@ -111,7 +111,7 @@ def _lines(grams: NGrams, names: np.ndarray) -> Iterator[str]:
         yield f"{probability:.6f}\t{' '.join(words)}{'' if longest else backoff}\n"
 
 
-def export_arpa(run: RunFolder | str | os.PathLike[str], path: str | os.PathLike[str]) -> Path:
+def export_arpa(run: AnyRun, path: StrPath) -> Path:
     """Writes the n-grams of a run's training text, up to three words long, in ARPA form.
 
     Those of several words are there that the text has at least twice, the 300,000 most frequent at most, with modified
@@ -143,7 +143,7 @@ def _words_of(tokenizer: Tokenizer, tokens: np.ndarray) -> tuple[list[str], np.n
     blocks = np.split(tokens, ends[:-1][np.diff(ends // _TOGETHER) > 0])
 
     @functools.lru_cache(_REMEMBERED)
-    def indices_of(part):
+    def indices_of(part: str) -> list[int]:
         return [index.setdefault(word, len(index)) for word in tokenizer.words_typed(part)]
 
     parts = (part for block in blocks for part in _PART.findall(tokenizer.decode(block)))
@@ -151,5 +151,5 @@ def _words_of(tokenizer: Tokenizer, tokens: np.ndarray) -> tuple[list[str], np.n
     return list(index), text
 
 
-def _name_of(word):
+def _name_of(word: str) -> str:
     return END if word == EOS else UNK if "\0" in word or word in (BEGIN, END, UNK.upper()) else word

@@ -5,10 +5,14 @@ import errno
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
+from kerasptb.data import Tokenizer
 from kerasptb.utils.errors import ExportError
 from kerasptb.utils.files import atomic_write, lock_folder
+from kerasptb.utils.types import StrPath
 
 # In the hidden folder, the names of what is being moved out of it: if the process is killed meanwhile, the next export
 # knows that they are not the user's.
@@ -16,7 +20,7 @@ _MOVING = "moving"
 
 
 @contextlib.contextmanager
-def atomic_folder(path):
+def atomic_folder(path: StrPath) -> Iterator[Path]:
     """Yields a temporary folder, which is renamed to `path` if the body succeeds.
 
     If `path` is an empty folder, also a link or a mounted volume, the contents are moved into it.
@@ -68,7 +72,7 @@ def atomic_folder(path):
 
 
 @contextlib.contextmanager
-def atomic_file(path, suffix, vocabulary=None):
+def atomic_file(path: StrPath, suffix: str, vocabulary: Tokenizer | None = None) -> Iterator[Path]:
     """Yields a temporary file, which is renamed to `path` if the body succeeds, and writes a tokenizer beside it."""
     path = Path(path)
     if path.suffix != suffix:
@@ -82,22 +86,23 @@ def atomic_file(path, suffix, vocabulary=None):
             vocabulary.save(_beside(path, vocabulary))
 
 
-def _beside(path, vocabulary):
+def _beside(path: Path, vocabulary: Tokenizer) -> Path:
     return path.with_suffix(f".{vocabulary.FILE}")  # model.vocabulary.txt for model.tflite
 
 
-def _check_new(path, vocabulary):
+def _check_new(path: Path, vocabulary: Tokenizer | None) -> None:
     """Raises an `ExportError` if a file exists, or beside it the tokenizer of another model."""
     if path.exists() or path.is_symlink():
         raise ExportError(f"Expected the name of a new file to export to. Received: {path}, which exists.")
-    beside = None if vocabulary is None else _beside(path, vocabulary)
+    if vocabulary is None or not (beside := _beside(path, vocabulary)).exists():
+        return
     # Exports of one run to several formats may share the tokenizer's file.
-    if beside is not None and beside.exists() and type(vocabulary).load(beside) != vocabulary:
+    if cast(Any, type(vocabulary)).load(beside) != vocabulary:
         raise ExportError(f"{beside} holds the {vocabulary.kind} of another model. Name another file. Received: {path}")
 
 
 @contextlib.contextmanager
-def _disk_errors(path):
+def _disk_errors(path: Path) -> Iterator[None]:
     """Makes Python's error of what TensorFlow raises when the disk is full."""
     try:
         yield

@@ -1,7 +1,7 @@
 """A trained run as a pack for a keyboard: the network for phones and in C, its words and n-grams, and a card."""
 
 import contextlib
-import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import kerasptb
@@ -10,12 +10,13 @@ from kerasptb.data.lexicon import WORD
 from kerasptb.export.arpa import END, NO_COUNTS, CountedWords
 from kerasptb.export.c import export_c
 from kerasptb.export.destination import atomic_folder
-from kerasptb.export.source import run_of
+from kerasptb.export.source import AnyRun, run_of
 from kerasptb.runs import files
 from kerasptb.runs.folder import RunFolder
 from kerasptb.runs.settings import NO_START
 from kerasptb.runs.words import load_words
 from kerasptb.utils.errors import ExportError
+from kerasptb.utils.types import StrPath
 
 # What the folder may hold beside the card, and what it is for.
 _LITERT, _C, _WORDS, _ARPA = "model.tflite", "c", "words.txt", "ngrams.arpa"
@@ -45,7 +46,7 @@ _ENGLISH = (
 )
 
 
-def export_keyboard(run: RunFolder | str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
+def export_keyboard(run: AnyRun, folder: StrPath) -> Path:
     """Writes what a keyboard needs of a run: a folder, whose `CARD.md` says what the model has read.
 
     `model.tflite` is the network in 8 bits, with its tokenizer beside it, and `c/` the same in C99. `words.txt` has a
@@ -83,7 +84,7 @@ def export_keyboard(run: RunFolder | str | os.PathLike[str], folder: str | os.Pa
     return Path(folder)
 
 
-def _write_litert(run, path):
+def _write_litert(run: RunFolder, path: Path) -> None:
     """Writes the network for LiteRT, the part of the pack that needs TensorFlow."""
     try:
         from kerasptb.conversion.litert import export_litert  # noqa: PLC0415  (a door in the wall)
@@ -93,7 +94,7 @@ def _write_litert(run, path):
 
 
 @contextlib.contextmanager
-def _telling(missing, name):
+def _telling(missing: dict[str, str], name: str) -> Iterator[None]:
     """Notes why a part cannot be written; the others are of use without it."""
     try:
         yield
@@ -101,7 +102,7 @@ def _telling(missing, name):
         missing[name] = f"{error}."
 
 
-def _lines(run, counted):
+def _lines(run: RunFolder, counted: CountedWords | None) -> Iterator[str]:
     """Yields the lines of the list of words."""
     if counted is not None:
         frequencies = sorted(counted.frequencies.items(), key=lambda item: (-item[1], item[0]))
@@ -114,7 +115,7 @@ def _lines(run, counted):
     return (line for word, line in lines if word not in no_words and WORD.search(word))
 
 
-def _card(run, counted, there, missing):
+def _card(run: RunFolder, counted: CountedWords | None, there: Iterable[str], missing: dict[str, str]) -> str:
     """Returns the text of the card."""
     parts = {
         "What it has read": list(_read(run, counted)),
@@ -127,11 +128,11 @@ def _card(run, counted, there, missing):
     return "\n\n".join([f"# {_name(run.settings.data.name)}", about, *written]) + "\n"
 
 
-def _section(title, lines):
+def _section(title: str, lines: Iterable[str]) -> str:
     return "\n".join([f"## {title}\n", *(f"- {line}" for line in lines)])
 
 
-def _read(run, counted):
+def _read(run: RunFolder, counted: CountedWords | None) -> Iterator[str]:
     """Yields what the model has read, and under which licences."""
     data, start = run.settings.data, run.settings.training.start_from
     is_english = data.digest == RunFolder.open(files.IN_THE_PACKAGE).settings.data.digest
@@ -144,7 +145,7 @@ def _read(run, counted):
         yield f"`{_name(data.name)}`{size}. The texts that it was trained on keep their licences."
 
 
-def _figures(run):
+def _figures(run: RunFolder) -> Iterator[str]:
     """Yields the size of the network and, once its training has ended, its figures."""
     model, data = run.settings.model, run.settings.data
     yield f"{data.vocabulary_size:,} {data.tokens}, layers of {' and '.join(map(str, model.units))} units."
@@ -154,6 +155,6 @@ def _figures(run):
         yield f"Of its text's test part, by the network in float32, without n-grams: {listed}."
 
 
-def _name(text):
+def _name(text: str) -> str:
     """Returns a name as a line of Markdown can hold it."""
     return " ".join(text.split()).replace("`", "'")

@@ -72,7 +72,9 @@ def kneser_ney(words: np.ndarray, end: int, size: int, order: int, least: int, m
     return [NGrams(counted.words[i], probability[i], backoff[i]) for counted, i, probability, backoff in found]
 
 
-def _estimate(counted, counts, kept, lower):
+def _estimate(
+    counted: _Counted, counts: np.ndarray, kept: np.ndarray, lower: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns the backoffs of contexts, and the probabilities of n-grams, from those of an order below."""
     left = np.where(kept, counts - _discounts(counts)[np.minimum(counts, 3)], 0)
     of_all, of_left = (np.bincount(counted.contexts, each, len(lower)) for each in (counts, left))
@@ -80,12 +82,12 @@ def _estimate(counted, counts, kept, lower):
     return backoffs, left / of_all[counted.contexts] + backoffs[counted.contexts] * lower[counted.suffixes]
 
 
-def _with_begins(words, end, size):
+def _with_begins(words: np.ndarray, end: int, size: int) -> np.ndarray:
     """Returns the words of sentences that begin with the word V."""
     return np.insert(words.astype(np.int64), np.append(0, np.flatnonzero(words[:-1] == end) + 1), size)
 
 
-def _count(text, size, order):
+def _count(text: np.ndarray, size: int, order: int) -> list[_Counted]:
     """Returns the n-grams of each order within the sentences of a text."""
     places, alone, of_words = np.arange(len(text)), np.arange(size + 1), np.bincount(text, minlength=size + 1)
     since = places - np.maximum.accumulate(np.where(text == size, places, 0))
@@ -104,13 +106,13 @@ def _count(text, size, order):
     return orders
 
 
-def _num_before(counted, longer):
+def _num_before(counted: _Counted, longer: _Counted) -> np.ndarray:
     """Returns after how many different words n-grams come; of those that begin a sentence, how often they come."""
     before = np.bincount(longer.suffixes, minlength=len(counted.counts))
     return np.where(before, before, counted.counts)
 
 
-def _discounts(counts):
+def _discounts(counts: np.ndarray) -> np.ndarray:
     """Returns what is taken from a count of 0, 1, 2, and 3 or more, float64 [4]."""
     of_counts = np.bincount(counts, minlength=5)[1:5]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -120,6 +122,6 @@ def _discounts(counts):
     return np.append(0, discounts if fits else _DISCOUNTS)
 
 
-def _least_of(counts, most):
+def _least_of(counts: np.ndarray, most: int) -> int:
     """Returns how often n-grams must come so that no more than `most` are kept."""
     return 1 + np.partition(counts, -most - 1)[-most - 1] if len(counts) > most else 0

@@ -1,24 +1,23 @@
 """A trained run to hand on: what is needed to use it, in a quarter of the bytes."""
 
 import dataclasses
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 from kerasptb.engine.files import write_in_8_bits
 from kerasptb.export.destination import atomic_folder
-from kerasptb.export.source import run_of
+from kerasptb.export.source import AnyRun, run_of
 from kerasptb.runs.files import METRICS, QUANTIZED, WORDS
-from kerasptb.runs.folder import RunFolder
 from kerasptb.runs.settings import CONFIG
 from kerasptb.utils.files import write_json
+from kerasptb.utils.types import StrPath
 
 # The settings of a training without a teacher.
 _NO_TEACHER: dict[str, Any] = {"teacher": None, "teacher_weight": None, "teacher_digest": None}
 
 
-def export_run(run: RunFolder | str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
+def export_run(run: AnyRun, folder: StrPath) -> Path:
     """Writes a run folder of the best weights in 8 bits, with the settings, the results and the tokenizer.
 
     It serves where the run does, on any machine, but for what needs its text or its checkpoint: `train --resume`, and

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias, cast
 
+from kerasptb.data import Tokenizer
 from kerasptb.data.lexicon import Lexicon
 from kerasptb.data.text_format import TextFormat
 from kerasptb.engine import Network
 from kerasptb.reading.reader import open_reader
 from kerasptb.runs.folder import RunFolder
 from kerasptb.utils.errors import ExportError
+from kerasptb.utils.types import StrPath
+
+# A run or the path of its folder; and with those a `LanguageModel`, or what else is a model.
+AnyRun: TypeAlias = RunFolder | StrPath
+RunOrModel: TypeAlias = AnyRun | Any
 
 
 class Source(NamedTuple):
@@ -29,12 +35,12 @@ class Source(NamedTuple):
     name: str
 
     @property
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> Tokenizer:
         """The `Tokenizer`."""
-        return self.text_format.tokenizer
+        return cast(Tokenizer, self.text_format.tokenizer)
 
 
-def open_source(run_or_model: RunFolder | str | os.PathLike[str] | Any) -> Source:
+def open_source(run_or_model: RunOrModel) -> Source:
     """Returns what is to be exported of a run, of the path of its folder, or of a `LanguageModel`.
 
     Raises:
@@ -53,7 +59,7 @@ def open_source(run_or_model: RunFolder | str | os.PathLike[str] | Any) -> Sourc
     return Source(reader.network, reader.text_format, reader.lexicon, "")
 
 
-def run_of(run: RunFolder | str | os.PathLike[str]) -> RunFolder:
+def run_of(run: AnyRun) -> RunFolder:
     """Returns the run to export, or that of a folder; raises an `ExportError` for a model."""
     run = RunFolder.open(run) if isinstance(run, str | os.PathLike) else run
     if not isinstance(run, RunFolder):

@@ -90,6 +90,8 @@ COMMANDS = [
     ["export", "run", "--format", "page", "--to", "page.html"],
     ["export", "run", "--format", "arpa", "--to", "ngrams.arpa"],
     ["export", "run", "--format", "run", "--to", "exported"],
+    ["export", "run", "--format", "onnx", "--to", "model.onnx"],
+    ["export", "run", "--format", "sherpa-onnx", "--to", "sherpa.onnx", "--without-state"],
     ["suggest", "exported", "one two", "--json"],
     ["--help"],
     ["train", "--help"],

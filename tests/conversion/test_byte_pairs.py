@@ -17,6 +17,7 @@ TEXTS = [
     "  the   cat  \n sat\t\ton\r\n\x0b mat \u3000!",
     "it's the cat's, we'll 's 'll ''s don't",
     "1,234 – Straße 你好 ½ ٣ \x00\x01\x1c\x85\xa0 \u200b\u180e 😀e\u0301",
+    "of\x1f\n \x1c\n mat\x1d",
     "ooooonnnnn onceonceonce the the",
     f"{'tatata' * 300}{'once' * 500}{'a' * 1001}",
 ]

@@ -310,13 +310,13 @@ def test_texts_go_in_and_out_where_tokens_are_no_words(of_ids, subword_model, su
 
 def test_other_rules_leave_texts_to_their_library(subword_model, subwords, tmp_path):
     from kerasptb.conversion.servable import Servable
+    from kerasptb.data.text_format import TextFormat
     from kerasptb.models.portable import PortableNetwork
 
     content = json.loads(subwords._content)
     content["model"]["ignore_merges"] = True
     other = Subwords(json.dumps(content))
-    other.save(tmp_path / "tokenizer.json")
-    signatures = Servable(PortableNetwork(subword_model), other, tmp_path / "tokenizer.json").signatures
+    signatures = Servable(PortableNetwork(subword_model), TextFormat(tokenizer=other), tmp_path).signatures
     assert set(signatures) == {"serving_default", "predict_next", "step", "initial_state", "score", "generate"}
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 import kerasptb
 from kerasptb.export.c.tables import CELLS_IN_C, Tables, tables_of
 from kerasptb.export.destination import atomic_folder
-from kerasptb.export.source import check_cell, open_source
-from kerasptb.runs.folder import RunFolder
+from kerasptb.export.source import RunOrModel, check_cell, open_source
 from kerasptb.utils.errors import ExportError
+from kerasptb.utils.types import StrPath
 
 _HERE, CORE = Path(__file__).parent, Path(kerasptb.__file__).parent / "native" / "src" / "core"
 # Weights that a compiler takes as a source: gcc 12 needs 60 bytes of memory for each in 8 bits, 190 in float32.
@@ -33,11 +31,7 @@ _SIZES = {
 _TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int32": "int32_t", "uint32": "uint32_t", "float32": "float"}
 
 
-def export_c(
-    run_or_model: RunFolder | str | os.PathLike[str] | Any,
-    folder: str | os.PathLike[str],
-    float32: bool = False,
-) -> Path:
+def export_c(run_or_model: RunOrModel, folder: StrPath, float32: bool = False) -> Path:
     """Writes a trained model as C99, with its tokenizer, and `main.c`, a program that suggests.
 
     `core.h` says what a program calls, and `core.c` does it, for any model; `model.h` and `model.c` are the model's
@@ -58,14 +52,15 @@ def export_c(
         RunError: if the run has no weights yet.
         OSError: if a file cannot be written.
     """
-    network, text_format, lexicon, _ = open_source(run_or_model)
+    source = open_source(run_or_model)
+    network = source.network
     check_cell(network, "A source in C", network.cell.name in CELLS_IN_C)
     if (size := sum(weight.size for weight in network.weights)) > _MOST_NUMBERS:
         raise ExportError(
             f"Expected a model of at most {_MOST_NUMBERS:,} weights, since compilers take no larger source; --format "
             f"litert has any. Received: {size:,}"
         )
-    tables = tables_of(network, text_format, lexicon, float32)
+    tables = tables_of(source, float32)
     name = f"lm_model_of_{re.sub(r'[^a-zA-Z0-9]', '_', Path(folder).name)}"
     with atomic_folder(folder) as temporary:
         (temporary / "core.h").write_text(f"#define LM_FLOAT {int(float32)}\n\n{_of_core('core.h')}", encoding="utf-8")
@@ -110,7 +105,7 @@ def _source(tables: Tables, name: str) -> str:
     arrays: list[str] = []
     written: dict[int, str] = {}
 
-    def name_of(of_array: str, value: Any) -> str:
+    def name_of(of_array: str, value: int | np.ndarray | None) -> str:
         """Returns how a value is written in the struct; an array is a table of its own, once."""
         if value is None or not np.size(value):
             return "0"
@@ -130,13 +125,13 @@ def _source(tables: Tables, name: str) -> str:
     return "\n".join(['#include "model.h"', "", *arrays, f"{struct}{', '.join(fields)},\nmatrices}};\n"])
 
 
-def _array(name, array):
+def _array(name: str, array: np.ndarray) -> str:
     texts = list(map(_float if array.dtype == "float32" else str, array.ravel().tolist()))
     lines = [",".join(texts[i : i + _A_LINE]) for i in range(0, len(texts), _A_LINE)]
     return f"static const {_TYPES[array.dtype.name]} {name}[] = {{\n" + ",\n".join(lines) + "};\n"
 
 
-def _float(value):
+def _float(value: float) -> str:
     """Returns a float32 in C, whose nine digits are enough to be read as the same."""
     text = f"{value:.9g}"
     return f"{text}f" if "." in text or "e" in text else f"{text}.0f"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from kerasptb.data import Subwords, Vocabulary
-from kerasptb.data.lexicon import Lexicon
+from kerasptb.cells import Cell
+from kerasptb.data import Subwords, Tokenizer, Vocabulary
 from kerasptb.data.scripts import is_unspaced
 from kerasptb.data.text_format import TextFormat
 from kerasptb.data.tokenizers.prefixes import fold_bytes
@@ -18,6 +18,7 @@ from kerasptb.data.tokenizers.ptb_words import NUMBER
 from kerasptb.engine import Network
 from kerasptb.engine.quantized import quantize_rows
 from kerasptb.export.c.taps import fields_of_taps
+from kerasptb.export.source import Source
 from kerasptb.keyboard.writer import Writer
 from kerasptb.utils.errors import ExportError
 
@@ -58,7 +59,7 @@ def _sizes_of(network: Network, matrices: list[dict[str, Any]]) -> dict[str, int
     }
 
 
-def tables_of(network: Network, text_format: TextFormat, lexicon: Lexicon | None, is_float: bool) -> Tables:
+def tables_of(source: Source, is_float: bool) -> Tables:
     """Returns the `Tables` of a network and its tokenizer, with weights in float32 or in 8 bits.
 
     Words that the lexicon lacks are less likely where one types with errors; without it none is.
@@ -66,15 +67,14 @@ def tables_of(network: Network, text_format: TextFormat, lexicon: Lexicon | None
     Raises:
         ExportError: the tokenizer has rules that are not in C.
     """
-    tokenizer = text_format.tokenizer
-    assert tokenizer is not None
+    network, tokenizer = source.network, source.tokenizer
     _check(tokenizer)
-    merges, signs = _merges(tokenizer), _signs(text_format)
+    merges, signs = _merges(tokenizer), _signs(source.text_format)
     classes, cases = np.array(list(_classes()), "uint32"), np.array(list(_cases()), "int32")
     embeddings, scales = _stored(network.embeddings, is_float)
     embeddings = _padded(embeddings)
     matrices = list(_matrices(network, embeddings, scales, is_float))
-    of_taps = fields_of_taps(tokenizer, lexicon)
+    of_taps = fields_of_taps(tokenizer, source.lexicon)
     fields = {
         "kind": _KINDS.index(tokenizer.kind),
         "cell": CELLS_IN_C.index(network.cell.name),
@@ -106,7 +106,7 @@ def tables_of(network: Network, text_format: TextFormat, lexicon: Lexicon | None
     return Tables(fields, matrices)
 
 
-def _check(tokenizer):
+def _check(tokenizer: Tokenizer) -> None:
     if isinstance(tokenizer, Subwords) and tokenizer.merges is None:
         raise ExportError(
             "Expected words, characters, or subwords that kerasptb made of a text: others' rules are not in C. "
@@ -114,11 +114,11 @@ def _check(tokenizer):
         )
 
 
-def _id(index):
+def _id(index: int | None) -> int:
     return -1 if index is None else index
 
 
-def _stored(matrix, is_float):
+def _stored(matrix: np.ndarray, is_float: bool) -> tuple[np.ndarray, np.ndarray | None]:
     """Returns a matrix as it is stored, and the scales of its rows, `None` without."""
     if is_float:
         return matrix.astype("float32"), None
@@ -126,7 +126,9 @@ def _stored(matrix, is_float):
     return integers, scales.ravel()
 
 
-def _matrices(network, embeddings, scales, is_float):
+def _matrices(
+    network: Network, embeddings: np.ndarray, scales: np.ndarray | None, is_float: bool
+) -> Iterator[dict[str, Any]]:
     """Yields the matrices: a row is an output, so that each is a product of two rows."""
     for *kernels, bias in network.layers:
         stored = [_stored(kernel, is_float) for kernel in kernels]
@@ -141,8 +143,9 @@ def _matrices(network, embeddings, scales, is_float):
             yield _matrix(matrix.T, of_inputs, None, bias)
 
 
-def _joined(cell, kernel, recurrent_kernel, bias):
+def _joined(cell: Cell, *weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns the rows of the sums of a cell, over x and h together, and their biases."""
+    kernel, recurrent_kernel, bias = weights
     if cell.name != "gru":
         return np.concatenate([kernel, recurrent_kernel]).T, bias
     # The candidate's two sums are apart, since the reset gate multiplies one of them.
@@ -153,7 +156,9 @@ def _joined(cell, kernel, recurrent_kernel, bias):
     return np.block(blocks).T, np.concatenate(biases)
 
 
-def _matrix(rows, input_scales, output_scales, bias):
+def _matrix(
+    rows: np.ndarray, input_scales: np.ndarray | None, output_scales: np.ndarray | None, bias: np.ndarray
+) -> dict[str, Any]:
     """Returns the fields of an `lm_matrix`."""
     return {
         "weights": _padded(rows),
@@ -165,29 +170,29 @@ def _matrix(rows, input_scales, output_scales, bias):
     }
 
 
-def _padded(rows):
+def _padded(rows: np.ndarray) -> np.ndarray:
     """Returns rows with zeros behind them; those that need none are the same array."""
     size = rows.shape[1]
     more = _padded_size(size) - size
     return np.pad(rows, [(0, 0), (0, more)]) if more else rows
 
 
-def _padded_size(size):
+def _padded_size(size: int) -> int:
     return -(-size // _LANES) * _LANES
 
 
-def _texts(name, texts):
+def _texts(name: str, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
     ends = np.cumsum([len(text) for text in texts]).astype("int32")
     return {name: np.frombuffer(b"".join(texts), "uint8"), f"{name}_ends": ends}
 
 
-def _folded(tokenizer):
+def _folded(tokenizer: Tokenizer) -> list[bytes]:
     """Returns what the tokens write as it is compared with what is typed, bytes; nothing of those that name no word."""
     named = zip(tokenizer.tokens, tokenizer.written, strict=True)
     return [b"" if token in tokenizer.unnamed else fold_bytes(text) for token, text in named]
 
 
-def _roles(tokenizer):
+def _roles(tokenizer: Tokenizer) -> np.ndarray:
     """Returns the bits of `LM_ENDS_WORD` and so on, uint8 [V]."""
     writer = Writer(tokenizer)
     written, pieces = tokenizer.written, writer.pieces
@@ -200,31 +205,31 @@ def _roles(tokenizer):
         [any("\udc80" <= letter <= "\udcff" for letter in text) for text in written],
         unnamed,
     )
-    return sum(np.asarray(bit).astype("uint8") << i for i, bit in enumerate(bits))
+    return np.packbits(np.array(bits, bool), axis=0, bitorder="little")[0]
 
 
-def _sorted(tokenizer):
+def _sorted(tokenizer: Tokenizer) -> np.ndarray | None:
     """Returns the words' ids, int32 [V], in the order of their bytes without the space before them."""
     if not isinstance(tokenizer, Vocabulary):
         return None
     return np.array(sorted(range(len(tokenizer)), key=lambda index: tokenizer.pieces[index][1:]), "int32")
 
 
-def _merges(tokenizer):
+def _merges(tokenizer: Tokenizer) -> np.ndarray:
     """Returns the merges of byte-pair encoding, sorted, int32 [N, 4]."""
     ids, merges = tokenizer.token_to_id, tokenizer.merges if isinstance(tokenizer, Subwords) else ()
     rows = [(ids[left], ids[right], rank, ids[left + right]) for rank, (left, right) in enumerate(merges or ())]
     return np.array(sorted(rows), "int32").reshape(-1, 4)
 
 
-def _of_bytes(tokenizer):
+def _of_bytes(tokenizer: Tokenizer) -> np.ndarray | None:
     if isinstance(tokenizer, Vocabulary):
         return None
     ids = {piece: index for index, piece in enumerate(tokenizer.pieces)}
     return np.array([ids[bytes([byte])] for byte in range(256)], "int32")
 
 
-def _signs(text_format):
+def _signs(text_format: TextFormat) -> list[bytes]:
     """Returns what each sign is read as, the longest first: bytes with their size before them, three of a sign."""
     readings = sorted(text_format.signs.readings.items(), key=lambda item: -len(item[0]))
     return [
@@ -242,7 +247,7 @@ def _classes() -> Iterator[int]:
             before = of_code
 
 
-def _class_of(character):
+def _class_of(character: str) -> int:
     category = unicodedata.category(character)
     kinds = {"L": _LETTER, "M": _MARK, "N": _DIGIT if category == "Nd" else _NUMBER}
     if kind := kinds.get(category[0], 0):

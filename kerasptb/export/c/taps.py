@@ -12,6 +12,7 @@ from kerasptb.data.lexicon import Lexicon
 from kerasptb.data.tokenizers.prefixes import fold_case
 from kerasptb.keyboard.channel import Errors, Keyboard
 from kerasptb.keyboard.tapped import trie_of
+from kerasptb.keyboard.taps import Trie
 from kerasptb.reading.pieces import pieces_of
 
 # In the order of LM_AZERTY and so on.
@@ -36,7 +37,7 @@ def fields_of_taps(tokenizer: Tokenizer, lexicon: Lexicon | None) -> dict[str, A
     }
 
 
-def _hash(text):
+def _hash(text: str) -> int:
     """Returns the low bits of `lm_hash`."""
     value = 14695981039346656037
     for byte in text.encode():
@@ -44,7 +45,7 @@ def _hash(text):
     return value % (1 << 32)
 
 
-def _keys(trie):
+def _keys(trie: Trie) -> dict[str, np.ndarray]:
     """Returns what is known of the keys of the layouts."""
     layouts, symbols = [Keyboard(name) for name in LAYOUTS], list(trie.symbols)
     keys = np.zeros((len(layouts), _MOST_KEYS), "uint32")

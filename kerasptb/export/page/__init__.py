@@ -8,22 +8,19 @@ import hashlib
 import html
 import itertools
 import json
-import os
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 import kerasptb
 from kerasptb.data.scripts import UNSPACED
-from kerasptb.data.text_format import TextFormat
 from kerasptb.export.c.tables import CELLS_IN_C, Tables, tables_of
 from kerasptb.export.c.taps import LAYOUTS
 from kerasptb.export.destination import atomic_file
-from kerasptb.export.source import check_cell, open_source
+from kerasptb.export.source import RunOrModel, Source, check_cell, open_source
 from kerasptb.keyboard.writer import Writer
-from kerasptb.runs.folder import RunFolder
+from kerasptb.utils.types import StrPath
 
 _HERE = Path(__file__).parent
 # The page of the server, of which this one is made: its sources are files, no modules of Python.
@@ -41,7 +38,7 @@ _IMPORT = re.compile(r'^import (?:\* as )?(.+?) from "\./(\w+)\.js";$', re.MULTI
 _EXPORT = re.compile(r"^export ((?:async )?(?:class|const|function) (\w+))", re.MULTILINE)
 
 
-def export_page(run_or_model: RunFolder | str | os.PathLike[str] | Any, path: str | os.PathLike[str]) -> Path:
+def export_page(run_or_model: RunOrModel, path: StrPath) -> Path:
     """Writes a trained model as one HTML file: a keyboard page that asks no server.
 
     The page is that of `kerasptb serve`, with the weights in 8 bits, the tokenizer, and the runtime that `export_c`
@@ -61,27 +58,27 @@ def export_page(run_or_model: RunFolder | str | os.PathLike[str] | Any, path: st
         RunError: if the run has no weights yet.
         OSError: if the file cannot be written.
     """
-    network, text_format, lexicon, name = open_source(run_or_model)
-    check_cell(network, "A page", network.cell.name in CELLS_IN_C)
-    tables = tables_of(network, text_format, lexicon, is_float=False)
-    about = _about(text_format.tokenizer, text_format, name)
+    source = open_source(run_or_model)
+    check_cell(source.network, "A page", source.network.cell.name in CELLS_IN_C)
+    tables = tables_of(source, is_float=False)
     with atomic_file(path, ".html") as temporary:
-        temporary.write_text(_page(about, _image(tables)), encoding="utf-8", newline="\n")
+        temporary.write_text(_page(_about(source), _image(tables)), encoding="utf-8", newline="\n")
     return Path(path)
 
 
-def _about(tokenizer: Any, text_format: TextFormat, name: str) -> dict:
+def _about(source: Source) -> dict:
     """Returns what the page's scripts know of a model, beside what `/version` tells."""
+    tokenizer = source.tokenizer
     return {
         "kerasptb": kerasptb.__version__,
-        "name": name,
+        "name": source.name,
         "tokens": tokenizer.kind,
         "vocabulary_size": len(tokenizer),
         "first": tokenizer.first,
         "eos_id": tokenizer.eos_id,
         "unk_id": tokenizer.unk_id,
         "exclude": sorted(Writer(tokenizer).exclude),
-        "signs": {sign: len(elsewhere) for sign, (_, elsewhere) in text_format.signs.readings.items()},
+        "signs": {sign: len(elsewhere) for sign, (_, elsewhere) in source.text_format.signs.readings.items()},
         "unspaced": UNSPACED,
         "layouts": LAYOUTS,
     }
@@ -99,7 +96,7 @@ def _image(tables: Tables) -> bytes:
     return b"".join([np.array([len(pointers), *pointers, *struct], _WORD).tobytes(), *arrays.values()])
 
 
-def _padded(array):
+def _padded(array: np.ndarray) -> bytes:
     content = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
     return content + bytes(-len(content) % 8)
 
@@ -129,7 +126,7 @@ def _page(about: dict, image: bytes) -> str:
     return re.sub(r"^ +", "", page, flags=re.MULTILINE)
 
 
-def _packed(name, content):
+def _packed(name: str, content: bytes) -> str:
     """Returns an element that holds bytes; gzip has a sum over them, by which damage is found."""
     packed = _base64(gzip.compress(content, mtime=0))
     return f'    <script id="gzip-{name}" type="application/gzip">{packed}</script>\n'
@@ -139,7 +136,7 @@ def _bundle(entry: str) -> str:
     """Returns a module and all that it imports as one script: each is a function that returns what it exports."""
     modules: dict[str, str] = {}
 
-    def add(name):
+    def add(name: str) -> None:
         if name not in modules:
             text = _source(f"{_INSTEAD.get(name, name)}.js")
             for _, imported in _IMPORT.findall(text):
@@ -150,28 +147,28 @@ def _bundle(entry: str) -> str:
     return "\n".join(modules.values())
 
 
-def _module(name, text):
+def _module(name: str, text: str) -> str:
     exported = ", ".join(name for _, name in _EXPORT.findall(text))
     text = _IMPORT.sub(lambda found: f"const {found[1].replace(' as ', ': ')} = {found[2]}Module;", text)
     text = _EXPORT.sub(r"\1", text)
     return f"const {name}Module = (() => {{\n{text}return {{ {exported} }};\n}})();"
 
 
-def _source(name):
+def _source(name: str) -> str:
     """Returns a source of this page, or else of the server's."""
     path = _HERE / name
     return (path if path.exists() else _SOURCES / name).read_text(encoding="utf-8")
 
 
-def _policy(script, style):
+def _policy(script: str, style: str) -> str:
     """Returns the element that says what the page may do: run this script, if it is whole, and its WebAssembly."""
     policy = _POLICY.format(script=_digest(script), style=_digest(style))
     return f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
 
 
-def _digest(text):
+def _digest(text: str) -> str:
     return _base64(hashlib.sha256(text.encode()).digest())
 
 
-def _base64(content):
+def _base64(content: bytes) -> str:
     return base64.b64encode(content).decode()
