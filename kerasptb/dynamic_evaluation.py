@@ -11,7 +11,8 @@ training text, and R is MS divided by the mean, over the variables, of the mean 
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -181,7 +182,7 @@ def gradient_statistics(
     )
     squares = [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in variables]
 
-    def step(tokens, targets, state):
+    def step(tokens: Tensor, targets: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         losses, gradients, state = _losses_and_gradients(model, variables, tokens, targets, state)
         for square, gradient in zip(squares, gradients, strict=True):
             square.assign_add(tf.square(gradient / num_steps))
@@ -194,7 +195,7 @@ def gradient_statistics(
 class _Adaptation:
     """The program in which a model follows a text, compiled once for evaluations with any rates."""
 
-    def __init__(self, model, statistics):
+    def __init__(self, model: LanguageModel, statistics: Sequence[Tensor]) -> None:
         self._model, self._variables = model, _variables(model)
         if [tuple(ms.shape) for ms in statistics] != [tuple(variable.shape) for variable in self._variables]:
             raise ValueError(
@@ -206,7 +207,7 @@ class _Adaptation:
         self._mean = mean if mean > 0 else 1.0
         self._program = _program(self._step)
 
-    def losses(self, ids, settings):
+    def losses(self, ids: np.ndarray, settings: DynamicSettings) -> np.ndarray:
         """Returns the cross-entropy of each word but the first, in nats, float64 [N - 1]."""
         num_steps = settings.num_steps
         tokens, targets = ids[:-1], ids[1:]
@@ -219,8 +220,8 @@ class _Adaptation:
         try:
             for start, end, steps in ((0, read, num_steps), (read, len(tokens), len(tokens) - read)):
                 if start < end:
-                    segments = (part[start:end].reshape(-1, 1, steps) for part in (tokens, targets))
-                    of_words, state = _run(self._program, *segments, state, _SEGMENTS_OF_CALL, arguments)
+                    read_now, wanted = (part[start:end].reshape(-1, 1, steps) for part in (tokens, targets))
+                    of_words, state = _run(self._program, read_now, wanted, state, _SEGMENTS_OF_CALL, arguments)
                     losses.append(of_words)
         finally:
             with uninterrupted():
@@ -238,11 +239,13 @@ class _Adaptation:
         return losses[0], state
 
 
-def _search(cross_entropy, start, max_evaluations):
+def _search(
+    cross_entropy: Callable[[DynamicSettings], float], start: DynamicSettings, max_evaluations: int
+) -> DynamicSettings:
     """Returns the settings with the lowest cross-entropy along one rate at a time."""
-    known = {}
+    known: dict[DynamicSettings, float] = {}
 
-    def measure(settings):
+    def measure(settings: DynamicSettings) -> float:
         value = cross_entropy(settings)
         known[settings] = value if math.isfinite(value) else math.inf
         return known[settings]
@@ -257,7 +260,8 @@ def _search(cross_entropy, start, max_evaluations):
                 before = best
                 while len(known) < max_evaluations:
                     value = float(f"{getattr(best, name) * direction:.3g}")
-                    candidate = dataclasses.replace(best, **{name: value})
+                    changed: dict[str, Any] = {name: value}
+                    candidate = dataclasses.replace(best, **changed)
                     if candidate in known or not measure(candidate) < lowest:
                         break
                     best, lowest = candidate, known[candidate]
@@ -266,7 +270,7 @@ def _search(cross_entropy, start, max_evaluations):
     return best
 
 
-def _variables(model):
+def _variables(model: LanguageModel) -> list[Tensor]:
     """Returns the model's trainable variables, of TensorFlow."""
     if not _ON_TENSORFLOW:
         raise ValueError(

@@ -129,7 +129,7 @@ def _paragraphs(lines: Iterable[str], format: TextFormat) -> tuple[Paragraphs, I
     """Returns the `Paragraphs` of lines, which know in the end how many were joined, and an iterator of them."""
     paragraphs = Paragraphs(format.keeps_lines)
     if format.of_words:
-        lines = (" ".join(line.split()) for line in lines)
+        lines = map(format.line, lines)
     return paragraphs, paragraphs.read(lines)
 
 

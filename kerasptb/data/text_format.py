@@ -41,6 +41,10 @@ class TextFormat:
         """What reads the signs of any text as its own; without `absent_signs` as they are."""
         return Signs(self.absent_signs or ())
 
+    def line(self, text: str) -> str:
+        """Returns a line as it is read: of words with one space between two, else without the space at its end."""
+        return " ".join(text.split()) if self.of_words else text.rstrip()
+
     def units_typed(self, text: str) -> list[Unit]:
         """Returns the `Unit`s of a text, with offsets in it as it was typed."""
         units = cast(Tokenizer, self.tokenizer).units_typed(self.signs.read(text))

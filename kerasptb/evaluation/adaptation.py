@@ -57,6 +57,6 @@ class KeptSettings:
             self._report(f"The settings could not be kept, and will be tuned again: {error.strerror}: {self._path}")
         return found
 
-    def _read(self):
+    def _read(self) -> dict[str, Any]:
         content = read_json(self._path)
         return content if isinstance(content, dict) else {}

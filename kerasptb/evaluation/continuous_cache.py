@@ -88,7 +88,7 @@ def tune_continuous_cache(model: Any, valid_ids: Sequence[int] | np.ndarray, win
     return CacheSettings(*min(means, key=lambda pair: means[pair]), window)
 
 
-def _mixed(losses, of_cache, weight):
+def _mixed(losses: np.ndarray, of_cache: np.ndarray, weight: float) -> np.ndarray:
     """Returns the words' losses, float64 [N], of a model mixed with probabilities in a cache; NaN if it is empty."""
     empty = np.isnan(of_cache)
     with np.errstate(divide="ignore"):  # of words that the cache does not hold, and of a weight of 0
@@ -96,7 +96,9 @@ def _mixed(losses, of_cache, weight):
     return np.where(empty, losses, mixed)
 
 
-def _read(model, ids, window, thetas, num_steps=None):
+def _read(
+    model: Any, ids: Sequence[int] | np.ndarray, window: int, thetas: Sequence[float], num_steps: int | None = None
+) -> tuple[np.ndarray, np.ndarray, int]:
     """Reads a text once; returns the model's losses, float64 [N - 1], and what the cache makes of it.
 
     That is the probabilities of the words for each theta, [len(thetas), N - 1], NaN where it is empty; and the number
@@ -150,7 +152,9 @@ class Cache:
         found = np.stack([np.bincount(after, row, minlength=vocabulary_size) for row in terms])
         return found / np.maximum(found.sum(axis=1, keepdims=True), np.finfo("float32").tiny)
 
-    def _add(self, states, words, thetas):
+    def _add(
+        self, states: np.ndarray, words: np.ndarray, thetas: Sequence[float]
+    ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
         """Adds states and words, and compares each state with those before it.
 
         Returns the words at all P positions; whether a position is before t and in its window, [T, P]; and for each

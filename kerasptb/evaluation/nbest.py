@@ -64,7 +64,7 @@ class Hypothesis:
         return f"{self.utterance}\t{self.text}\t{total:.6f}"
 
 
-def _number(text):
+def _number(text: str) -> float:
     number = float(text)
     if not np.isfinite(number):
         raise ValueError
@@ -100,8 +100,8 @@ class Weights:
     weight: float = 1.0
     bonus: float = 0.0
 
-    def totals(self, scores: np.ndarray, log10_probabilities: np.ndarray, num_words: np.ndarray) -> np.ndarray:
-        """Returns the totals of hypotheses, a float64 array of the shape that the three arrays have."""
+    def totals(self, scores: np.ndarray | float, log10_probabilities: np.ndarray, num_words: np.ndarray) -> np.ndarray:
+        """Returns the totals of hypotheses, a float64 array of the shape that the arrays have."""
         return scores + self.weight * log10_probabilities + self.bonus * num_words
 
 
@@ -157,7 +157,12 @@ def tune_weights(
 class _Lists:
     """Lists of hypotheses as arrays [U, N], filled up with some that are never chosen."""
 
-    def __init__(self, utterances, log10_probabilities, said):
+    def __init__(
+        self,
+        utterances: Sequence[Sequence[Hypothesis]],
+        log10_probabilities: Sequence[Sequence[float]],
+        said: Sequence[Sequence[str]],
+    ) -> None:
         texts = [[hypothesis.text.split() for hypothesis in hypotheses] for hypotheses in utterances]
         scores = [[hypothesis.score for hypothesis in hypotheses] for hypotheses in utterances]
         num_words = [list(map(len, words)) for words in texts]
@@ -175,16 +180,16 @@ class _Lists:
         bonuses = np.sin(angles) * units[0] / units[2] * words.any() - per_word * weights
         self._steps = list(map(Weights, weights.tolist(), bonuses.tolist()))
 
-    def errors_of(self, weights):
+    def errors_of(self, weights: Weights) -> int:
         best = weights.totals(*self._arrays).argmax(axis=1)
         return int(self._errors[np.arange(len(best)), best].sum())
 
-    def fewest_around(self, start):
+    def fewest_around(self, start: Weights) -> tuple[int, Weights]:
         """Returns the fewest errors on lines through some weights, and the middle of the widest place that has them."""
         errors, _, middle = min((self._fewest(start, step) for step in self._steps), key=lambda found: found[:2])
         return errors, middle
 
-    def _fewest(self, start, step):
+    def _fewest(self, start: Weights, step: Weights) -> tuple[int, float, Weights]:
         """Returns those of weights `start + length * step` of at least 0, minus the width of their place, its middle.
 
         Lengths are angles here, by their tangents, so that what is beyond the last crossing has a middle too.
@@ -200,7 +205,9 @@ class _Lists:
         return fewest, -widths[place], middle
 
 
-def _crossings(totals, slopes, errors, least):
+def _crossings(
+    totals: np.ndarray, slopes: np.ndarray, errors: np.ndarray, least: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns the lengths, `least` first, from which the chosen hypotheses make other errors, and the errors, [K] each.
 
     Args:
@@ -229,7 +236,7 @@ def _crossings(totals, slopes, errors, least):
     return np.concatenate(lengths)[order][other], summed[other]
 
 
-def _filled(lists, value):
+def _filled(lists: Iterable[Sequence[float] | np.ndarray], value: float) -> np.ndarray:
     """Returns lists as the rows of an array, filled up with a value."""
     lists = list(lists)
     array = np.full((len(lists), max(map(len, lists))), value)
@@ -238,8 +245,8 @@ def _filled(lists, value):
     return array
 
 
-def _centred(lists):
-    return np.concatenate([values - np.mean(values) for values in lists])
+def _centred(lists: Iterable[Sequence[float]]) -> np.ndarray:
+    return np.concatenate([np.array(values) - np.mean(values) for values in lists])
 
 
 def check_references(utterances: Sequence[Sequence[Hypothesis]], references: Mapping[str, str]) -> None:
@@ -263,7 +270,7 @@ def word_errors(reference: Sequence[str], words: Sequence[str]) -> int:
     return int(_errors_of_each(reference, [words])[0])
 
 
-def _errors_of_each(reference, texts):
+def _errors_of_each(reference: Sequence[str], texts: Sequence[Sequence[str]]) -> np.ndarray:
     """Returns the `word_errors` of N texts, int [N], computed together."""
     ids, lengths = {word: i for i, word in enumerate(reference)}, np.array([len(words) for words in texts])
     heard = np.full((len(texts), lengths.max()), -1)

@@ -11,9 +11,8 @@ from kerasptb.arguments import Arguments
 from kerasptb.data.sizes import TextSizes
 from kerasptb.data.streams import as_streams, check_sizes, checked_text, count_batches
 from kerasptb.engine import open_network
+from kerasptb.evaluation.reading import ROW
 
-# Most words of a row at batch size 1: enough to make the overhead of a call negligible, without much memory.
-_LONG_ROW = 1000
 _LARGEST = 709.0  # whose exponential a float64 holds
 
 
@@ -138,5 +137,5 @@ def long_row(num_words: int) -> int:
 
     With rows of equal length, fewer words are left out at the end than there are rows.
     """
-    rows = -(-num_words // _LONG_ROW)
+    rows = -(-num_words // ROW)
     return max(num_words // max(rows, 1), 1)

@@ -6,7 +6,7 @@ import numpy as np
 
 from kerasptb.reading import Reader
 
-# Words of a row: enough to make the overhead of a call negligible, without much memory.
+# Most words of a row at batch size 1: enough to make the overhead of a call negligible, without much memory.
 ROW = 1000
 # Tokens whose states are in memory at once; 100 MB of a model of two layers of 200 units.
 _BLOCK = 1 << 15
@@ -36,7 +36,7 @@ def read_blocks(
         yield start, np.concatenate(hidden), states
 
 
-def _states_after(reader, block, num_steps, states):
+def _states_after(reader: Reader, block: np.ndarray, num_steps: int, states: np.ndarray) -> np.ndarray:
     """Returns the states after each token of a block, from those before its rows, which are read together."""
     rows, steps = np.zeros((len(states), num_steps), "int32"), []
     rows.reshape(-1)[: len(block)] = block

@@ -4,25 +4,24 @@ import dataclasses
 import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from kerasptb.data import EOS, DataError
+from kerasptb.data import EOS, DataError, Tokenizer
 from kerasptb.data.encoding import read_paragraphs
 from kerasptb.data.errors import check_text
 from kerasptb.data.sizes import has_words, sizes_of
 from kerasptb.engine import entropies
-from kerasptb.reading import open_reader
+from kerasptb.reading import Reader, open_reader
 from kerasptb.reading.counted_reader import CountedReader
 
 # Sentences that are sorted by length, and tokens that are read together.
 _BLOCK, _TOGETHER = 4096, 1 << 13
-# Rows are padded to a multiple of so many tokens, and longer sentences than the most are read in pieces: then there are
-# few shapes, and a backend that compiles each has little to do.
-_UNIT, _LONGEST = 8, 256
+_LONGEST = 256  # tokens of a row; longer sentences are read in pieces
 _ROWS = 512  # distributions that are in memory at once
+_Values = TypeVar("_Values")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -82,7 +81,7 @@ class SentenceScore:
         """Returns the figures of each word: sums over its tokens, and the distribution before its first."""
         return self._rows(np.flatnonzero(np.diff(self._asked(self.token_words), prepend=-1)))
 
-    def _rows(self, firsts):
+    def _rows(self, firsts: np.ndarray) -> list[dict[str, Any]]:
         """Returns dicts of the tokens from each of some to before the next."""
         numbers = self._asked(self.token_words)[firsts].tolist()
         columns = {
@@ -96,7 +95,7 @@ class SentenceScore:
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     @staticmethod
-    def _asked(values):
+    def _asked(values: _Values | None) -> _Values:
         if values is None:
             raise ValueError("Expected scores with the entropies: ask for them with entropy=True.")
         return values
@@ -167,7 +166,7 @@ def score_document(model: Any, text: str, entropy: bool = False) -> Iterator[Sen
         yield _score(reader.tokenizer, paragraph, of_paragraph, found)
 
 
-def _of_lines(model):
+def _of_lines(model: Any) -> Reader:
     """Returns what reads with a model; raises a `DataError` if its text has no ends of lines."""
     reader = open_reader(model)
     if reader.tokenizer.eos_id is None:
@@ -175,15 +174,15 @@ def _of_lines(model):
     return reader
 
 
-def _encoded(reader, sentence):
+def _encoded(reader: Reader, sentence: str) -> np.ndarray:
     """Returns the ids of a sentence and its end."""
     if "\n" in check_text(sentence):
         raise DataError(f"Expected sentences without line ends. Received: {sentence[:60]!r}")
-    line = " ".join(sentence.split()) if reader.text_format.of_words else sentence.rstrip()  # as lines are read
-    return np.append(reader.tokenizer.encode(reader.text_format.signs.read(line)), reader.tokenizer.eos_id)
+    line = reader.text_format.signs.read(reader.text_format.line(sentence))
+    return np.append(reader.tokenizer.encode(line), cast(int, reader.tokenizer.eos_id))
 
 
-def _score(tokenizer, sentence, ids, figures):
+def _score(tokenizer: Tokenizer, sentence: str, ids: np.ndarray, figures: np.ndarray) -> SentenceScore:
     """Returns the `SentenceScore` of figures, [T, 1], or [T, 3] with entropies and shares."""
     logs, *others = figures.T
     return SentenceScore(
@@ -197,7 +196,7 @@ def _score(tokenizer, sentence, ids, figures):
     )
 
 
-def _words(tokenizer, sentence, ids):
+def _words(tokenizer: Tokenizer, sentence: str, ids: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
     """Returns the words of a sentence and its end, and the place of each token's word among them, int [T].
 
     A token is of the word in which it begins, or of the next one if it begins with white space.
@@ -211,30 +210,27 @@ def _words(tokenizer, sentence, ids):
     return (*words, EOS), np.searchsorted(ends, np.cumsum([0, *map(len, pieces)]), side="right")
 
 
-def _figures(reader, rows, entropy):
+def _figures(reader: Reader, rows: Sequence[np.ndarray], entropy: bool) -> list[np.ndarray]:
     """Returns those of the tokens of rows, natural logarithms first: a list of float64 [T, 1], or [T, 3]."""
     eos_id, results = reader.tokenizer.eos_id, [np.zeros((0, 1))] * len(rows)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     while order:
-        # The longest is the last of those that are read with it.
-        padded = -(-len(rows[order[-1]]) // _UNIT) * _UNIT
-        rows_together = _power_of_two(max(_TOGETHER // min(padded, _LONGEST), 1))
-        together = order[-rows_together:]
-        if padded > _LONGEST:  # each is read to the end of the longest
-            together = [i for i in together if 2 * len(rows[i]) > padded]
+        longest = len(rows[order[-1]])  # the last of those that are read together
+        together = order[-max(_TOGETHER // min(longest, _LONGEST), 1) :]
+        if longest > _LONGEST:  # each is read to the end of the longest
+            together = [i for i in together if 2 * len(rows[i]) > longest]
         del order[-len(together) :]
-        # The last few of a block are filled up, so that there are few shapes.
-        targets = np.full((_power_of_two(2 * len(together) - 1), padded), eos_id, "int32")
-        for row, i in zip(targets, together, strict=False):
+        targets = np.full((len(together), longest), eos_id, "int32")
+        for row, i in zip(targets, together, strict=True):
             row[: len(rows[i])] = rows[i]
         tokens = np.concatenate([np.full_like(targets[:, :1], eos_id), targets[:, :-1]], axis=1)
         values = _read(reader, tokens, targets, entropy)
-        for row, i in zip(values, together, strict=False):
+        for row, i in zip(values, together, strict=True):
             results[i] = row[: len(rows[i])].astype("float64")
     return results
 
 
-def _read(reader, tokens, targets, entropy):
+def _read(reader: Reader, tokens: np.ndarray, targets: np.ndarray, entropy: bool) -> np.ndarray:
     """Returns the log probability of each target, [B, T, 1], or also entropy and share of counts, [B, T, 3]."""
     states, parts = np.zeros((len(tokens), reader.state_size), "float32"), []
     for start in range(0, tokens.shape[1], _LONGEST):
@@ -245,7 +241,7 @@ def _read(reader, tokens, targets, entropy):
     return np.concatenate(parts, axis=1)
 
 
-def _distributions(reader, tokens, states):
+def _distributions(reader: Reader, tokens: np.ndarray, states: np.ndarray) -> np.ndarray:
     """Returns entropy and share of counts of the distribution after each token, float64 [B, T, 2]."""
     hidden, _ = reader.encode(tokens, states)
     flat = hidden.reshape(-1, hidden.shape[-1])
@@ -254,7 +250,7 @@ def _distributions(reader, tokens, states):
     return np.stack([np.concatenate(each) for each in zip(*of_pieces, strict=True)], axis=1).reshape(*tokens.shape, 2)
 
 
-def _read_document(reader, ids, entropy):
+def _read_document(reader: Reader, ids: np.ndarray, entropy: bool) -> np.ndarray:
     """Returns the figures of all tokens of a text but the first, [T, 1] or [T, 3]."""
     if not isinstance(reader, CountedReader):
         return _read(reader, ids[np.newaxis, :-1], ids[np.newaxis, 1:], entropy)[0].astype("float64")
@@ -263,8 +259,3 @@ def _read_document(reader, ids, entropy):
     else:
         pieces = (values[:, np.newaxis].astype("float64") for *_, values in reader.score_going_on(ids))
     return np.concatenate(list(pieces))
-
-
-def _power_of_two(count):
-    """Returns the largest power of two that is at most `count`."""
-    return 1 << (count.bit_length() - 1)

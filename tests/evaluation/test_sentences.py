@@ -111,7 +111,7 @@ def test_one_long_sentence_leaves_the_others_short(model, monkeypatch):
 
     monkeypatch.setattr(sentences, "_read", read)
     list(score_sentences(model, ["a b c"] * 40 + ["a " * 999]))
-    assert sorted(shapes) == [(1, 1000), (64, 8)]
+    assert sorted(shapes) == [(1, 1000), (40, 4)]
 
 
 def test_what_cannot_be_scored_is_named(model):
