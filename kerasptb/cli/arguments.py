@@ -1,11 +1,13 @@
 """What the parsers of several commands share: types of arguments, and options."""
 
 import argparse
-from typing import get_args
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias, get_args
 
-from kerasptb.arguments import Choice, ModelArguments, Number, Several, Text, Whole
-from kerasptb.data.sources.source import Source
-from kerasptb.run import load_run
+from kerasptb.arguments import Argument, Choice, ModelArguments, Number, Several, Text, Whole
+from kerasptb.data.sources.source import Source, TextSource
+from kerasptb.run import Run, load_run
 from kerasptb.utils.types import Tokens
 
 DATA_HELP = (
@@ -14,11 +16,13 @@ DATA_HELP = (
     "CSV, JSON, mail, chats; - for a pipe), of which the last tenth is half validation, half test"
 )
 
+Commands: TypeAlias = "argparse._SubParsersAction[ArgumentParser]"
 
-def option_type(kind):
+
+def option_type(kind: Any) -> Callable[[str], Any]:
     """Returns the `type` of an option whose words a kind parses; the message says what is expected."""
 
-    def read(word):
+    def read(word: str) -> Any:
         try:
             return kind.parse(word)
         except (ValueError, OverflowError):
@@ -31,7 +35,7 @@ def option_type(kind):
 class _Port(Whole):
     expected = "a port from 0 to 65535"
 
-    def read(self, value):
+    def read(self, value: Any) -> int:
         if value > 65_535:
             raise ValueError
         return super().read(value)
@@ -44,7 +48,7 @@ probability = option_type(Number(0, 1, without_low=True))
 seed = option_type(Whole(0))
 path = option_type(Text())
 
-_SHARED = {
+_SHARED: dict[str, dict[str, Any]] = {
     "run": {"metavar": "RUN", "help": "run folder, or english for the model that comes with this package"},
     "--counts": {
         "choices": ("auto", "none"),
@@ -73,14 +77,14 @@ _SHARED = {
 }
 
 
-def add_fields(command, fields, default=None):
+def add_fields(command: ArgumentParser, fields: Iterable[Argument], default: str | None = None) -> None:
     """Adds the options of `Argument`s, with what the help says of the default: what takes an option knows it."""
     for field in fields:
         choices = field.kind.names if isinstance(field.kind, Choice) else None
         shown = default or field.shown
         command.add_argument(
             f"--{field.name.replace('_', '-')}",
-            type=None if choices else option_type(field.kind),
+            type=str if choices else option_type(field.kind),
             choices=choices,
             nargs="+" if isinstance(field.kind, Several) else None,
             metavar=field.metavar,
@@ -94,11 +98,13 @@ _OF_SOURCE = ("encoding", "column", "author")
 class _OneOrSeveral(argparse.Action):
     """Stores a single value as such."""
 
-    def __call__(self, parser, namespace, values, option_string=None):
+    def __call__(
+        self, parser: ArgumentParser, namespace: Namespace, values: Any, option_string: str | None = None
+    ) -> None:
         setattr(namespace, self.dest, values[0] if len(values) == 1 else values)
 
 
-def add_data(command, default):
+def add_data(command: ArgumentParser, default: str) -> None:
     """Adds the option of the text, of which several files may be named."""
     text = f"{DATA_HELP} (default: {default})"
     command.add_argument("--data", nargs="+", action=_OneOrSeveral, metavar="TEXT", help=text)
@@ -107,26 +113,28 @@ def add_data(command, default):
     command.add_argument("--author", help="read only this person's messages of a chat or mailbox (default: all)")
 
 
-def add_reading(command):
+def add_reading(command: ArgumentParser) -> None:
     """Adds the options of how a text is read."""
     add_shared(command, "--tokens", "--tokenizer", "--vocabulary-size", "--keep-lines")
 
 
-def add_command(commands, name, execute, text, **kwargs):
+def add_command(
+    commands: Commands, name: str, execute: Callable[[Namespace], int | None], text: str, **kwargs: Any
+) -> ArgumentParser:
     """Adds a command, of which the help says `text`, and returns its parser."""
     command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", **kwargs)
     command.set_defaults(command=execute, name=name)
     return command
 
 
-def as_arguments(options):
+def as_arguments(options: Namespace) -> dict[str, Any]:
     """Returns the options of a command as a dict, for a function whose arguments have their names."""
     others = ("command", "debug", "name", *_OF_SOURCE)
     values = {name: value for name, value in vars(options).items() if name not in others}
     return values | ({"data": data_of(options)} if "data" in values else {})
 
 
-def data_of(options):
+def data_of(options: Namespace) -> TextSource | None:
     """Returns the text that a command names, and how it is to be read; `None` if it names none."""
     choices = {name: value for name in _OF_SOURCE if (value := getattr(options, name)) is not None}
     if choices and options.data is None:
@@ -138,19 +146,19 @@ def data_of(options):
     return source if choices else options.data
 
 
-def add_shared(command, *names):
+def add_shared(command: "argparse._ActionsContainer", *names: str) -> None:
     """Adds options that several commands have."""
     for name in names:
         command.add_argument(name, **_SHARED[name])
 
 
-def add_backend(command):
+def add_backend(command: ArgumentParser) -> None:
     """Adds the options of what computes a run's model."""
     fields = ModelArguments.fields()
     add_fields(command, (fields["backend"], fields["precision"]), default="the run's")
 
 
-def open_run(options, **overrides):
+def open_run(options: Namespace, **overrides: Any) -> Run:
     """Returns the run of a command, with these in place of its own, such as float32 on a processor without bfloat16."""
     asked = {"backend": options.backend, "precision": options.precision}
     overrides["counts"] = getattr(options, "counts", None) != "none"

@@ -1,21 +1,22 @@
 """`kerasptb build`."""
 
 import sys
+from argparse import Namespace
 
 from kerasptb.cli import arguments
 from kerasptb.utils.status_line import show_status
 
 
-def add_parser(commands):
+def add_parser(commands: arguments.Commands) -> None:
     command = arguments.add_command(commands, "build", execute, "compile the native library")
     command.add_argument("--force", action="store_true", help="compile even if it is up to date")
     command.add_argument("--verbose", action="store_true", help="show the compiler's commands")
 
 
-def execute(options):
+def execute(options: Namespace) -> None:
     from kerasptb.native import build
 
-    def report(done, total):
+    def report(done: int, total: int) -> None:
         line = f"Compiling the kernels: {done} of {total} files"
         show_status(line, is_last=options.verbose or done == total, in_logs=done == 0)
 

@@ -5,17 +5,20 @@ import difflib
 import json
 import re
 import sys
+from argparse import Namespace
+from typing import Any
 
 from kerasptb.cli import arguments
 from kerasptb.cli.lines import read_text
 from kerasptb.cli.outcome import printable
+from kerasptb.keyboard import Correction, apply_corrections, open_channel
 from kerasptb.utils.status_line import show_status
 
 _FORM = """Without options a line for each correction, with tabs between: line and column, what stands there, what is
 likelier, and by how much, a natural logarithm."""
 
 
-def add_parser(commands):
+def add_parser(commands: arguments.Commands) -> None:
     command = arguments.add_command(
         commands, "correct", execute, "what is likely to be wrong in a text, and what was meant", epilog=_FORM
     )
@@ -41,13 +44,12 @@ def add_parser(commands):
     arguments.add_shared(form, "--json")
 
 
-def execute(options):
+def execute(options: Namespace) -> None:
     run, text = arguments.open_run(options), read_text(options.file)
-    from kerasptb.keyboard import apply_corrections, open_channel
-
-    settings = {"channel": open_channel(options.channel)}
+    settings: dict[str, Any] = {"channel": open_channel(options.channel)}
     settings |= {} if options.margin is None else {"margin": options.margin}
-    found, place, line, begin = [], 0, 1, 0
+    found: list[Correction] = []
+    place, line = 0, 1
     for end, corrections in run.correct_parts(text, **settings):
         show_status("")
         for each in corrections:
@@ -63,17 +65,17 @@ def execute(options):
         _print_diff(text, apply_corrections(text, found), options.file or "-")
 
 
-def _as_text(each, line, column):
+def _as_text(each: Correction, line: int, column: int) -> str:
     return printable(f"{line}:{column}\t{each.text}\t{each.word}\t{each.log_odds:.1f}")
 
 
-def _as_json(each, line, column):
+def _as_json(each: Correction, line: int, column: int) -> str:
     return json.dumps({"line": line, "column": column, **dataclasses.asdict(each)})
 
 
-def _print_diff(before, after, name):
-    lines = (re.findall(r"[^\n]*\n|[^\n]+", text) for text in (before, after))
-    for line in difflib.unified_diff(*lines, name, name):
+def _print_diff(before: str, after: str, name: str) -> None:
+    old, new = (re.findall(r"[^\n]*\n|[^\n]+", text) for text in (before, after))
+    for line in difflib.unified_diff(old, new, name, name):
         whole = line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
         # As it is, whatever the terminal's encoding, so that `patch` finds the same bytes; but nothing to be obeyed.
         if sys.stdout.isatty():

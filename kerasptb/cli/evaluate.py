@@ -3,18 +3,24 @@
 import dataclasses
 import json
 import sys
+from argparse import Namespace
 from pathlib import Path
+from typing import Any, Literal
 
 from kerasptb.cli import arguments
 from kerasptb.cli.notices import import_keras
 from kerasptb.cli.outcome import printable
+from kerasptb.data import Corpus
 from kerasptb.data.sizes import describe
 from kerasptb.data.sources.text_file import read_utf8
+from kerasptb.evaluation import AdaptedEvaluation, TextEvaluation
+from kerasptb.keyboard import Keyboard, KeyboardEvaluation, Share, TypingEvaluation
+from kerasptb.run import Run
 from kerasptb.utils.files import finite
 from kerasptb.utils.status_line import show_status
 
 
-def add_parser(commands):
+def add_parser(commands: arguments.Commands) -> None:
     command = arguments.add_command(commands, "evaluate", execute, "perplexity of a run on a split")
     arguments.add_shared(command, "run")
     arguments.add_data(command, "the run's")
@@ -80,7 +86,7 @@ def add_parser(commands):
     arguments.add_shared(command, "--json")
 
 
-def execute(options):
+def execute(options: Namespace) -> None:
     _check(options)
     run = arguments.open_run(options)
     options.split = options.split or "test"
@@ -90,6 +96,7 @@ def execute(options):
     corpus = run.load_corpus(arguments.data_of(options))
     if options.dynamic:
         import_keras()
+    adapts: Literal["dynamic", "continuous cache"] | None
     adapts = "dynamic" if options.dynamic else "continuous cache" if options.continuous_cache else None
     counts, results = corpus.count(options.split), []
     for batch_size in _batch_sizes(options, run, corpus, adapts):
@@ -97,7 +104,7 @@ def execute(options):
         method = "every word" if batch_size == 1 else "streams from a zero state, remainder dropped"
         results.append(_result(found, method := f"every word, {adapts}" if adapts else method))
         if batch_size == 1:
-            adapted = found.evaluation if adapts else None
+            adapted = found.evaluation if isinstance(found.evaluation, AdaptedEvaluation) else None
             names = f"{method}, with counts", f"{method}, with counts that go on"
             results += map(_result, run.evaluate_counts(corpus, options.split, adapted) or (), names)
     if options.json:
@@ -112,7 +119,7 @@ def execute(options):
         )
 
 
-def _result(found, method):
+def _result(found: TextEvaluation, method: str) -> dict[str, Any]:
     evaluation = dataclasses.asdict(found.evaluation)
     evaluation.pop("log_probabilities", None)
     return {
@@ -124,7 +131,7 @@ def _result(found, method):
     }
 
 
-def _batch_sizes(options, run, corpus, adapts):
+def _batch_sizes(options: Namespace, run: Run, corpus: Corpus, adapts: str | None) -> list[int]:
     """Returns in how many streams the text is read: in each number of them once."""
     if adapts or options.batch_size is not None:
         return [options.batch_size or 1]
@@ -135,11 +142,11 @@ def _batch_sizes(options, run, corpus, adapts):
     return sorted({1, streams})
 
 
-def _say(text):
+def _say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _check(options):
+def _check(options: Namespace) -> None:
     """Raises for options that do not go together."""
     if options.keyboard and (options.dynamic or options.batch_size or options.num_steps):
         raise ValueError(
@@ -158,29 +165,29 @@ def _check(options):
         raise ValueError("--continuous-cache is for the run's own text, and uses what was typed before in its own way.")
 
 
-def _type(options, run):
+def _type(options: Namespace, run: Run) -> None:
     if options.text is None:
         corpus, text = run.load_corpus(arguments.data_of(options)), None
         named = {"split": options.split, "data": corpus.name}
     else:
         corpus, text = None, read_utf8(Path(options.text), "text").removeprefix("\ufeff")
         named = {"text": options.text}
+    result: KeyboardEvaluation | TypingEvaluation
     if options.typos is None:
-        name, lines = "keyboard", _keyboard_lines
         result = run.evaluate_keyboard(
             corpus, options.split, text, options.keys or 3, options.learn, options.continuous_cache, report=_say
         )
+        name, lines = "keyboard", _keyboard_lines(result)
     else:
-        name, lines, result = "typos", _typos_lines, _evaluate_typos(options, run, corpus, text)
+        result = _evaluate_typos(options, run, corpus, text)
+        name, lines = "typos", _typos_lines(result)
     if options.json:
         print(json.dumps({**named, name: dataclasses.asdict(result)}))
     else:
-        print(f"{printable(options.text or options.split)} typed with {result.keys} suggestions: {lines(result)}")
+        print(f"{printable(options.text or options.split)} typed with {result.keys} suggestions: {lines}")
 
 
-def _evaluate_typos(options, run, corpus, text):
-    from kerasptb.keyboard import Keyboard
-
+def _evaluate_typos(options: Namespace, run: Run, corpus: Corpus | None, text: str | None) -> TypingEvaluation:
     return run.evaluate_typos(
         corpus,
         options.split,
@@ -195,12 +202,12 @@ def _evaluate_typos(options, run, corpus, text):
     )
 
 
-def _show_words(done, total):
+def _show_words(done: int, total: int) -> None:
     is_last = done == total
     show_status(f"{done:,} of {total:,} words", is_last=is_last, in_logs=is_last or done % 1000 == 0)
 
 
-def _keyboard_lines(result):
+def _keyboard_lines(result: KeyboardEvaluation) -> str:
     return (
         f"{result.keystroke_savings:.1%} of the keystrokes saved "
         f"(at most {result.savings_ceiling:.1%} could be; {result.num_characters:,} characters)\n"
@@ -208,7 +215,7 @@ def _keyboard_lines(result):
     )
 
 
-def _typos_lines(result):
+def _typos_lines(result: TypingEvaluation) -> str:
     return (
         f"{result.keystroke_savings:.1%} of the keystrokes saved "
         f"({result.savings_without_errors:.1%} if nobody errs; {result.num_characters:,} characters), "
@@ -219,11 +226,11 @@ def _typos_lines(result):
     )
 
 
-def _share(share):
+def _share(share: Share) -> str:
     return f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})"
 
 
-def _settings(result):
+def _settings(result: dict[str, Any]) -> str:
     """Returns the settings of a method that adapts, for people to read; nothing for others."""
     named = result.get("settings", {}).items()
     return "".join(f", {name.replace('_', ' ')} {value:,g}" for name, value in named)

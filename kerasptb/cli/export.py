@@ -2,13 +2,14 @@
 
 import contextlib
 import inspect
+from argparse import Namespace
 
 from kerasptb.cli import arguments
 from kerasptb.cli.formats import FORMATS, function_of, needs_keras
 from kerasptb.cli.notices import import_keras
 
 
-def add_parser(commands):
+def add_parser(commands: arguments.Commands) -> None:
     command = arguments.add_command(commands, "export", execute, "write a run for a server, a phone or another runtime")
     arguments.add_shared(command, "run")
     command.add_argument(
@@ -34,7 +35,7 @@ def add_parser(commands):
     command.add_argument("--tokens", metavar="FILE", help="sherpa-onnx: check the ids against this tokens.txt")
 
 
-def execute(options):
+def execute(options: Namespace) -> None:
     if needs_keras(options.format):
         # A keyboard's pack does without the part that TensorFlow writes.
         with contextlib.suppress(ImportError) if options.format == "keyboard" else contextlib.nullcontext():

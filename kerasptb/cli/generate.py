@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from argparse import Namespace
 
 from kerasptb.arguments import SamplingArguments
 from kerasptb.cli import arguments
@@ -9,7 +10,7 @@ from kerasptb.cli.lines import read_lines
 from kerasptb.cli.outcome import printable
 
 
-def add_parser(commands):
+def add_parser(commands: arguments.Commands) -> None:
     command = arguments.add_command(commands, "generate", execute, "sample text from a run")
     arguments.add_shared(command, "run")
     command.add_argument("--prompt", default="", help="text to go on from; - for each line of standard input")
@@ -19,7 +20,7 @@ def add_parser(commands):
     arguments.add_shared(command, "--json")
 
 
-def execute(options):
+def execute(options: Namespace) -> None:
     run = arguments.open_run(options, batch_size=1)
     settings = SamplingArguments.asked(**SamplingArguments.named(vars(options)))
     prompts = itertools.chain.from_iterable(read_lines(None)) if options.prompt == "-" else [options.prompt]

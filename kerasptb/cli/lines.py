@@ -1,7 +1,8 @@
 """Lines of a file or of standard input, as they come, or all of them."""
 
+import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kerasptb.data import DataError
@@ -31,7 +32,7 @@ def read_text(name: str | None) -> str:
             raise DataError(f"Expected UTF-8. Received: byte {error.start + 1:,} of {called}") from None
 
 
-def _texts(lines, before, called):
+def _texts(lines: Sequence[bytes], before: int, called: str) -> Iterator[list[str]]:
     """Yields the texts of lines, a list that is not empty; raises after those before a line that is no text."""
     texts, error = [], None
     for number, line in enumerate(lines, start=before + 1):
@@ -46,9 +47,9 @@ def _texts(lines, before, called):
         raise error
 
 
-def _open(name):
+def _open(name: str | None) -> tuple[io.BufferedReader, str]:
     """Returns a binary file, and what to call it."""
-    if name not in (None, "-"):
+    if name is not None and name != "-":
         return Path(name).open("rb"), name
     if sys.stdin is None:
         raise OSError("Standard input is closed.")

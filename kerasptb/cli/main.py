@@ -1,13 +1,15 @@
 """Reads the command line and runs the command."""
 
 import argparse
+from collections.abc import Sequence
+from typing import Any, cast
 
 from kerasptb import __version__
 from kerasptb.cli import build, correct, count, evaluate, export, generate, info, score, serve, suggest, train, tune
 from kerasptb.cli.outcome import run
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command, of the process' arguments for `None`, and returns its status.
 
     0 is success, 1 that the work failed, 2 wrong arguments, 130 interrupted, 143 ended by SIGTERM.
@@ -16,21 +18,21 @@ def main(arguments=None):
     try:
         options = parser.parse_args(arguments)
     except SystemExit as error:
-        return error.code
+        return cast(int, error.code)
     return run(options)
 
 
 class _Command(argparse.ArgumentParser):
     """Refuses words that it does not know itself: the top level would show its own usage, not the command's."""
 
-    def parse_known_args(self, args=None, namespace=None):
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         options, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return options, unknown
 
 
-def make_parser():
+def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of all commands; tools of shells make their completion from it (docs/training.md)."""
     parser = argparse.ArgumentParser(
         prog="kerasptb",

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
@@ -20,7 +21,7 @@ _NOTICE = re.compile(
 )
 
 
-def import_keras(prefer_tensorflow=False, joins=False):
+def import_keras(prefer_tensorflow: bool = False, joins: bool = False) -> None:
     """Imports Keras and its backend and finds the devices, without TensorFlow's notices on standard error.
 
     With `TF_CPP_MIN_LOG_LEVEL` below 2 in the environment they are all shown. Keras runs on TensorFlow, if that is
@@ -48,7 +49,7 @@ def import_keras(prefer_tensorflow=False, joins=False):
 
 
 @contextlib.contextmanager
-def without_notices():
+def without_notices() -> Iterator[None]:
     """Keeps TensorFlow's notices off standard error while the body runs, by another process: a crash loses no line."""
     sys.stderr.flush()
     screen = os.dup(2)
@@ -72,7 +73,7 @@ def without_notices():
         os.waitpid(sorter, 0)
 
 
-def _sort(reading, screen):
+def _sort(reading: int, screen: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C; this process ends with it
     with os.fdopen(reading, "rb") as lines:
         for line in lines:

@@ -2,7 +2,9 @@
 
 import os
 import re
+import signal
 import sys
+from argparse import Namespace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from kerasptb.utils.interrupts import Terminated
 from kerasptb.utils.processors import available_processors
 
 
-def run(options):
+def run(options: Namespace) -> int:
     """Runs a command whose arguments have been read; returns the status as `main`."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -29,9 +31,9 @@ def run(options):
         sys.stdout.flush()  # here, not at the process' end, where nobody would tell of an error
         return status
     except (KeyboardInterrupt, Terminated) as error:
-        what, status = ("ended by SIGTERM", error.code) if isinstance(error, Terminated) else ("interrupted", 130)
-        print(f"kerasptb: {what}", file=sys.stderr)
-        return status
+        is_ended = isinstance(error, Terminated)
+        print(f"kerasptb: {'ended by SIGTERM' if is_ended else 'interrupted'}", file=sys.stderr)
+        return 128 + (signal.SIGTERM if is_ended else signal.SIGINT)
     except BrokenPipeError:
         _discard_output()
         if options.name not in ("train", "tune"):
@@ -53,34 +55,34 @@ def run(options):
 _OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
-def printable(text):
+def printable(text: str) -> str:
     r"""Returns a text that may hold words of others, with what a terminal obeys as Python writes it: `\x1b`."""
     return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
-def _discard_output():
+def _discard_output() -> None:
     """Lets Python not try to flush again what could not be written."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _is_plain(error):
+def _is_plain(error: Exception) -> bool:
     """Whether an error's text says what was expected and received, so that a traceback would add nothing."""
     plain = isinstance(error, ValueError | OSError | ArithmeticError | RuntimeError)
-    return plain or _missing_package(error) or _is_memory(error)
+    return plain or _missing_package(error) is not None or _is_memory(error)
 
 
-def _is_memory(error):
+def _is_memory(error: Exception) -> bool:
     """Whether the memory was not enough, Python's or TensorFlow's."""
     return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
 
 
-def _missing_package(error):
+def _missing_package(error: Exception) -> str | None:
     """The name of the third-party package that is not installed, if that is the error; else None."""
     package = (getattr(error, "name", None) or "").partition(".")[0]
     return package if isinstance(error, ModuleNotFoundError) and package not in ("", "kerasptb") else None
 
 
-def _one_line(error):
+def _one_line(error: Exception) -> str:
     if package := _missing_package(error):
         return f"This command needs the package {package}, which is not installed."
     if _is_memory(error):

@@ -6,7 +6,12 @@ import itertools
 import json
 import sys
 import types
+from argparse import Namespace
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from kerasptb.arguments import Number
 from kerasptb.cli import arguments
@@ -14,6 +19,16 @@ from kerasptb.cli.lines import read_lines
 from kerasptb.cli.outcome import printable
 from kerasptb.data import DataError
 from kerasptb.data.sources.text_file import read_utf8
+from kerasptb.evaluation import (
+    Hypothesis,
+    SentenceScore,
+    Weights,
+    by_utterance,
+    check_references,
+    perplexity_of,
+    tune_weights,
+)
+from kerasptb.run import Run
 from kerasptb.utils.files import atomic_write, finite
 
 _FORM = """Without --nbest a line for each sentence: log10 of its probability, its words, those of them that are
@@ -22,7 +37,7 @@ unknown, the perplexity of a word, and the sentence, with tabs between; the tota
 _COLUMNS = ("sentence", "word_number", "word", "token", "log10_probability", "surprisal", "entropy", "counts")
 
 
-def add_parser(commands):
+def add_parser(commands: arguments.Commands) -> None:
     command = arguments.add_command(
         commands, "score", execute, "log probabilities of sentences, or the best of hypotheses", epilog=_FORM
     )
@@ -57,17 +72,17 @@ def add_parser(commands):
     arguments.add_shared(command, "--json")
 
 
-def execute(options):
+def execute(options: Namespace) -> None:
     _check(options)
     run = arguments.open_run(options)
     references = None if options.tune is None else _references(options.tune)
     if options.nbest:
-        _rescore(options, run.score, references)
+        _rescore(options, run, references)
     else:
         _score(options, run)
 
 
-def _check(options):
+def _check(options: Namespace) -> None:
     of_nbest = {"--weight": options.weight, "--bonus": options.bonus, "--all": options.all or None}
     named = [name for name, value in {**of_nbest, "--tune": options.tune}.items() if value is not None]
     if named and not options.nbest:
@@ -80,10 +95,8 @@ def _check(options):
         raise ValueError("--csv - takes the place of lines: leave --verbose and --json out, or name a file.")
 
 
-def _score(options, run):
-    from kerasptb.evaluation import perplexity_of
-
-    totals = dict.fromkeys(("sentences", "words", "unknown"), 0)
+def _score(options: Namespace, run: Run) -> None:
+    sentences = words = unknown = 0
     log10_probability, have_words = 0.0, True
     with _open_csv(options.csv) as table:
         for scored in _scored(options, run):
@@ -91,27 +104,34 @@ def _score(options, run):
                 print(_as_json(scored, options.verbose) if options.json else _as_text(scored, options.verbose))
             if scored is None:
                 continue
-            totals["sentences"] += 1
-            totals["words"] += scored.num_words
-            totals["unknown"] += scored.num_unknown
+            sentences += 1
+            words += scored.num_words
+            unknown += scored.num_unknown
             log10_probability += scored.log10_probability
             have_words &= scored.has_words
             if table is not None:
-                table.writerows({"sentence": totals["sentences"], **row} for row in scored.by_token())
-    totals["log10_probability"] = log10_probability
-    totals["perplexity"] = perplexity_of(log10_probability, have_words * (totals["words"] + totals["sentences"]))
-    totals["perplexity_of_words"] = perplexity_of(log10_probability, have_words * totals["words"])
+                table.writerows({"sentence": sentences, **row} for row in scored.by_token())
+    perplexity = perplexity_of(log10_probability, have_words * (words + sentences))
+    of_words = perplexity_of(log10_probability, have_words * words)
     if options.json:
-        print(json.dumps({"totals": {name: finite(value) for name, value in totals.items()}}))
+        totals = {
+            "sentences": sentences,
+            "words": words,
+            "unknown": unknown,
+            "log10_probability": finite(log10_probability),
+            "perplexity": finite(perplexity),
+            "perplexity_of_words": finite(of_words),
+        }
+        print(json.dumps({"totals": totals}))
         return
     print(
-        f"{totals['sentences']:,} sentences, {totals['words']:,} words, {totals['unknown']:,} unknown\n"
-        f"logprob= {log10_probability:.4f} ppl= {totals['perplexity']:.4f} ppl1= {totals['perplexity_of_words']:.4f}",
+        f"{sentences:,} sentences, {words:,} words, {unknown:,} unknown\n"
+        f"logprob= {log10_probability:.4f} ppl= {perplexity:.4f} ppl1= {of_words:.4f}",
         file=sys.stderr,
     )
 
 
-def _scored(options, run):
+def _scored(options: Namespace, run: Run) -> Iterator[SentenceScore | None]:
     """Yields what a run says of each line, `None` of an empty one; of a document's paragraphs with --document."""
     entropy = options.csv is not None or (options.verbose and options.json)
     if options.document:
@@ -126,7 +146,7 @@ def _scored(options, run):
 
 
 @contextlib.contextmanager
-def _open_csv(name):
+def _open_csv(name: str | None) -> Iterator[csv.DictWriter | None]:
     """Yields what writes rows to a CSV file, or to standard output; `None` if it has no name."""
     if name is None:
         yield None
@@ -137,13 +157,13 @@ def _open_csv(name):
             yield _table(file)
 
 
-def _table(file):
+def _table(file: Any) -> csv.DictWriter:
     table = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
     table.writeheader()
     return table
 
 
-def _as_text(scored, verbose):
+def _as_text(scored: SentenceScore | None, verbose: bool) -> str:
     if scored is None:  # an answer to each line, but none of a sentence
         return ""
     parts = [f"{scored.log10_probability:.4f}", str(scored.num_words), str(scored.num_unknown)]
@@ -154,7 +174,7 @@ def _as_text(scored, verbose):
     return "\n".join(lines)
 
 
-def _as_json(scored, verbose):
+def _as_json(scored: SentenceScore | None, verbose: bool) -> str:
     if scored is None:
         return "null"
     row = {
@@ -169,16 +189,12 @@ def _as_json(scored, verbose):
     return json.dumps(row)
 
 
-def _rescore(options, score, references):
-    import numpy as np
-
-    from kerasptb.evaluation import Hypothesis, Weights, by_utterance, check_references, tune_weights
-
+def _rescore(options: Namespace, run: Run, references: dict[str, str] | None) -> None:
     lines = itertools.chain.from_iterable(read_lines(options.file))
     utterances = by_utterance(Hypothesis.from_line(line) for line in lines if line.strip())
 
-    def scored(hypotheses):
-        return [each.log10_probability for each in score([hypothesis.text for hypothesis in hypotheses])]
+    def scored(hypotheses: Iterable[Hypothesis]) -> list[float]:
+        return [each.log10_probability for each in run.score([hypothesis.text for hypothesis in hypotheses])]
 
     weights = Weights(1.0 if options.weight is None else options.weight, options.bonus or 0.0)
     if references is None:
@@ -205,7 +221,7 @@ def _rescore(options, score, references):
         sys.stdout.flush()
 
 
-def _references(name):
+def _references(name: str) -> dict[str, str]:
     references = {}
     for number, line in enumerate(read_utf8(Path(name), "text").removeprefix("\ufeff").split("\n"), start=1):
         utterance, tab, text = line.partition("\t")

@@ -1,12 +1,13 @@
 """`kerasptb serve`."""
 
+from argparse import Namespace
 from pathlib import Path
 
 from kerasptb.cli import arguments
 from kerasptb.cli.notices import import_keras
 
 
-def add_parser(commands):
+def add_parser(commands: arguments.Commands) -> None:
     command = arguments.add_command(
         commands, "serve", execute, "a page with a keyboard's suggestions, and their JSON API"
     )
@@ -37,7 +38,7 @@ def add_parser(commands):
     arguments.add_shared(command, "--counts")
 
 
-def execute(options):
+def execute(options: Namespace) -> None:
     if Path(options.run, "saved_model.pb").exists():  # which TensorFlow reads
         import_keras(prefer_tensorflow=True)
     from kerasptb.serving import serve

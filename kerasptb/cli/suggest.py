@@ -2,13 +2,14 @@
 
 import itertools
 import json
+from argparse import Namespace
 
 from kerasptb.cli import arguments
 from kerasptb.cli.lines import read_lines
 from kerasptb.cli.outcome import printable
 
 
-def add_parser(commands):
+def add_parser(commands: arguments.Commands) -> None:
     command = arguments.add_command(commands, "suggest", execute, "next words after a text")
     arguments.add_shared(command, "run")
     command.add_argument(
@@ -36,7 +37,7 @@ def add_parser(commands):
     arguments.add_shared(command, "--json")
 
 
-def execute(options):
+def execute(options: Namespace) -> None:
     run = arguments.open_run(options, batch_size=1)
     is_one = options.text != "-"
     for text in [options.text] if is_one else itertools.chain.from_iterable(read_lines(None)):

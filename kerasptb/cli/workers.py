@@ -11,8 +11,13 @@ import signal
 import sys
 import tempfile
 import time
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from types import FrameType
+from typing import cast
 
 from kerasptb.cli.outcome import run
 from kerasptb.utils import children
@@ -23,13 +28,13 @@ from kerasptb.utils.processors import available_processors
 _GRACE_SECONDS = 15.0
 
 
-def run_together(options):
+def run_together(options: Namespace) -> int:
     """Runs a command in processes that train together; returns the first one's status, 1 if another has ended it."""
     if find_spec("jax") is None:
         raise RuntimeError("Several workers train with Keras on JAX, which is not installed: pip install jax")
     with tempfile.TemporaryDirectory() as folder:
         logs = [Path(folder, f"{i}.log") for i in range(options.workers)]
-        processes = []
+        processes: list[SpawnProcess] = []
         # A terminal's Ctrl-C reaches this process alone, and the first process decides with the others.
         before = {
             each: signal.signal(each, _forward_to(processes))
@@ -48,7 +53,7 @@ def run_together(options):
                 signal.signal(each, handler)
 
 
-def _start(processes, options, logs):
+def _start(processes: list[SpawnProcess], options: Namespace, logs: Sequence[Path]) -> None:
     context = multiprocessing.get_context("spawn")
     threads = max(available_processors() // len(logs), 1)
     for log, variables in zip([None, *logs[1:]], children.roles(len(logs), threads), strict=True):
@@ -58,7 +63,7 @@ def _start(processes, options, logs):
         processes.append(process)
 
 
-def _work(options, log):
+def _work(options: Namespace, log: Path | None) -> None:
     if hasattr(os, "setpgrp"):
         os.setpgrp()
     children.exit_with_parent()
@@ -68,7 +73,7 @@ def _work(options, log):
     sys.exit(run(options))
 
 
-def _wait(processes):
+def _wait(processes: Sequence[SpawnProcess]) -> int:
     """Waits until all have ended, or one has and the others have had their time; returns the number of the one."""
     ended = multiprocessing.connection.wait([process.sentinel for process in processes])
     deadline = time.monotonic() + _GRACE_SECONDS
@@ -77,11 +82,11 @@ def _wait(processes):
     return next(i for i, process in enumerate(processes) if process.sentinel in ended)
 
 
-def _status(codes, ended_first, logs):
+def _status(codes: Sequence[int | None], ended_first: int, logs: Sequence[Path]) -> int:
     """Returns the exit status of all, and says what the first process has not said."""
     failed = [i for i in (ended_first, *range(len(codes))) if codes[i] != 0]
     if not failed or codes[0] in (128 + signal.SIGINT, 128 + signal.SIGTERM):
-        return codes[0]
+        return codes[0] or 0
     i = failed[0]
     said = children.last_line(logs[i])
     if codes[i] == 1 and (i == 0 or said is None):  # the first process has said why
@@ -95,10 +100,10 @@ def _status(codes, ended_first, logs):
     return 1
 
 
-def _forward_to(processes):
-    def handle(number, frame):
+def _forward_to(processes: Sequence[SpawnProcess]) -> Callable[[int, FrameType | None], None]:
+    def handle(number: int, frame: FrameType | None) -> None:
         if processes and processes[0].is_alive():
-            os.kill(processes[0].pid, number)
+            os.kill(cast(int, processes[0].pid), number)
         else:
             raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 

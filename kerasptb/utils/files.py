@@ -11,7 +11,11 @@ import tempfile
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from kerasptb.utils.types import StrPath
 
 # What readers of JSON, CSV, HDF5 and NumPy's archives raise for files that are not what was written.
 DAMAGE = (
@@ -30,27 +34,27 @@ DAMAGE = (
 )
 
 
-def user_cache():
+def user_cache() -> Path:
     """Returns the package's folder in `XDG_CACHE_HOME`, by default `~/.cache`; raises RuntimeError without a home."""
     # The XDG specification: a relative path in the variable is invalid and ignored.
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (base if base.is_absolute() else Path.home() / ".cache") / "kerasptb"
 
 
-def new_folder(path):
+def new_folder(path: StrPath) -> Path:
     """Creates a new folder: `path` or, if that exists, `path-1` and so on. Returns its path."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    for name in itertools.chain([path.name], (f"{path.name}-{i}" for i in itertools.count(1))):
-        try:
-            path.with_name(name).mkdir()
-        except FileExistsError:
-            continue
-        return path.with_name(name)
+    names = itertools.chain([path.name], (f"{path.name}-{i}" for i in itertools.count(1)))
+    while True:
+        folder = path.with_name(next(names))
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            return folder
 
 
 @contextlib.contextmanager
-def atomic_write(path):
+def atomic_write(path: StrPath) -> Iterator[Path]:
     """Yields a temporary path, which replaces `path` if the body succeeds; a power cut afterwards does not undo it.
 
     It is in a hidden folder next to `path`, which a killed process may leave behind. Errors of the file system name
@@ -70,7 +74,7 @@ def atomic_write(path):
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def make_folder(path):
+def make_folder(path: StrPath) -> None:
     """Makes a folder and its parents, those that are not there; a power cut afterwards does not undo it."""
     path = Path(path)
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
@@ -79,7 +83,7 @@ def make_folder(path):
         _sync(folder.parent)
 
 
-def _sync(path):
+def _sync(path: Path) -> None:
     """Waits until the content of a file, or the names in a folder, are on the disk."""
     try:
         handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
@@ -94,25 +98,25 @@ def _sync(path):
         os.close(handle)
 
 
-def check_regular(path):
+def check_regular(path: Path) -> None:
     """Raises a ValueError if there is something else than a file at a path: a pipe would be waited for."""
     if path.exists() and not path.is_file():
         raise ValueError("it is no regular file")
 
 
-def write_json(path, value):
+def write_json(path: StrPath, value: Any) -> None:
     """Writes a value as a complete JSON file; raises ValueError for NaN or infinity, which JSON does not know."""
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def finite(figure):
+def finite(figure: float) -> float | None:
     """Returns a figure as JSON holds it, which knows no infinity and no NaN: `None` for these."""
     return figure if math.isfinite(figure) else None
 
 
-def read_json(path):
+def read_json(path: StrPath) -> Any:
     """Returns the value in a JSON file; `None` if the file does not exist or is not (yet) valid JSON."""
     try:
         check_regular(Path(path))
@@ -124,10 +128,10 @@ def read_json(path):
 class HeldFolder:
     """A folder that is held open, whatever becomes of its name; without a handle where the system opens no folders."""
 
-    def __init__(self, path, handle=None):
+    def __init__(self, path: StrPath, handle: int | None = None) -> None:
         self._path, self._handle = Path(path), handle
 
-    def place(self):
+    def place(self) -> Path | None:
         """Returns where it is: its name or, after a renaming, another one; `None` if it is gone or cannot be found."""
         if self._handle is None:
             return self._path
@@ -143,7 +147,7 @@ class HeldFolder:
 
 
 @contextlib.contextmanager
-def lock_folder(folder, busy):
+def lock_folder(folder: StrPath, busy: Exception) -> Iterator[HeldFolder]:
     """Locks a folder while the body runs, if the system has locks, and yields the `HeldFolder`; raises `busy`."""
     try:
         import fcntl  # noqa: PLC0415  (Windows has none)

@@ -3,12 +3,15 @@
 import contextlib
 import signal
 import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any, Self
 
 
 class Terminated(SystemExit):
     """SIGTERM came. Unless this is caught, the process ends with status 143."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(128 + signal.SIGTERM)
 
 
@@ -19,13 +22,14 @@ class Signals:
     another than Python's main thread this class does nothing.
     """
 
-    def __init__(self):
-        self.held = []  # the arguments of the handlers of what has come and is delayed
+    def __init__(self) -> None:
+        # The arguments of the handlers of what has come and is delayed.
+        self.held: list[tuple[int, FrameType | None]] = []
         self._holds = self._lets_second_through = False
         self._installed = False
-        self._before = {}
+        self._before: dict[int, Any] = {}
 
-    def install(self):
+    def install(self) -> None:
         """Takes the place of the present handlers."""
         if self._installed or threading.current_thread() is not threading.main_thread():
             return
@@ -36,23 +40,23 @@ class Signals:
                 self._before[number] = handler
                 signal.signal(number, self._handle)
 
-    def uninstall(self):
+    def uninstall(self) -> None:
         """Puts the handlers back; what is held stays so."""
         if self._installed:
             for number, handler in self._before.items():
                 signal.signal(number, handler)
         self._installed = False
 
-    def hold(self, all_of_them=True):
+    def hold(self, all_of_them: bool = True) -> None:
         """Delays signals from here on, until `deliver`; or only the first, where none may come to deliver it."""
         self._holds, self._lets_second_through = True, not all_of_them
 
     @property
-    def number(self):
+    def number(self) -> int:
         """The number of the first of the held signals; 0 if there is none."""
         return self.held[0][0] if self.held else 0
 
-    def deliver(self, number=None):
+    def deliver(self, number: int | None = None) -> None:
         """Does what a signal asks for, by its number; 0 is none, `None` the first that is held. The delay goes on."""
         number = self.number if number is None else int(number)
         if number:
@@ -60,20 +64,20 @@ class Signals:
             self.held = []
             self._deliver(number, frame)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self.install()
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self.uninstall()
 
-    def _handle(self, number, frame):
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._holds and not (self.held and self._lets_second_through):
             self.held.append((number, frame))
         else:
             self._deliver(number, frame)
 
-    def _deliver(self, number, frame):
+    def _deliver(self, number: int, frame: FrameType | None) -> None:
         handler = self._before.get(number)
         if callable(handler):
             handler(number, frame)
@@ -82,7 +86,7 @@ class Signals:
 
 
 @contextlib.contextmanager
-def uninterrupted():
+def uninterrupted() -> Iterator[None]:
     """Delays Ctrl-C and SIGTERM until the body has ended."""
     signals = Signals()
     try:

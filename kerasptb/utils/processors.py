@@ -2,17 +2,20 @@
 
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+from kerasptb.utils.types import StrPath
 
-def available_processors(root="/"):
+
+def available_processors(root: StrPath = "/") -> int:
     """Returns the number of processors that this process may use, at least 1."""
     # Containers limit the time on processors by a quota of Linux' control groups, which the mask does not show.
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([count, *(math.ceil(quota / period) for quota, period in _quotas(Path(root)))]))
 
 
-def _quotas(root):
+def _quotas(root: Path) -> Iterator[tuple[int, int]]:
     """Yields the quota and period, in microseconds, of each of the process's control groups and their parents."""
     try:
         groups = (root / "proc/self/cgroup").read_text(errors="replace").splitlines()

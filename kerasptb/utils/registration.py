@@ -9,6 +9,9 @@ import importlib
 import importlib.abc
 import importlib.util
 import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
 
 _ROOMS = {
     "layers": (
@@ -33,14 +36,14 @@ _CLASSES = {name: f"kerasptb.{room}" for room, names in _ROOMS.items() for name 
 
 
 class _StandIn:
-    def __init__(self, name):
+    def __init__(self, name: str) -> None:
         self._name = name
 
-    def from_config(self, config):
+    def from_config(self, config: dict[str, Any]) -> Any:
         return getattr(importlib.import_module(_CLASSES[self._name]), self._name).from_config(config)
 
 
-def register_with_keras():
+def register_with_keras() -> None:
     """Registers the classes with Keras: now if Keras has been imported, else when it is."""
     if (keras := sys.modules.get("keras")) is not None and hasattr(keras, "saving"):
         _register(keras)
@@ -53,7 +56,7 @@ class _AfterKeras(importlib.abc.MetaPathFinder):
 
     _is_looking = False
 
-    def find_spec(self, name, path, target=None):
+    def find_spec(self, name: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
         """Returns Keras' own spec, whose loader then registers; `None` of all others."""
         if name != "keras" or self._is_looking:
             return None
@@ -65,17 +68,17 @@ class _AfterKeras(importlib.abc.MetaPathFinder):
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 
-            def exec_module(module):
+            def exec_module(module: ModuleType) -> None:
                 execute(module)
                 if self in sys.meta_path:
                     sys.meta_path.remove(self)
                 _register(module)
 
-            spec.loader.exec_module = exec_module
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
 
 
-def _register(keras):
+def _register(keras: Any) -> None:
     known = keras.saving.get_custom_objects()
     for name in _CLASSES:
         known.setdefault(f"kerasptb>{name}", _StandIn(name))
