@@ -1,39 +1,8 @@
 """How good a model is on a text."""
 
-from kerasptb.evaluation.adaptation import KeptSettings
-from kerasptb.evaluation.continuous_cache import CacheSettings, evaluate_continuous_cache, tune_continuous_cache
-from kerasptb.evaluation.counted_perplexity import evaluate_counts
-from kerasptb.evaluation.nbest import (
-    Hypothesis,
-    Tuning,
-    Weights,
-    by_utterance,
-    check_references,
-    tune_weights,
-    word_errors,
-)
-from kerasptb.evaluation.perplexity import AdaptedEvaluation, Evaluation, TextEvaluation, evaluate_text
-from kerasptb.evaluation.sentences import SentenceScore, perplexity_of, score_document, score_sentences
+import lazy_loader
 
-__all__ = [
-    "AdaptedEvaluation",
-    "CacheSettings",
-    "Evaluation",
-    "Hypothesis",
-    "KeptSettings",
-    "SentenceScore",
-    "TextEvaluation",
-    "Tuning",
-    "Weights",
-    "by_utterance",
-    "check_references",
-    "evaluate_continuous_cache",
-    "evaluate_counts",
-    "evaluate_text",
-    "perplexity_of",
-    "score_document",
-    "score_sentences",
-    "tune_continuous_cache",
-    "tune_weights",
-    "word_errors",
-]
+# Names are imported when they are first used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+del lazy_loader

@@ -110,20 +110,14 @@ def _add_routes(app: FastAPI) -> None:
         prefix = engine.text_format.end_typed(request.text, len(typed.prefix.removeprefix(" ")))
         if request.typos is None or not typed.prefix.strip():
             found = await engine.keys(context, typed, request.k, memory)
-            return schemas.SuggestResponse(
-                suggestions=_suggested(found.words),
-                prefix=prefix,
-                prefix_probability=found.prefix_probability,
-                correction=None,
-            )
-        found, whole = await engine.readings(
-            context, typed, request.touches, keyboard_of(request.typos), request.k, memory
-        )
+            words, total, correction = _suggested(found.words), found.prefix_probability, None
+        else:
+            keyboard = keyboard_of(request.typos)
+            readings, whole = await engine.readings(context, typed, request.touches, keyboard, request.k, memory)
+            words, total = _suggested(readings.words, readings.literal), readings.total
+            correction = _correction(whole)
         return schemas.SuggestResponse(
-            suggestions=_suggested(found.words, found.literal),
-            prefix=prefix,
-            prefix_probability=found.total,
-            correction=_correction(whole),
+            suggestions=words, prefix=prefix, prefix_probability=total, correction=correction
         )
 
     @app.post("/v1/stream", responses=problems | of_state, tags=["API"], summary="Suggest words, a few words at a time")

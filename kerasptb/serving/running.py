@@ -26,7 +26,7 @@ SECURITY_HEADERS = {
 }
 
 
-def config_of(app: FastAPI, proxies: Sequence[str] = (), seconds_to_stop: int = 5) -> uvicorn.Config:
+def config_of(app: FastAPI, proxies: Sequence[str] = ()) -> uvicorn.Config:
     """Returns uvicorn's settings for an application, with the networks of proxies whose word on the client is taken."""
     return uvicorn.Config(
         app,
@@ -35,7 +35,7 @@ def config_of(app: FastAPI, proxies: Sequence[str] = (), seconds_to_stop: int = 
         headers=list(SECURITY_HEADERS.items()),
         log_level="warning",
         access_log=False,
-        timeout_graceful_shutdown=seconds_to_stop,
+        timeout_graceful_shutdown=5,
         proxy_headers=bool(proxies),  # uvicorn trusts this machine's own by default
         forwarded_allow_ips=list(proxies),
     )

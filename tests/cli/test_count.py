@@ -51,7 +51,8 @@ def test_counting_again_writes_the_same_and_says_what_it_is_worth(copy, run, cap
     assert told.err.count("\n") == 1
 
 
-def test_a_training_counts_at_its_end_as_the_command_does(no_pictures, texts, sizes, tmp_path, output_of, capsys):
+@pytest.mark.usefixtures("no_steps", "no_pictures", "no_figures")
+def test_a_training_counts_at_its_end_as_the_command_does(texts, sizes, tmp_path, output_of):
     folder = tmp_path / "run"
     said = output_of("train", "--data", texts, *sizes, "--epochs", "1", "--seed", "1", "--out", folder)
     trained = content(folder)

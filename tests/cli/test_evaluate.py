@@ -230,7 +230,8 @@ def test_evaluate_types_with_errors(run, tmp_path, capsys, error_of):
     assert "--typos is of --keyboard" in error_of(["evaluate", run, "--typos", "0.1"])
 
 
-def test_evaluate_types_by_subwords(no_steps, tmp_path, capsys, error_of):
+@pytest.mark.usefixtures("no_steps", "no_pictures", "no_figures")
+def test_evaluate_types_by_subwords(tmp_path, capsys, error_of):
     text, run = tmp_path / "own.txt", tmp_path / "run"
     text.write_text("The cat (a zebra) sat.\n" * 40)
     sizes = ["--batch-size", "2", "--num-steps", "4", "--epochs", "1"]
@@ -241,9 +242,10 @@ def test_evaluate_types_by_subwords(no_steps, tmp_path, capsys, error_of):
     loaded = kerasptb.load_run(run)
     expected = evaluate_keyboard(loaded.reader, loaded.load_corpus().test)
     assert result == dataclasses.asdict(expected)
-    assert main(["evaluate", str(run), "--keyboard", "--learn", "--text", str(text), "--json"]) == 0
+    (tmp_path / "typed.txt").write_text("The cat (a zebra) sat.\n" * 8)
+    assert main(["evaluate", str(run), "--keyboard", "--learn", "--text", str(tmp_path / "typed.txt"), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)["keyboard"]
-    assert (result["num_words"], result["num_characters"]) == (5 * 40, 23 * 40)
+    assert (result["num_words"], result["num_characters"]) == (5 * 8, 23 * 8)
     assert "for a model of words. Received: one of subwords" in error_of(
         ["evaluate", run, "--keyboard", "--continuous-cache"]
     )

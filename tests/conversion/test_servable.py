@@ -42,20 +42,21 @@ def test_suggestions_are_those_of_suggest(loaded, model, vocabulary, text):
 
 
 def test_unk_is_not_suggested_even_if_it_is_the_likeliest(vocabulary, tmp_path):
-    from kerasptb.conversion import export_saved_model
+    from kerasptb.conversion.servable import Servable
     from kerasptb.models import LanguageModel
+    from kerasptb.models.portable import PortableNetwork
 
     model = LanguageModel(len(vocabulary), 4, 4, 1, 1, seed=0, tokenizer=vocabulary)
     bias = np.zeros(len(vocabulary), "float32")
     bias[vocabulary.unk_id] = 5.0
     model.get_layer("logits").bias.assign(bias)
-    loaded = tf.saved_model.load(str(export_saved_model(model, tmp_path / "exported")))
-    result = loaded.predict_next(["the"], len(vocabulary) - 1)
+    servable = Servable(PortableNetwork(model), model.text_format, tmp_path)
+    result = servable.predict_next(["the"], len(vocabulary) - 1)
     assert "<unk>" not in words(result["words"])[0]
     unk_probability = model.next_word_probabilities(vocabulary.encode_typed("the")[np.newaxis])[0, vocabulary.unk_id]
     assert float(tf.reduce_sum(result["probabilities"])) == pytest.approx(1 - unk_probability, abs=1e-5)
     assert unk_probability > 0.5
-    generated = loaded.generate([""] * 20, 20, 1.0, 0)["words"]
+    generated = servable.generate([""] * 20, 20, 1.0, 0)["words"]
     assert "<unk>" not in {word for row in words(generated) for word in row}
 
 

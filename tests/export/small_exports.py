@@ -1,6 +1,8 @@
 """Small models and their exports: fixtures of several folders."""
 
+import functools
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,20 +15,33 @@ WORDS = (
 )
 
 
-@pytest.fixture(scope="session")
+def shared(function):
+    """A session's fixture that is made once: pytest makes that of each folder which imports it."""
+    made = []
+
+    @functools.wraps(function)
+    def once(**needed):
+        if not made:
+            made.append(function(**needed))
+        return made[0]
+
+    return pytest.fixture(scope="session")(once)
+
+
+@shared
 def targets():
     """Of each format the path in its command in docs/export.md."""
     return dict(re.findall(r"kerasptb export RUN --format (\S+) --to ([^\s`]+)", PAGE))
 
 
-@pytest.fixture(scope="session")
+@shared
 def vocabulary():
     from kerasptb.data import Vocabulary
 
     return Vocabulary(WORDS.split())
 
 
-@pytest.fixture(scope="session")
+@shared
 def model(vocabulary):
     """A model of two layers whose probabilities are far from even, so that a wrong word shows."""
     from kerasptb.models import LanguageModel
@@ -46,7 +61,7 @@ def model(vocabulary):
     return model
 
 
-@pytest.fixture(scope="session")
+@shared
 def saved_model(model, vocabulary, tmp_path_factory):
     """The folder of the model as a SavedModel."""
     from kerasptb.conversion import export_saved_model
@@ -54,14 +69,15 @@ def saved_model(model, vocabulary, tmp_path_factory):
     return export_saved_model(model, tmp_path_factory.mktemp("exports") / "saved_model")
 
 
-@pytest.fixture(scope="session")
-def loaded(saved_model):
+@shared
+def loaded(saved_model, tmp_path_factory):
+    """The SavedModel, from another place than where it was written."""
     import tensorflow as tf
 
-    return tf.saved_model.load(str(saved_model))
+    return tf.saved_model.load(str(shutil.copytree(saved_model, tmp_path_factory.mktemp("moved") / "elsewhere")))
 
 
-@pytest.fixture(scope="session")
+@shared
 def subwords():
     """Fewer than 300 subwords."""
     from kerasptb.data import Subwords
@@ -70,7 +86,7 @@ def subwords():
     return Subwords.train(text * 2, 300)
 
 
-@pytest.fixture(scope="session")
+@shared
 def subword_model(subwords):
     """A model of one layer, whose probabilities are far from even."""
     from kerasptb.models import LanguageModel
@@ -80,7 +96,7 @@ def subword_model(subwords):
     return model
 
 
-@pytest.fixture(scope="session")
+@shared
 def subword_exports(subword_model, subwords, tmp_path_factory):
     """A folder with the model of subwords as docs/export.md names it."""
     from kerasptb.conversion import export_litert, export_saved_model

@@ -3,6 +3,7 @@ from counted_runs import count
 
 from kerasptb import cli
 from kerasptb.cli.formats import FORMATS
+from kerasptb.cli.main import make_parser
 from kerasptb.models.weights import save_weights
 
 
@@ -17,8 +18,8 @@ def run(model, vocabulary, make_run, tmp_path_factory):
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
-        *(["--format", name] for name in FORMATS if name != "sherpa-onnx"),
+        [],  # which is --format saved-model
+        *(["--format", name] for name in FORMATS if name not in ("saved-model", "sherpa-onnx")),
         ["--format", "litert", "--quantize"],
         ["--format", "c", "--float"],
         ["--format", "sherpa-onnx", "--without-state"],
@@ -43,6 +44,12 @@ def test_export_writes_the_format_and_prints_where(run, targets, tmp_path, capsy
     else:
         beside = [] if {"arpa", "page"} & set(arguments) else [f"{target.stem}.vocabulary.txt"]
         assert sorted(file.name for file in tmp_path.iterdir()) == [target.name, *beside]
+
+
+def test_the_format_is_a_saved_model_unless_another_is_named():
+    parse = make_parser().parse_args
+    export = ["export", "run", "--to", "new"]
+    assert vars(parse(export)) == vars(parse([*export, "--format", "saved-model"]))
 
 
 def test_a_run_of_subwords_brings_its_tokenizer(subwords, subword_model, make_run, tmp_path, capsys):

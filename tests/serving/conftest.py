@@ -4,9 +4,9 @@ import threading
 import time
 
 import pytest
-from small_readers import counted, japanese, model, reader, saved_model, spelled, subworded, texts, vocabulary
+from small_readers import counted, japanese, model, saved_model, spelled, subworded, texts, vocabulary
 
-__all__ = ["counted", "japanese", "model", "reader", "saved_model", "spelled", "subworded", "texts", "vocabulary"]
+__all__ = ["counted", "japanese", "model", "saved_model", "spelled", "subworded", "texts", "vocabulary"]
 
 
 class Server:
@@ -33,7 +33,7 @@ class Server:
         self._socket = socket.create_server(("127.0.0.1", self._port))
         self._port = self._socket.getsockname()[1]
         app = create_app(self._reader, **self._settings)
-        self._server = uvicorn.Server(config_of(app, seconds_to_stop=1))
+        self._server = uvicorn.Server(config_of(app))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
         self._thread.start()
         deadline = time.monotonic() + 10
@@ -46,6 +46,14 @@ class Server:
         self._thread.join(10)
         self._socket.close()
         assert not self._thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def reader(model):
+    """What `load_saved_model` makes of its export, without writing and reading one: tests/reading compares the two."""
+    from kerasptb.reading import open_reader
+
+    return open_reader(model)
 
 
 @pytest.fixture

@@ -14,10 +14,9 @@ pytest.importorskip("httpx2", reason="httpx2, which Starlette's test client need
 from small_client import post
 from starlette.testclient import TestClient
 
-from kerasptb.conversion import export_saved_model
 from kerasptb.data import Vocabulary
 from kerasptb.models import LanguageModel
-from kerasptb.reading import load_saved_model, suggest
+from kerasptb.reading import open_reader, suggest
 from kerasptb.serving.app import MAX_BODY_BYTES, create_app, replace_model
 from kerasptb.serving.engine import SuggestionEngine
 from kerasptb.serving.errors import BusyError
@@ -135,7 +134,7 @@ def test_a_wrong_state_is_refused(client, change):
     assert "Begin again without a state" in problem(client.post("/v1/stream", json={"state": state}), 409)
 
 
-def test_scores_are_those_of_the_saved_model(client, reader):
+def test_scores_are_those_of_the_model(client, reader):
     text = "The cat doesn't,\nmr. \U0001f600 Fox — 日本"
     answer = post(client, "score", text=text)
     assert [word["text"] for word in answer["words"]] == ["The", "cat", "doesn't,", "\n", "mr.", "Fox", "日本"]
@@ -151,11 +150,10 @@ def test_scores_are_those_of_the_saved_model(client, reader):
     assert later == {**answer, "words": answer["words"][1:]}
 
 
-def test_a_first_word_that_nothing_comes_before_counts_nowhere(tmp_path):
+def test_a_first_word_that_nothing_comes_before_counts_nowhere():
     words = Vocabulary(["one", "two", "three"])
     model = LanguageModel(3, 4, 5, batch_size=1, num_steps=4, init_scale=1.0, seed=1, tokenizer=words)
-    reader = load_saved_model(export_saved_model(model, tmp_path / "plain"))
-    with TestClient(create_app(reader)) as client:
+    with TestClient(create_app(open_reader(model))) as client:
         answer = post(client, "score", text="one two three")
     assert [word["tokens"][0]["log_probability"] is None for word in answer["words"]] == [True, False, False]
     assert math.isclose(answer["perplexity"], math.exp(-answer["log_probability"] / 2), rel_tol=1e-6)
@@ -250,10 +248,9 @@ def test_a_fault_of_the_server_is_told_in_json(reader, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_state_of_a_large_model_comes_back(vocabulary, tmp_path):
+def test_the_state_of_a_large_model_comes_back(vocabulary):
     model = LanguageModel(len(vocabulary), 8, [640] * 5, batch_size=1, num_steps=5, tokenizer=vocabulary)
-    reader = load_saved_model(export_saved_model(model, tmp_path / "saved_model"))
-    with TestClient(create_app(reader)) as client:
+    with TestClient(create_app(open_reader(model))) as client:
         state = post(client, "stream", text="the")["state"]
         assert len(state) > 4 / 3 * 4 * 2 * 5 * 640
         assert post(client, "stream", state=state, text="cat")["suggestions"]

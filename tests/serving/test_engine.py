@@ -364,15 +364,14 @@ def test_the_total_of_rounded_probabilities_is_one_at_most(reader):
     assert with_engine(reader, lambda engine: engine.keys(context, Typed("", "", False), 3)).prefix_probability == 1.0
 
 
-def test_without_eos_nothing_is_known_of_the_first_word(tmp_path):
-    from kerasptb.conversion import export_saved_model
+def test_without_eos_nothing_is_known_of_the_first_word():
     from kerasptb.data import Vocabulary
     from kerasptb.models import LanguageModel
-    from kerasptb.reading import load_saved_model
+    from kerasptb.reading import open_reader
 
     words = Vocabulary(["one", "two", "three"])
     model = LanguageModel(3, 4, 5, batch_size=1, num_steps=4, init_scale=1.0, seed=1, tokenizer=words)
-    reader = load_saved_model(export_saved_model(model, tmp_path / "plain"))
+    reader = open_reader(model)
 
     async def use(engine):
         return await engine.score("one two three")

@@ -219,7 +219,7 @@ def test_a_connection_goes_on_after_a_refusal(reader):
 
 def test_a_client_that_has_closed_its_side_gets_its_answer():
     async def slow(scope, receive, send):
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.2)
         await echo(scope, receive, send)
 
     with listening_with(slow) as address:
@@ -302,7 +302,7 @@ def test_a_client_that_reads_slowly_gets_its_answer(monkeypatch):
 
     async def large(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})
-        for _ in range(40):
+        for _ in range(24):
             await send({"type": "http.response.body", "body": bytes(2**20), "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
@@ -312,7 +312,7 @@ def test_a_client_that_reads_slowly_gets_its_answer(monkeypatch):
         while data := connection.recv(2**20, socket.MSG_WAITALL):
             received += len(data)
             time.sleep(0.05)  # longer than the limit in all, but never near it with nothing read
-    assert received > 40 * 2**20
+    assert received > 24 * 2**20
 
 
 async def echo(scope, receive, send):
@@ -374,11 +374,11 @@ def test_many_clients_at_once_are_answered_as_one(serving, reader):
             assert abs(row["probability"] - row_of_other["probability"]) < 1e-6
 
 
-def test_a_run_is_served_as_its_export(model, vocabulary, reader, make_run, tmp_path):
+def test_a_run_is_served_as_its_export(model, vocabulary, saved_model, make_run, tmp_path):
     arguments = ("vocabulary_size", "embedding_size", "units", "batch_size", "num_steps")
     run = make_run(tmp_path / "run", vocabulary, {name: getattr(model, name) for name in arguments})
     save_weights(model, run.weights_path("best"))
-    assert open_served(run.folder).fingerprint == reader.fingerprint
+    assert open_served(run.folder).fingerprint == open_served(saved_model).fingerprint
 
 
 def test_the_guides_client_works(serving, capsys):

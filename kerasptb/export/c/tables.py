@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -70,7 +71,7 @@ def tables_of(source: Source, is_float: bool) -> Tables:
     network, tokenizer = source.network, source.tokenizer
     _check(tokenizer)
     merges, signs = _merges(tokenizer), _signs(source.text_format)
-    classes, cases = np.array(list(_classes()), "uint32"), np.array(list(_cases()), "int32")
+    classes, cases = _of_unicode()
     embeddings, scales = _stored(network.embeddings, is_float)
     embeddings = _padded(embeddings)
     matrices = list(_matrices(network, embeddings, scales, is_float))
@@ -236,6 +237,12 @@ def _signs(text_format: TextFormat) -> list[bytes]:
         b"".join(bytes([len(text)]) + text for text in (sign.encode(), first.encode(), other.encode()))
         for sign, (first, other) in readings
     ]
+
+
+@functools.cache
+def _of_unicode() -> tuple[np.ndarray, np.ndarray]:
+    """Returns the tables of all characters, for which a second is needed: uint32 [N], and int32 [M, 4]."""
+    return np.array(list(_classes()), "uint32"), np.array(list(_cases()), "int32")
 
 
 def _classes() -> Iterator[int]:
