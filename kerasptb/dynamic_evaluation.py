@@ -25,7 +25,7 @@ from kerasptb.evaluation.perplexity import AdaptedEvaluation
 from kerasptb.models import LanguageModel
 from kerasptb.ops import tensors
 from kerasptb.utils.interrupts import uninterrupted
-from kerasptb.utils.types import Tensor
+from kerasptb.utils.types import Ids, Tensor
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
@@ -63,7 +63,7 @@ def published_settings(num_steps: int = 20) -> DynamicSettings:
 
 def evaluate_dynamic(
     model: LanguageModel,
-    ids: Sequence[int] | np.ndarray,
+    ids: Ids,
     statistics: Sequence[Tensor],
     settings: DynamicSettings | None = None,
 ) -> AdaptedEvaluation:
@@ -96,7 +96,7 @@ def evaluate_dynamic(
 
 def evaluate_tuned(
     model: LanguageModel,
-    ids: Sequence[int] | np.ndarray,
+    ids: Ids,
     corpus: Corpus,
     kept: KeptSettings,
     num_steps: int | None = None,
@@ -123,7 +123,7 @@ def evaluate_tuned(
 
 def tune_dynamic(
     model: LanguageModel,
-    valid_ids: Sequence[int] | np.ndarray,
+    valid_ids: Ids,
     statistics: Sequence[Tensor],
     num_steps: int = 20,
     max_words: int = 10_000,
@@ -152,7 +152,7 @@ def tune_dynamic(
 
 
 def gradient_statistics(
-    model: LanguageModel, train_ids: Sequence[int] | np.ndarray, num_steps: int = 20, batch_size: int = _STATISTICS_ROWS
+    model: LanguageModel, train_ids: Ids, num_steps: int = 20, batch_size: int = _STATISTICS_ROWS
 ) -> list[Tensor]:
     """Returns MS: the root of the mean square of each weight's gradients over batches of the training text.
 

@@ -20,6 +20,7 @@ from kerasptb.data.streams import check_sizes, checked_text
 from kerasptb.engine import open_network
 from kerasptb.evaluation.perplexity import AdaptedEvaluation
 from kerasptb.evaluation.reading import ROW
+from kerasptb.utils.types import Ids
 
 # Words of a block: its products are [block, window + block].
 _BLOCK = 250
@@ -41,7 +42,7 @@ class CacheSettings(Arguments):
 
 
 def evaluate_continuous_cache(
-    model: Any, ids: Sequence[int] | np.ndarray, settings: CacheSettings, num_steps: int | None = None
+    model: Any, ids: Ids, settings: CacheSettings, num_steps: int | None = None
 ) -> AdaptedEvaluation:
     """Returns the perplexity of a text by a model with a cache of the words before.
 
@@ -66,7 +67,7 @@ def evaluate_continuous_cache(
     return AdaptedEvaluation(float(np.exp(mixed.mean())), len(losses), 1, num_steps, settings, -mixed)
 
 
-def tune_continuous_cache(model: Any, valid_ids: Sequence[int] | np.ndarray, window: int = 2000) -> CacheSettings:
+def tune_continuous_cache(model: Any, valid_ids: Ids, window: int = 2000) -> CacheSettings:
     """Finds the theta and the weight with the lowest perplexity of a validation text, among all pairs of a grid.
 
     The model reads the text once, and the products of states are computed once.
@@ -97,7 +98,7 @@ def _mixed(losses: np.ndarray, of_cache: np.ndarray, weight: float) -> np.ndarra
 
 
 def _read(
-    model: Any, ids: Sequence[int] | np.ndarray, window: int, thetas: Sequence[float], num_steps: int | None = None
+    model: Any, ids: Ids, window: int, thetas: Sequence[float], num_steps: int | None = None
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Reads a text once; returns the model's losses, float64 [N - 1], and what the cache makes of it.
 

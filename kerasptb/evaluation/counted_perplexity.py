@@ -1,16 +1,15 @@
 """Perplexity of a text by a network with the counts of its training text, and with those of the text before too."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from kerasptb.data.streams import checked_text
 from kerasptb.evaluation.perplexity import Evaluation
 from kerasptb.reading.counted_reader import CountedReader
+from kerasptb.utils.types import Ids
 
 
 def evaluate_counts(
-    reader: CountedReader, ids: Sequence[int] | np.ndarray, of_network: np.ndarray | None = None
+    reader: CountedReader, ids: Ids, of_network: np.ndarray | None = None
 ) -> tuple[Evaluation, Evaluation]:
     """Returns how good a network is on a text with counts, see `kerasptb.reading.counts`.
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -12,6 +11,7 @@ from kerasptb.data.sizes import TextSizes
 from kerasptb.data.streams import as_streams, check_sizes, checked_text, count_batches
 from kerasptb.engine import open_network
 from kerasptb.evaluation.reading import ROW
+from kerasptb.utils.types import Ids
 
 _LARGEST = 709.0  # whose exponential a float64 holds
 
@@ -72,7 +72,7 @@ class TextEvaluation:
 
 def evaluate_text(
     model: Any,
-    ids: Sequence[int] | np.ndarray,
+    ids: Ids,
     batch_size: int = 1,
     num_steps: int | None = None,
     every_word: bool = False,

@@ -42,7 +42,8 @@ class BoundedProtocol(H11Protocol):
         self._expect_request()
         if self._open[self._address] > self.max_connections:
             transport.write(_TOO_MANY)
-            self._close()
+            self.transport.close()
+            self._wait_for_reader(True)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forgets the connection."""
@@ -103,10 +104,6 @@ class BoundedProtocol(H11Protocol):
         """The client reads again."""
         super().resume_writing()
         self._wait_for_reader(self.transport.is_closing())
-
-    def _close(self) -> None:
-        self.transport.close()
-        self._wait_for_reader(True)
 
     def _wait_for_reader(self, waits: bool) -> None:
         if self._unread is not None:

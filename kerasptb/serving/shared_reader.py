@@ -34,8 +34,12 @@ class BatchedReader:
         self._short = Batcher(reader.read_together, _MAX_BATCH)
         self._searches = Batcher(self._after_all, _MAX_SEARCHES)
         self._resume = Batcher(reader.resume, _MAX_BATCH)
-        self._long = Batcher(self._read_long, 1, _MAX_LONG_WAITING)
-        self._scores = Batcher(_next_of_each, 1, _MAX_LONG_WAITING)
+        self._long: Batcher[tuple[Context, np.ndarray], Context] = Batcher(
+            lambda texts: [reader.read(*text) for text in texts], 1, _MAX_LONG_WAITING
+        )
+        self._scores: Batcher[Iterator[np.ndarray], np.ndarray] = Batcher(
+            lambda scores: list(map(next, scores)), 1, _MAX_LONG_WAITING
+        )
         self.batchers = self._short, self._searches, self._resume, self._long, self._scores
 
     async def read(self, context: Context, ids: np.ndarray) -> Context:
@@ -57,9 +61,6 @@ class BatchedReader:
         while sum(map(len, scores)) < len(ids):
             scores.append(await self._scores.submit(pieces))
         return np.concatenate(scores)
-
-    def _read_long(self, texts: Sequence[tuple[Context, np.ndarray]]) -> list[Context]:
-        return [self._reader.read(*text) for text in texts]
 
     def _after_all(self, searches: Sequence[Sequence[Beginning]]) -> list[list[Context]]:
         contexts = iter(self._reader.after([each for beginnings in searches for each in beginnings]))
@@ -148,8 +149,3 @@ class RememberingReader:
             if key in self._pending:
                 return end, await self._pending[key].wait()
         return 0, self._reader.initial
-
-
-def _next_of_each(scores: Sequence[Iterator[np.ndarray]]) -> list[np.ndarray]:
-    """Returns the next piece of each text's scores."""
-    return list(map(next, scores))

@@ -1,11 +1,16 @@
 """Types that annotations name in several rooms."""
 
 import os
+from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
+
+import numpy as np
 
 # Of Keras' backend, a `keras.KerasTensor`, or an array that becomes one: these share no type.
 Tensor: TypeAlias = Any
 
+# Token ids, int32 [N].
+Ids: TypeAlias = Sequence[int] | np.ndarray
 StrPath: TypeAlias = str | os.PathLike[str]
 Backend: TypeAlias = Literal["auto", "reference", "keras", "native"]
 Tokens: TypeAlias = Literal["words", "subwords", "characters"]
