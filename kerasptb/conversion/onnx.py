@@ -1,7 +1,7 @@
 """A trained run as an ONNX file for other runtimes."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,103 +39,103 @@ def export_onnx(run_or_model: RunOrModel, path: StrPath) -> Path:
         RunError: if the run has no weights yet.
         OSError: if the file cannot be written.
     """
-    onnx = import_onnx()
-    source = open_source(run_or_model)
+    graph, source = Graph(), open_source(run_or_model)
     with atomic_file(path, ".onnx", source.tokenizer) as temporary:
-        temporary.write_bytes(_make_model(onnx, source.network).SerializeToString())
+        _write(graph, source.network)
+        temporary.write_bytes(graph.to_bytes())
     return Path(path)
 
 
-def import_onnx() -> Any:
-    """Returns the package onnx, which is optional; raises `ExportError` if it is not there."""
-    try:
-        import onnx  # noqa: PLC0415
-    except ImportError:
-        raise ExportError("Exports to ONNX need the package onnx: pip install onnx onnxruntime") from None
-    return onnx
-
-
-def _make_model(onnx: Any, network: Network) -> Any:
-    """Returns the checked `onnx.ModelProto`."""
-    make, float32 = onnx.helper, onnx.TensorProto.FLOAT
-    names = list(network.state_sizes)
-    nodes, constants = network_nodes(onnx, network, "tokens", [f"initial_{name}" for name in names])
-    constants["first_axis"] = np.array([0], "int64")
-    nodes = [
-        *(make.make_node("Unsqueeze", [name, "first_axis"], [f"initial_{name}"]) for name in names),
-        *nodes,
-        *(make.make_node("Squeeze", [f"final_{name}", "first_axis"], [f"next_{name}"]) for name in names),
-    ]
+def _write(graph: "Graph", network: Network) -> None:
+    """Adds what `export_onnx` describes."""
     sizes = network.state_sizes.items()
-    inputs = [
-        make.make_tensor_value_info("tokens", onnx.TensorProto.INT32, ["B", "T"]),
-        *(make.make_tensor_value_info(name, float32, ["B", size]) for name, size in sizes),
-    ]
-    outputs = [
-        make.make_tensor_value_info("logits", float32, ["B", "T", network.vocabulary_size]),
-        *(make.make_tensor_value_info(f"next_{name}", float32, ["B", size]) for name, size in sizes),
-    ]
-    return checked_model(onnx, nodes, inputs, outputs, constants)
+    graph.take("tokens", "int32", "B", "T")
+    graph.give("logits", "float32", "B", "T", network.vocabulary_size)
+    for name, size in sizes:
+        graph.take(name, "float32", "B", size)
+        graph.add("Unsqueeze", [name, "first_axis"], [f"initial_{name}"])
+    graph.read(network, "tokens", [f"initial_{name}" for name in network.state_sizes])
+    for name, size in sizes:
+        graph.add("Squeeze", [f"final_{name}", "first_axis"], [f"next_{name}"])
+        graph.give(f"next_{name}", "float32", "B", size)
+    graph.constants["first_axis"] = np.array([0], "int64")
 
 
-def network_nodes(
-    onnx: Any, network: Network, tokens: str, initial: Sequence[str]
-) -> tuple[list[Any], dict[str, np.ndarray]]:
-    """Returns the nodes from `tokens`, int [B, T], to `logits`, float32 [B, T, V], and their constants by name.
+class Graph:
+    """A graph of ONNX, made node by node; its arrays, a dict by their names, are `constants`.
 
-    `initial` names the states [1, B, H] to begin with, none for zeros; those at the end are `final_h0`, `final_c0`, ...
+    Raises:
+        ExportError: the package onnx, which is optional, is not installed.
     """
-    # Node by node: runtimes execute ONNX's operation of a recurrent layer fast. A converter would produce a loop.
-    make, cell = onnx.helper, network.cell
-    check_cell(network, "ONNX", cell.onnx_operator is not None)
-    constants = {"embeddings": network.embeddings, "second_axis": np.array([1], "int64")}
-    # ONNX's recurrent operations are time-major: [T, B, D].
-    nodes = [
-        make.make_node("Transpose", [tokens], ["tokens_by_time"], perm=[1, 0]),
-        make.make_node("Gather", ["embeddings", "tokens_by_time"], ["x0"]),
-    ]
-    of_layers = iter(initial)
-    for i, (layer, units) in enumerate(zip(network.layers, network.units, strict=True)):
-        weights = {f"{name}{i}": value for name, value in cell.onnx_weights(*layer).items()}
-        states = cell.state_names(i)
-        constants |= weights
-        nodes += [
-            make.make_node(
-                cell.onnx_operator,
-                [f"x{i}", *weights, "", *itertools.islice(of_layers, len(states))],
+
+    def __init__(self) -> None:
+        try:
+            import onnx  # noqa: PLC0415
+        except ImportError:
+            raise ExportError("Exports to ONNX need the package onnx: pip install onnx onnxruntime") from None
+        self._onnx, self.constants = onnx, dict[str, np.ndarray]()
+        self._nodes, self._inputs, self._outputs = list[Any](), list[Any](), list[Any]()
+
+    def add(self, operator: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> None:
+        """Adds a node."""
+        self._nodes.append(self._onnx.helper.make_node(operator, inputs, outputs, **attributes))
+
+    def take(self, name: str, dtype: str, *shape: int | str) -> None:
+        """Adds an input."""
+        self._inputs.append(self._value(name, dtype, shape))
+
+    def give(self, name: str, dtype: str, *shape: int | str) -> None:
+        """Adds an output."""
+        self._outputs.append(self._value(name, dtype, shape))
+
+    def _value(self, name: str, dtype: str, shape: Sequence[int | str]) -> Any:
+        make = self._onnx.helper
+        return make.make_tensor_value_info(name, make.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)
+
+    def read(self, network: Network, tokens: str, initial: Iterable[str]) -> None:
+        """Adds the nodes from `tokens`, int [B, T], to `logits`, float32 [B, T, V].
+
+        `initial` names the states [1, B, H] to begin with, none for zeros; those at the end are `final_h0`, and so on.
+        """
+        # Runtimes execute ONNX's operation of a recurrent layer fast. A converter would produce a loop.
+        cell = network.cell
+        check_cell(network, "ONNX", cell.onnx_operator is not None)
+        self.constants |= {"embeddings": network.embeddings, "second_axis": np.array([1], "int64")}
+        # ONNX's recurrent operations are time-major: [T, B, D].
+        self.add("Transpose", [tokens], ["tokens_by_time"], perm=[1, 0])
+        self.add("Gather", ["embeddings", "tokens_by_time"], ["x0"])
+        names = iter(initial)
+        for i, (layer, units) in enumerate(zip(network.layers, network.units, strict=True)):
+            weights = {f"{name}{i}": value for name, value in cell.onnx_weights(*layer).items()}
+            states = cell.state_names(i)
+            self.constants |= weights
+            self.add(
+                cell.onnx_operator or "",
+                [f"x{i}", *weights, "", *itertools.islice(names, len(states))],
                 [f"y{i}", *(f"final_{name}" for name in states)],
                 hidden_size=units,
                 **cell.onnx_attributes,
-            ),
-            make.make_node("Squeeze", [f"y{i}", "second_axis"], [f"x{i + 1}"]),  # the axis of directions
-        ]
-    nodes.append(make.make_node("Transpose", [f"x{len(network.layers)}"], ["hidden"], perm=[1, 0, 2]))
-    x = "hidden"
-    for name, weights in zip(("projection", "logits")[-len(network.dense) :], network.dense, strict=True):
-        kernel, bias, product = (f"{name}_{part}" for part in ("kernel", "bias", "product"))
-        constants[kernel], constants[bias] = weights
-        nodes += [make.make_node("MatMul", [x, kernel], [product]), make.make_node("Add", [product, bias], [name])]
-        x = name
-    return nodes, constants
+            )
+            self.add("Squeeze", [f"y{i}", "second_axis"], [f"x{i + 1}"])  # the axis of directions
+        self.add("Transpose", [f"x{len(network.layers)}"], ["hidden"], perm=[1, 0, 2])
+        x = "hidden"
+        for name, of_layer in zip(("projection", "logits")[-len(network.dense) :], network.dense, strict=True):
+            kernel, bias, product = (f"{name}_{part}" for part in ("kernel", "bias", "product"))
+            self.constants[kernel], self.constants[bias] = of_layer
+            self.add("MatMul", [x, kernel], [product])
+            self.add("Add", [product, bias], [name])
+            x = name
 
-
-def checked_model(
-    onnx: Any,
-    nodes: Sequence[Any],
-    inputs: Sequence[Any],
-    outputs: Sequence[Any],
-    constants: Mapping[str, np.ndarray],
-    metadata: Mapping[str, str] | None = None,
-) -> Any:
-    """Returns an `onnx.ModelProto` of nodes, constants (a dict of arrays) and texts, after ONNX has checked it."""
-    make = onnx.helper
-    arrays = [onnx.numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in constants.items()]
-    model = make.make_model(
-        make.make_graph(nodes, "language_model", inputs, outputs, arrays),
-        producer_name="kerasptb",
-        opset_imports=[make.make_opsetid("", _OPSET)],
-        ir_version=_IR_VERSION,
-    )
-    make.set_model_props(model, metadata or {})
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    def to_bytes(self, metadata: Mapping[str, str] | None = None) -> bytes:
+        """Returns the content of the file, after ONNX has checked it."""
+        make, to_array = self._onnx.helper, self._onnx.numpy_helper.from_array
+        arrays = [to_array(np.ascontiguousarray(value), name) for name, value in self.constants.items()]
+        model = make.make_model(
+            make.make_graph(self._nodes, "language_model", self._inputs, self._outputs, arrays),
+            producer_name="kerasptb",
+            opset_imports=[make.make_opsetid("", _OPSET)],
+            ir_version=_IR_VERSION,
+        )
+        make.set_model_props(model, metadata or {})
+        self._onnx.checker.check_model(model, full_check=True)
+        return model.SerializeToString()

@@ -6,11 +6,10 @@ order, and in icefall's `rnn_lm/export-onnx.py`.
 
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from kerasptb.conversion.onnx import checked_model, import_onnx, network_nodes
+from kerasptb.conversion.onnx import Graph
 from kerasptb.data import Tokenizer
 from kerasptb.data.sources.text_file import read_utf8
 from kerasptb.engine import Network
@@ -18,6 +17,8 @@ from kerasptb.export.destination import atomic_file
 from kerasptb.export.source import RunOrModel, open_source
 from kerasptb.utils.errors import ExportError
 from kerasptb.utils.types import StrPath
+
+_ABOUT = {"model_type": "rnnlm", "version": "1", "model_author": "kerasptb"}
 
 
 def export_sherpa_onnx(
@@ -43,8 +44,7 @@ def export_sherpa_onnx(
         ExportError: as `export_onnx`, like the others; if the ids are others than the recogniser's; if the vocabulary
             has no end of a line; or, with state, if the layers are of several widths or lack the state `c`.
     """
-    onnx = import_onnx()
-    source = open_source(run_or_model)
+    graph, source = Graph(), open_source(run_or_model)
     network, tokenizer = source.network, source.tokenizer
     if tokenizer.eos_id is None:
         raise ExportError("Expected a model of a text of lines: the vocabulary has no <eos>, so no sentence begins.")
@@ -60,10 +60,16 @@ def export_sherpa_onnx(
         )
     if tokens is not None:
         _check_tokens(tokenizer, Path(tokens))
-    make_model = _with_state if stateful else _without_state
+    end = str(tokenizer.eos_id)
     with atomic_file(path, ".onnx", tokenizer) as temporary:
-        content = make_model(onnx, network, tokenizer.eos_id)
-        temporary.write_bytes(content.SerializeToString())
+        about = {**_ABOUT, "comment": f"a recurrent language model {'with' if stateful else 'without'} state"}
+        about |= {"sos_id": end, "eos_id": end, "vocab_size": str(network.vocabulary_size)}
+        if stateful:
+            _with_state(graph, network)
+            about |= {"num_layers": str(len(network.units)), "hidden_size": str(network.units[0])}
+        else:
+            _without_state(graph, network, tokenizer.eos_id)
+        temporary.write_bytes(graph.to_bytes(about))
     return Path(path)
 
 
@@ -89,42 +95,47 @@ def _check_tokens(tokenizer: Tokenizer, path: Path) -> None:
         raise ExportError(f"Expected a model of the {len(found)} tokens of {path}. Received: one of {len(tokenizer)}")
 
 
-def _metadata(network: Network, eos_id: int, comment: str) -> dict[str, str]:
-    about = {"model_type": "rnnlm", "version": "1", "model_author": "kerasptb", "comment": comment}
-    return about | {"sos_id": str(eos_id), "eos_id": str(eos_id), "vocab_size": str(network.vocabulary_size)}
-
-
-def _with_state(onnx: Any, network: Network, eos_id: int) -> Any:
-    """Returns the `onnx.ModelProto` that is given its state."""
-    make, int64, float32 = onnx.helper, onnx.TensorProto.INT64, onnx.TensorProto.FLOAT
-    names, size = list(network.state_sizes), network.units[0]
+def _with_state(graph: Graph, network: Network) -> None:
+    """Adds what is given its state."""
     of_layers = [network.cell.state_names(i) for i in range(len(network.layers))]
     kinds = dict(zip(of_layers[0], zip(*of_layers, strict=True), strict=True))  # h0: h0, h1 and so on
-    nodes, constants = network_nodes(onnx, network, "x", [f"initial_{name}" for name in names])
-    nodes = [
-        *(make.make_node("Split", [kind], [f"initial_{name}" for name in of], axis=0) for kind, of in kinds.items()),
-        *nodes,
-        make.make_node("LogSoftmax", ["logits"], ["log_softmax"], axis=-1),
-        *(
-            make.make_node("Concat", [f"final_{name}" for name in of], [f"next_{kind}"], axis=0)
-            for kind, of in kinds.items()
-        ),
-    ]
-    shape = [len(of_layers), "N", size]
-    states = [make.make_tensor_value_info(kind, float32, shape) for kind in kinds]
-    next_states = [make.make_tensor_value_info(f"next_{kind}", float32, shape) for kind in kinds]
-    inputs = [make.make_tensor_value_info("x", int64, ["N", "L"]), *states]
-    outputs = [make.make_tensor_value_info("log_softmax", float32, ["N", "L", network.vocabulary_size]), *next_states]
-    metadata = _metadata(network, eos_id, "a recurrent language model with state")
-    metadata |= {"num_layers": str(shape[0]), "hidden_size": str(shape[2])}
-    return checked_model(onnx, nodes, inputs, outputs, constants, metadata)
+    shape = (len(of_layers), "N", network.units[0])
+    graph.take("x", "int64", "N", "L")
+    graph.give("log_softmax", "float32", "N", "L", network.vocabulary_size)
+    for kind, of in kinds.items():
+        graph.take(kind, "float32", *shape)
+        graph.add("Split", [kind], [f"initial_{name}" for name in of], axis=0)
+    graph.read(network, "x", [f"initial_{name}" for name in network.state_sizes])
+    graph.add("LogSoftmax", ["logits"], ["log_softmax"], axis=-1)
+    for kind, of in kinds.items():
+        graph.add("Concat", [f"final_{name}" for name in of], [f"next_{kind}"], axis=0)
+        graph.give(f"next_{kind}", "float32", *shape)
 
 
-def _without_state(onnx: Any, network: Network, eos_id: int) -> Any:
-    """Returns the `onnx.ModelProto` of whole sentences."""
-    make, int64, float32 = onnx.helper, onnx.TensorProto.INT64, onnx.TensorProto.FLOAT
-    nodes, constants = network_nodes(onnx, network, "begun", [])
-    constants |= {
+def _without_state(graph: Graph, network: Network, eos_id: int) -> None:
+    """Adds what reads whole sentences."""
+    graph.take("x", "int64", "N", "L")
+    graph.take("x_lens", "int64", "N")
+    graph.give("nll", "float32", "N")
+    # An end before each row, and one after it; what is behind that does not count.
+    graph.add("Pad", ["x", "before", "end"], ["begun"])
+    graph.add("Pad", ["x", "after", "end"], ["padded"])
+    graph.add("Shape", ["padded"], ["length_row"], start=1, end=2)
+    graph.add("Squeeze", ["length_row"], ["length"])
+    graph.add("Range", ["zero", "length", "one"], ["places"])
+    graph.add("Unsqueeze", ["x_lens", "last_axis"], ["lengths"])
+    graph.add("Equal", ["places", "lengths"], ["at_end"])
+    graph.add("Where", ["at_end", "end", "padded"], ["targets"])
+    graph.add("LessOrEqual", ["places", "lengths"], ["counts"])
+    graph.read(network, "begun", [])
+    graph.add("LogSoftmax", ["logits"], ["log_softmax"], axis=-1)
+    graph.add("Unsqueeze", ["targets", "last_axis"], ["indices"])
+    graph.add("GatherElements", ["log_softmax", "indices"], ["found"], axis=2)
+    graph.add("Squeeze", ["found", "last_axis"], ["of_tokens"])
+    graph.add("Where", ["counts", "of_tokens", "nothing"], ["of_sentence"])
+    graph.add("ReduceSum", ["of_sentence", "last_axis"], ["log_probability"], keepdims=0)
+    graph.add("Neg", ["log_probability"], ["nll"])
+    graph.constants |= {
         "end": np.array(eos_id, "int64"),
         "before": np.array([0, 1, 0, 0], "int64"),
         "after": np.array([0, 0, 0, 1], "int64"),
@@ -133,28 +144,3 @@ def _without_state(onnx: Any, network: Network, eos_id: int) -> Any:
         "nothing": np.array(0, "float32"),
         "last_axis": np.array([-1], "int64"),
     }
-    node = make.make_node
-    nodes = [
-        # An end before each row, and one after it; what is behind that does not count.
-        node("Pad", ["x", "before", "end"], ["begun"]),
-        node("Pad", ["x", "after", "end"], ["padded"]),
-        node("Shape", ["padded"], ["length_row"], start=1, end=2),
-        node("Squeeze", ["length_row"], ["length"]),
-        node("Range", ["zero", "length", "one"], ["places"]),
-        node("Unsqueeze", ["x_lens", "last_axis"], ["lengths"]),
-        node("Equal", ["places", "lengths"], ["at_end"]),
-        node("Where", ["at_end", "end", "padded"], ["targets"]),
-        node("LessOrEqual", ["places", "lengths"], ["counts"]),
-        *nodes,
-        node("LogSoftmax", ["logits"], ["log_softmax"], axis=-1),
-        node("Unsqueeze", ["targets", "last_axis"], ["indices"]),
-        node("GatherElements", ["log_softmax", "indices"], ["found"], axis=2),
-        node("Squeeze", ["found", "last_axis"], ["of_tokens"]),
-        node("Where", ["counts", "of_tokens", "nothing"], ["of_sentence"]),
-        node("ReduceSum", ["of_sentence", "last_axis"], ["log_probability"], keepdims=0),
-        node("Neg", ["log_probability"], ["nll"]),
-    ]
-    inputs = [make.make_tensor_value_info("x", int64, ["N", "L"]), make.make_tensor_value_info("x_lens", int64, ["N"])]
-    outputs = [make.make_tensor_value_info("nll", float32, ["N"])]
-    metadata = _metadata(network, eos_id, "a recurrent language model without state")
-    return checked_model(onnx, nodes, inputs, outputs, constants, metadata)
