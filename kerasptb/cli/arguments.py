@@ -44,8 +44,6 @@ class _Port(Whole):
 port = option_type(_Port(0))
 rate = option_type(Number(0))
 positive = option_type(Whole())
-probability = option_type(Number(0, 1, without_low=True))
-seed = option_type(Whole(0))
 path = option_type(Text())
 
 _SHARED: dict[str, dict[str, Any]] = {

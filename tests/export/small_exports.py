@@ -1,11 +1,10 @@
 """Small models and their exports: fixtures of several folders."""
 
-import functools
 import re
 import shutil
 from pathlib import Path
 
-import pytest
+from shared import shared
 
 PAGE = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
 
@@ -13,19 +12,6 @@ WORDS = (
     "the <unk> N <eos> of to a in and 's that for $ is it said on n't by at as with mr. ca do does company market "
     "U.S. year share % well-known café 日本 3 we 're they 'll i 'd been cat dog sat mat over quick brown fox jumps lazy"
 )
-
-
-def shared(function):
-    """A session's fixture that is made once: pytest makes that of each folder which imports it."""
-    made = []
-
-    @functools.wraps(function)
-    def once(**needed):
-        if not made:
-            made.append(function(**needed))
-        return made[0]
-
-    return pytest.fixture(scope="session")(once)
 
 
 @shared

@@ -1,7 +1,7 @@
 """Tiny models far from even, so that a wrong word shows, and what reads with them: fixtures of several folders."""
 
 import numpy as np
-import pytest
+from shared import shared
 
 WORDS = (
     "the <unk> N <eos> of to a in and 's that for it on n't by do does ca mr. u.s. company compare year yes "
@@ -18,14 +18,14 @@ TEXTS = (
 )
 
 
-@pytest.fixture(scope="session")
+@shared
 def vocabulary():
     from kerasptb.data import Vocabulary
 
     return Vocabulary(WORDS.split())
 
 
-@pytest.fixture(scope="session")
+@shared
 def model(vocabulary):
     """A model of two layers whose probabilities are far from even, so that a wrong word shows."""
     from kerasptb.models import LanguageModel
@@ -37,7 +37,7 @@ def model(vocabulary):
     return model
 
 
-@pytest.fixture(scope="session")
+@shared
 def saved_model(model, vocabulary, tmp_path_factory):
     """The folder of the model as a SavedModel."""
     from kerasptb.conversion import export_saved_model
@@ -45,14 +45,14 @@ def saved_model(model, vocabulary, tmp_path_factory):
     return export_saved_model(model, tmp_path_factory.mktemp("serving") / "saved_model")
 
 
-@pytest.fixture(scope="session")
+@shared
 def reader(saved_model):
     from kerasptb.reading import load_saved_model
 
     return load_saved_model(saved_model)
 
 
-@pytest.fixture(scope="session")
+@shared
 def counted(reader):
     """The same with the counts of a text, which comes back to some of its sentences, by weights far from even."""
     from kerasptb.reading.counted_reader import CountedReader, CountedText
@@ -66,7 +66,7 @@ def counted(reader):
     return CountedReader(reader, CountedText(text, sort_positions(text, len(vocabulary)), *weights))
 
 
-@pytest.fixture(scope="session")
+@shared
 def texts():
     return TEXTS
 
@@ -118,12 +118,12 @@ class Subworded:
         self.reader = open_reader(self.model)
 
 
-@pytest.fixture(scope="session")
+@shared
 def subworded():
     return Subworded()
 
 
-@pytest.fixture(scope="session")
+@shared
 def japanese():
     """A tiny model of a text without spaces."""
     from kerasptb.data import Subwords
@@ -133,7 +133,7 @@ def japanese():
     )
 
 
-@pytest.fixture(scope="session")
+@shared
 def spelled():
     """A tiny model of characters."""
     from kerasptb.data import Subwords
