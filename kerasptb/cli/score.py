@@ -114,15 +114,9 @@ def _score(options: Namespace, run: Run) -> None:
     perplexity = perplexity_of(log10_probability, have_words * (words + sentences))
     of_words = perplexity_of(log10_probability, have_words * words)
     if options.json:
-        totals = {
-            "sentences": sentences,
-            "words": words,
-            "unknown": unknown,
-            "log10_probability": finite(log10_probability),
-            "perplexity": finite(perplexity),
-            "perplexity_of_words": finite(of_words),
-        }
-        print(json.dumps({"totals": totals}))
+        totals = {"sentences": sentences, "words": words, "unknown": unknown}
+        figures = {"log10_probability": log10_probability, "perplexity": perplexity, "perplexity_of_words": of_words}
+        print(json.dumps({"totals": totals | {name: finite(value) for name, value in figures.items()}}))
         return
     print(
         f"{sentences:,} sentences, {words:,} words, {unknown:,} unknown\n"

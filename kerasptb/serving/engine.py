@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ _MAX_LONG_WAITING = 32
 # Tokens that a request may have scored. Letters that no piece writes are two to four bytes each, which are tokens.
 MAX_SCORED = 20_000
 Result = TypeVar("Result")
+Touches: TypeAlias = Sequence[tuple[float, float]] | None
 
 
 class SuggestionEngine:
@@ -121,13 +122,7 @@ class SuggestionEngine:
         return await self._run(self._writer.keys(context, typed.prefix, k, typed.begins, memory))
 
     async def readings(
-        self,
-        context: Context,
-        typed: Typed,
-        touches: Sequence[tuple[float, float]] | None,
-        channel: Keyboard,
-        k: int,
-        memory: Memory | None = None,
+        self, context: Context, typed: Typed, touches: Touches, channel: Keyboard, k: int, memory: Memory | None = None
     ) -> list[Readings]:
         """Returns what the unfinished word of a text as `Typed` may be, typed with errors: two `Readings`.
 

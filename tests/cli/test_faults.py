@@ -123,8 +123,6 @@ TYPES = {
     "port": lambda value: 0 <= value <= 65535,
     "rate": lambda value: 0 <= value < math.inf,
     "positive": lambda value: value >= 1,
-    "probability": lambda value: 0 < value <= 1,
-    "seed": lambda value: value >= 0,
 }
 
 

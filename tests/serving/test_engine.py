@@ -199,11 +199,22 @@ def test_scores_of_several_users_take_turns(counting):
 
 
 def test_no_more_is_scored_for_who_has_gone(counting):
+    begun, go_on, score = threading.Event(), threading.Event(), counting.score_in_pieces
+
+    def slow(context, ids):
+        for piece in score(context, ids):
+            if len(piece) > 1:
+                begun.set()
+                assert go_on.wait(10)
+            yield piece
+
+    counting.score_in_pieces = slow
+
     async def use(engine):
         task = asyncio.create_task(engine.score(f"the cat sat {long_text(counting.tokenizer.tokens, 1200)}"))
-        while len(counting.calls) < 2:
-            await asyncio.sleep(0.001)
+        await asyncio.to_thread(begun.wait, 10)
         task.cancel()
+        go_on.set()
         await asyncio.wait([task])
         await engine.score("on the mat")
 

@@ -74,7 +74,7 @@ def tables_of(source: Source, is_float: bool) -> Tables:
     classes, cases = _of_unicode()
     embeddings, scales = _stored(network.embeddings, is_float)
     embeddings = _padded(embeddings)
-    matrices = list(_matrices(network, embeddings, scales, is_float))
+    matrices = list(_matrices(network, embeddings, scales))
     of_taps = fields_of_taps(tokenizer, source.lexicon)
     fields = {
         "kind": _KINDS.index(tokenizer.kind),
@@ -127,10 +127,9 @@ def _stored(matrix: np.ndarray, is_float: bool) -> tuple[np.ndarray, np.ndarray 
     return integers, scales.ravel()
 
 
-def _matrices(
-    network: Network, embeddings: np.ndarray, scales: np.ndarray | None, is_float: bool
-) -> Iterator[dict[str, Any]]:
-    """Yields the matrices: a row is an output, so that each is a product of two rows."""
+def _matrices(network: Network, embeddings: np.ndarray, scales: np.ndarray | None) -> Iterator[dict[str, Any]]:
+    """Yields the matrices: a row is an output, so that each is a product of two rows; without scales in float32."""
+    is_float = scales is None
     for *kernels, bias in network.layers:
         stored = [_stored(kernel, is_float) for kernel in kernels]
         of_inputs = None if is_float else np.concatenate([of_kernel for _, of_kernel in stored])
