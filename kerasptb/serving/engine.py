@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 
 from kerasptb.data import DataError
-from kerasptb.data.tokenizers.tokenizer import Unit
+from kerasptb.data.tokenizers.tokenizer import Ending, Unit
 from kerasptb.keyboard import Keyboard, Memory, Readings, Taps, Writer
 from kerasptb.keyboard.tapped import MARGIN
 from kerasptb.reading import Reader, search_side_by_side
@@ -64,12 +64,14 @@ class SuggestionEngine:
         """Returns the `Context` after a text whose last word is whole."""
         return await self._remembering.context(await self._in_thread_if_long(self._encode, text))
 
-    async def extend(self, context: Context | np.ndarray, text: str, before: str = "\n") -> Context:
+    async def extend(self, context: Context | np.ndarray, text: str, before: Ending = Ending.LINE) -> Context:
         """Returns the `Context` after one, or its state, and more text of whole words, without remembering it.
 
-        `before` is how the text before ends: in a line's end, an opening sign, or a letter.
+        `before` is how the text before ends.
         """
-        encode = self._encode if before == "\n" else functools.partial(self.tokenizer.encode_further, before=before)
+        encode = (
+            self._encode if before == Ending.LINE else functools.partial(self.tokenizer.encode_further, before=before)
+        )
         ids = await self._in_thread_if_long(encode, text.rstrip(" "))
         if isinstance(context, np.ndarray):
             context = await self._reader.resume(context)

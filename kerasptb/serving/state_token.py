@@ -15,13 +15,14 @@ import zlib
 
 import numpy as np
 
+from kerasptb.data.tokenizers.tokenizer import Ending
 from kerasptb.data.tokenizers.written_text import comes_unspaced
 from kerasptb.keyboard.memory import MAX_CHARACTERS, WINDOW, Memory
 from kerasptb.serving.errors import StateError
 
 _WITH_WORDS = 2
-# How the text before a state ends: in a line's end, an opening sign, or anything else.
-_ENDS = {"\n": 1, "(": 4, "a": 0}
+# How the text before a state ends.
+_ENDS = {Ending.LINE: 1, Ending.OPENING: 4, Ending.WORD: 0}
 _DIGEST_SIZE = 8
 # A cell's state grows by at most 1 per word. Far larger numbers would give NaN in place of probabilities.
 _LARGEST = 1e6
@@ -30,12 +31,12 @@ _MAX_WORD_BYTES = 32_000
 _AGAIN = "Begin again without a state."
 
 
-def encode_state(state: np.ndarray, fingerprint: str, memory: Memory | None = None, whole: str = "a") -> str:
+def encode_state(state: np.ndarray, fingerprint: str, memory: Memory | None = None, whole: str = Ending.WORD) -> str:
     """Returns a state as a token, of letters, digits, `-` and `_`.
 
     `memory` is that of the words typed before, `whole` the text, or as much of its end as tells how it ends.
     """
-    end = "\n" if whole.endswith("\n") else "(" if comes_unspaced(whole, " ") else "a"
+    end = Ending.LINE if whole.endswith("\n") else Ending.OPENING if comes_unspaced(whole, " ") else Ending.WORD
     flags = _ENDS[end] | (0 if memory is None else _WITH_WORDS)
     content = bytes([flags]) + bytes.fromhex(fingerprint) + np.asarray(state, "<f4").tobytes()
     if memory is not None:
@@ -43,8 +44,8 @@ def encode_state(state: np.ndarray, fingerprint: str, memory: Memory | None = No
     return base64.urlsafe_b64encode(content + _digest(content)).rstrip(b"=").decode()
 
 
-def decode_state(token: str, fingerprint: str, state_size: int) -> tuple[np.ndarray, Memory | None, str]:
-    """Returns the state in a token, float32 [S], the `Memory` or `None`, and how the text ends: in a key of `_ENDS`.
+def decode_state(token: str, fingerprint: str, state_size: int) -> tuple[np.ndarray, Memory | None, Ending]:
+    """Returns the state in a token, float32 [S], the `Memory` or `None`, and how the text ends.
 
     Raises a `StateError` if it is not a token, is damaged, or belongs to another model.
     """
