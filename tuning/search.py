@@ -22,12 +22,12 @@ import kerasptb
 from kerasptb.data.sources.source import TextSource, is_there
 from kerasptb.runs.settings import NO_START
 from kerasptb.training.budget import describe_length
-from kerasptb.training.plan import draft_training
+from kerasptb.training.planning import draft_training
 from kerasptb.training.start import describe_start, recorded_start
 from kerasptb.tuning import leaderboard, plots
+from kerasptb.tuning.around import around_recipe, request_of
 from kerasptb.tuning.oracles import FAILING
 from kerasptb.tuning.progress import Progress
-from kerasptb.tuning.recipe import around_recipe, request_of
 from kerasptb.tuning.records import PROJECT, SEARCH, TrialView, rank, read_trials, reset_attempts
 from kerasptb.tuning.search_space import LanguageModelSpace, overrides_fit
 from kerasptb.tuning.settings import START_ARGUMENTS, SearchArguments, SearchSettings

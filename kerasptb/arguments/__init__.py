@@ -8,8 +8,8 @@ from kerasptb.arguments.batches import BatchArguments
 from kerasptb.arguments.fields import REQUIRED, Argument, Arguments, Sampling, argument, as_json, read_part, shortened
 from kerasptb.arguments.kinds import Choice, Flag, Number, Several, Text, Whole
 from kerasptb.arguments.model import LAYERS, SHAPE, WIDTH_STEP, ModelArguments, with_changes
+from kerasptb.arguments.optimization import RECIPE_ARGUMENTS, RecipeArguments
 from kerasptb.arguments.reading import SamplingArguments
-from kerasptb.arguments.recipe import RECIPE_ARGUMENTS, RecipeArguments
 from kerasptb.arguments.training import TrainingArguments
 
 __all__ = [

@@ -6,11 +6,12 @@ import textwrap
 from kerasptb.arguments import TrainingArguments
 from kerasptb.cli import arguments
 from kerasptb.cli.notices import import_keras
-from kerasptb.cli.workers import run_together
+from kerasptb.cli.workers import check_backend, run_together
 from kerasptb.data.sources.source import is_read_again
-from kerasptb.presets import PRESETS, get_preset, summary_of
+from kerasptb.presets import PRESETS, summary_of
 from kerasptb.runs import RunFolder
-from kerasptb.runs.settings import NO_START, PARTS, arguments_of, check_divides
+from kerasptb.runs.settings import PARTS, check_divides
+from kerasptb.utils import children
 
 
 def add_parser(commands):
@@ -60,15 +61,9 @@ def add_parser(commands):
 def execute(options):
     values = arguments.as_arguments(options)
     del values["workers"]
-    if (config := values.pop("config")) is not None:
-        values = arguments_of(config, **values)
     if options.workers > 1:
-        if values.get("teacher") is not None:
-            raise ValueError(f"A teacher needs one worker. Received: --workers {options.workers} with a teacher")
-        if not is_read_again(values.get("data")):
-            raise ValueError("Expected, with several workers, a text that each of them can read. Received: a pipe")
-        if (size := _batch_size(**values)) is not None:
-            check_divides(size, options.workers)  # before the first of them begins
+        check_backend()
+        _check_together(values, options.workers)  # before the first of them begins
         return run_together(options)
     import_keras(joins=True)
     from kerasptb.training import train
@@ -77,15 +72,18 @@ def execute(options):
     return 130 if run.metrics["interrupted"] else 0
 
 
-def _batch_size(preset=None, batch_size=None, start_from=None, out=None, resume=False, model_arguments=None, **others):
-    """Returns the rows of a batch that `train` would train with; `None` where the text decides it."""
-    if resume:
-        return RunFolder.open_resumed(out).settings.model.batch_size
-    if size := batch_size or (model_arguments or {}).get("batch_size"):
-        return size
-    source = None if start_from in (None, NO_START) else RunFolder.open(start_from).settings
-    preset = preset or (source and source.training.preset)
-    recipe = None if preset is None else get_preset(preset)
-    if recipe is None or "batch_size" in recipe.fitted:
-        return None
-    return source.model.batch_size if source else recipe.model["batch_size"]
+def _check_together(values, workers):
+    """Raises for what several workers cannot train, as far as it is known before a text is opened."""
+    with children.environment({"KERAS_BACKEND": "jax"}):
+        from kerasptb.training.asked import read_request
+        from kerasptb.training.planning import known_batch_size
+
+    request = read_request(values)
+    if "teacher" in request.training:
+        raise ValueError(f"A teacher needs one worker. Received: --workers {workers} with a teacher")
+    if not is_read_again(request.data):
+        raise ValueError("Expected, with several workers, a text that each of them can read. Received: a pipe")
+    resumed = RunFolder.open_resumed(values["out"]).settings if values["resume"] else None
+    rows = known_batch_size(request) if resumed is None else resumed.model.batch_size
+    if rows is not None:
+        check_divides(rows, workers)

@@ -28,10 +28,14 @@ from kerasptb.utils.processors import available_processors
 _GRACE_SECONDS = 15.0
 
 
-def run_together(options: Namespace) -> int:
-    """Runs a command in processes that train together; returns the first one's status, 1 if another has ended it."""
+def check_backend() -> None:
+    """Raises if what several workers train with is not installed."""
     if find_spec("jax") is None:
         raise RuntimeError("Several workers train with Keras on JAX, which is not installed: pip install jax")
+
+
+def run_together(options: Namespace) -> int:
+    """Runs a command in processes that train together; returns the first one's status, 1 if another has ended it."""
     with tempfile.TemporaryDirectory() as folder:
         logs = [Path(folder, f"{i}.log") for i in range(options.workers)]
         processes: list[SpawnProcess] = []

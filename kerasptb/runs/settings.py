@@ -1,11 +1,9 @@
-"""The settings of a run: what its config.json holds, what a training is asked for, and each made of the other."""
+"""The settings of a run, which its config.json holds, and whether they are what a training is asked for."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Self
 
 from kerasptb.arguments import (
@@ -17,14 +15,11 @@ from kerasptb.arguments import (
     as_json,
     read_part,
     shortened,
-    with_changes,
 )
 from kerasptb.data import Tokenizer
-from kerasptb.data.sources.source import is_there
 from kerasptb.runs.damage import RunError
 from kerasptb.runs.request import Request
 from kerasptb.runs.text import TextRecord
-from kerasptb.utils.files import check_regular
 
 CONFIG = "config.json"
 NO_START = "none"  # as what a training begins with: nothing, whatever the text
@@ -64,7 +59,7 @@ class RunSettings:
     @classmethod
     def from_config(cls, config: Any) -> Self:
         """Returns the settings that a config.json holds; raises ValueError if one is unknown, wrong or missing."""
-        config = _with_known_parts(config)
+        config = with_known_parts(config)
         return cls(
             ModelArguments.from_config(config.get("model", {}), "model"),
             BatchArguments.from_config(config.get("batches", {}), "batches"),
@@ -106,111 +101,23 @@ class RunSettings:
                 raise ValueError(f"{name}={getattr(has, name)!r}. Received: {name}={value!r}")
 
 
-def arguments_of(config: str | os.PathLike[str], **others: Any) -> dict[str, Any]:
-    """Returns the arguments of `kerasptb.train` that train as a run was trained, with its seed.
-
-    Args:
-        config: a run folder, or a JSON file in the form of its config.json; each of its parts may be left out, and
-            each setting in them, and has the preset's value then.
-        **others: arguments of `kerasptb.train` in place of the file's; `None` for those that are not given.
-
-    Returns:
-        Dict of arguments.
-
-    Raises:
-        RunError: if the file cannot be read, holds settings that nothing takes or those of another preset than is asked
-            for, or if its text is no longer where it was.
-
-    Example:
-        >>> from kerasptb.runs.settings import arguments_of
-        >>> kerasptb.train(**arguments_of("runs/small/config.json", seed=2))  # doctest: +SKIP
-    """
-    path = Path(config)
-    try:
-        if path.is_dir():
-            path = path / CONFIG
-            check_regular(path)  # what is named itself may be a pipe
-        found = _with_known_parts(json.loads(path.read_text(encoding="utf-8")))
-        parts = {name: read_part(part.fields(), found.get(name, {}), name) for name, part in PARTS.items()}
-        data = read_part(TextRecord.fields(), found.get("data", {}), "data")
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"Expected a JSON file in the form of a run's {CONFIG}. Received: {path} ({error})") from None
-    named = {name: value for name, value in others.items() if value is not None}
-    model, training, recipe = parts["model"], parts["training"], parts["recipe"]
-    model.pop("vocabulary_size", None)  # that of the text
-    preset = training.get("preset")
-    if preset is not None and named.get("preset", preset) != preset and (model or recipe):
-        text = f"{path} has the settings of another preset, {preset}."
-        raise RunError(f"{text} Received: preset={named['preset']}")
-    if named.get("optimizer", training.get("optimizer")) != training.get("optimizer"):
-        for name in ("learning_rate", "weight_decay", "beta_1"):  # the optimizer's own are the defaults
-            recipe.pop(name, None)
-    batches = parts["batches"]
-    training.pop("teacher_digest", None)  # it is taken anew
-    if training.get("start_from", "") is None:
-        training["start_from"] = NO_START  # as that run began, whatever suits the text
-    if "minutes" in named:  # the epochs that fit are found anew
-        training.pop("epochs", None)
-        batches.pop("parts", None)
-    elif "epochs" in {**training, **named}:
-        training.pop("minutes", None)
-    reading = _reading(path, data, training, named)
-    changes = ModelArguments.named(named)
-    model = {name: value for name, value in with_changes(model, changes).items() if name not in changes}
-    return {
-        **training,
-        "steps_per_epoch": batches.pop("steps_per_epoch", None),
-        "data": _text(path, data, named),
-        **reading,
-        "model_arguments": model,
-        "batch_arguments": batches,
-        "training_arguments": {name: value for name, value in recipe.items() if name not in named},
-        **named,
-    }
-
-
 def check_divides(batch_size: int, workers: int) -> None:
     """Raises ValueError unless so many workers can each have rows of a batch, the same number."""
     if batch_size % workers:
         raise ValueError(f"Expected a batch whose rows {workers} workers divide. Received: batch_size={batch_size}")
 
 
-def _texts(config, part):
+def _texts(config: Mapping[str, Any], part: str) -> dict[str, str]:
     values = config.get(part, {})
     if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
         raise ValueError(f"`{part}` must be names with texts. Received: {part}={shortened(values)}")
     return values
 
 
-def _with_known_parts(config):
+def with_known_parts(config: Any) -> dict[str, Any]:
+    """Returns a config; raises ValueError if it is no dict of the parts that one has."""
     if not isinstance(config, dict):
         raise ValueError(f"settings must be an object. Received: {shortened(config)}")
     if unknown := sorted(set(config) - set(_OF_CONFIG)):
         raise ValueError(f"there is no part {', '.join(unknown)}: expected some of {', '.join(_OF_CONFIG)}")
     return config
-
-
-def _reading(path, data, training, named):
-    """Returns the arguments by which `train` reads a text as a run has read its own."""
-    lines = {"keep_lines": data.get("keep_lines")}
-    if {"tokens", "tokenizer", "vocabulary_size"} & set(named):
-        return lines
-    if data.get("tokens") == "subwords":
-        tokenizer = path.parent / "tokenizer.json"
-        if "data" not in named and tokenizer.exists():
-            return {**lines, "tokenizer": tokenizer}  # which may have been given
-        if training.get("teacher") or training.get("start_from", NO_START) != NO_START:
-            return lines  # another text is cut by the tokenizer of the teacher, or of what the training begins with
-    return {**lines, "tokens": data.get("tokens"), "vocabulary_size": data.get("vocabulary_limit")}
-
-
-def _text(path, data, named):
-    """Returns the text of a run's settings, as `train` takes it; `None` if they name none."""
-    place, name = data.get("location"), data.get("name")
-    if place is not None and is_there(place):
-        return place
-    if name in (None, "ptb", "sample") or "data" in named:
-        return name
-    if place is None:
-        raise RunError(f"The text of {path} cannot be read again: it came from no file. Name it with --data.")
-    raise RunError(f"The text of {path} is no longer at {place}. Name it with --data.")

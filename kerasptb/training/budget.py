@@ -3,13 +3,17 @@
 import dataclasses
 import math
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 
+from kerasptb.data import Corpus
 from kerasptb.data.streams import count_batches
 from kerasptb.models import LanguageModel
-from kerasptb.presets import get_preset
+from kerasptb.presets import Facts, Recipe
 from kerasptb.runs.counted_text import LEARNED_ON
+from kerasptb.runs.settings import RunSettings
 from kerasptb.training.fitting import compile_model, freeze, make_batches
 
 # Calls of the step function that are not timed, seconds that are, and the most calls.
@@ -36,12 +40,12 @@ class Speed:
 class _Stopwatch(keras.callbacks.Callback):
     """Times calls of the step function, and ends the training."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self._begin, self._first, self._calls = time.perf_counter(), (0.0, 0), 0
         self.begin = self.step = 0.0
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         for value in (logs or {}).values():
             float(value)  # a backend may still be at work on it
         now, steps = time.perf_counter(), int(self.model.optimizer.iterations)
@@ -54,23 +58,37 @@ class _Stopwatch(keras.callbacks.Callback):
         self.model.stop_training = seconds >= _SECONDS or self._calls >= _MOST_CALLS
 
 
-def fit_training(corpus, settings_by, facts, left=None, callbacks=()):
-    """Returns the settings of a new training, with what goes by how often its text is read.
+def fit_training(
+    corpus: Corpus,
+    with_recipe: Callable[[Facts], tuple[RunSettings, Recipe]],
+    facts: Facts,
+    left: Callable[[], float] | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> tuple[RunSettings, Recipe]:
+    """Returns the settings of a new training and its recipe, with what goes by how often its text is read.
 
-    `settings_by` gives the `RunSettings` that follow from `Facts`; minutes are filled by the seconds that `left` gives
-    whenever it is asked, which a recipe that goes by epochs refuses.
+    `with_recipe` gives those that follow from `Facts`; minutes are filled by the seconds that `left` gives whenever it
+    is asked, which a recipe that goes by epochs refuses.
     """
-    settings, reasons = settings_by(facts), {}
+    reasons: dict[str, str] = {}
+    settings, _ = with_recipe(facts)
     if left is not None:
-        settings, facts, reasons = _fit_minutes(corpus, settings, settings_by, facts, left, callbacks)
+        settings, facts, reasons = _fit_minutes(corpus, with_recipe, facts, left, callbacks)
     passes = settings.training.epochs / settings.batches.parts
-    fitted = settings_by(dataclasses.replace(facts, passes=passes))
-    return dataclasses.replace(settings, model=fitted.model, reasons={**fitted.reasons, **reasons})
+    fitted, recipe = with_recipe(dataclasses.replace(facts, passes=passes))
+    return dataclasses.replace(settings, model=fitted.model, reasons={**fitted.reasons, **reasons}), recipe
 
 
-def _fit_minutes(corpus, settings, settings_by, facts, left, callbacks):
+def _fit_minutes(
+    corpus: Corpus,
+    with_recipe: Callable[[Facts], tuple[RunSettings, Recipe]],
+    facts: Facts,
+    left: Callable[[], float],
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> tuple[RunSettings, Facts, dict[str, str]]:
     """Returns the settings that fill the minutes, the facts with what was timed, and the reasons of the epochs."""
-    recipe, model = get_preset(settings.training.preset, facts), settings.model
+    settings, recipe = with_recipe(facts)
+    model = settings.model
     if recipe.training(steps_per_epoch=1)[1]:
         raise ValueError(
             "Expected minutes with a recipe whose learning rate is laid out over all steps, such as auto or small. "
@@ -79,24 +97,26 @@ def _fit_minutes(corpus, settings, settings_by, facts, left, callbacks):
         )
     # Epochs that are cut short read a part of the text.
     most = recipe.most_passes if settings.batches.steps_per_epoch is None else math.inf
-    speed = time_training(corpus, settings, callbacks)
+    speed = time_training(corpus, settings, recipe, callbacks)
     steps = count_batches(len(corpus.train), model.batch_size, model.num_steps)
     room = min(left() / (steps * speed.step), most)
     facts = dataclasses.replace(facts, room=room)
-    settings = settings_by(facts)
+    settings, recipe = with_recipe(facts)
     if settings.model != model:
-        speed = time_training(corpus, settings, callbacks)
+        speed = time_training(corpus, settings, recipe, callbacks)
     settings = fill_minutes(settings, corpus, speed, left(), most)
     return settings, facts, why_so_long(settings, speed, most)
 
 
-def time_training(corpus, settings, callbacks=()):
+def time_training(
+    corpus: Corpus, settings: RunSettings, recipe: Recipe, callbacks: Sequence[keras.callbacks.Callback] = ()
+) -> Speed:
     """Returns the `Speed` of a training, after some seconds of it with a model that is thrown away."""
     stopwatch = _Stopwatch()
     model = LanguageModel(**settings.model.as_dict())
     freeze(model, settings.training.freeze)
     batches, valid = make_batches(corpus, settings)
-    compile_model(model, settings, len(batches), callbacks)
+    compile_model(model, settings, recipe, len(batches), callbacks)
     model.fit(batches, epochs=_MOST_CALLS, callbacks=[stopwatch], verbose=0)
     calls = valid.take(2 * model.steps_per_execution)
     model.evaluate(calls, verbose=0)
@@ -106,7 +126,9 @@ def time_training(corpus, settings, callbacks=()):
     return Speed(stopwatch.step, validation, stopwatch.begin)
 
 
-def fill_minutes(settings, corpus, speed, seconds, most=math.inf):
+def fill_minutes(
+    settings: RunSettings, corpus: Corpus, speed: Speed, seconds: float, most: float = math.inf
+) -> RunSettings:
     """Returns the settings with the epochs, and parts of the text, that fill some seconds, or are the most passes."""
     batches, model = settings.batches, settings.model
     steps = count_batches(len(corpus.train), model.batch_size, model.num_steps)
@@ -129,14 +151,14 @@ def fill_minutes(settings, corpus, speed, seconds, most=math.inf):
     )
 
 
-def _counting_seconds(corpus, validation):
+def _counting_seconds(corpus: Corpus, validation: float) -> float:
     """Returns how long the training text takes to count, and what the counts are worth to measure."""
     read = min(len(corpus.valid), LEARNED_ON) + len(corpus.test)
     of_token = _ROW * validation / len(corpus.valid) + _COUNTS_OF_TOKEN
     return len(corpus.train) / _COUNTED_A_SECOND + of_token * read
 
 
-def why_so_long(settings, speed, most=math.inf):
+def why_so_long(settings: RunSettings, speed: Speed, most: float = math.inf) -> dict[str, str]:
     """Returns why a training has its epochs and parts of the text, a dict."""
     minutes = f"the minutes, at {1e3 * speed.step:.1f} ms a step"
     is_short = settings.training.epochs > most * settings.batches.parts - 0.5
@@ -144,7 +166,7 @@ def why_so_long(settings, speed, most=math.inf):
     return dict.fromkeys(("epochs", "parts"), so_often if is_short else f"so many fit into {minutes}")
 
 
-def describe_length(minutes, epochs, parts):
+def describe_length(minutes: float | None, epochs: int, parts: int) -> str:
     """Returns how long a training is, for people to read."""
     about = "" if minutes is None else f"about {minutes:g} minute{'s' * (minutes != 1)}: "
     part = "the text" if parts == 1 else f"1/{parts} of the text{' each' * (epochs != 1)}"

@@ -2,14 +2,19 @@
 
 import itertools
 import math
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import keras
 
 from kerasptb.callbacks import AveragedWeights, EarlyStopping
+from kerasptb.data import Corpus
+from kerasptb.models import LanguageModel
 from kerasptb.ops import platform as platforms
 from kerasptb.optimizers import with_optimizer
 from kerasptb.pipeline import make_dataset
-from kerasptb.presets import get_preset
+from kerasptb.presets import Recipe
+from kerasptb.runs.settings import RunSettings
 from kerasptb.training.teacher import load_teacher
 
 # Batches that one call of Keras' step function trains on. The time between two calls, some 3 ms where a step takes 13,
@@ -21,12 +26,19 @@ _STEPS_PER_EXECUTION_ON_GPU = 32
 _FLOP_PER_EXECUTION = 5e11
 
 
-def compile_model(model, settings, steps_per_epoch, callbacks=(), done=0):
+def compile_model(
+    model: LanguageModel,
+    settings: RunSettings,
+    recipe: Recipe,
+    steps_per_epoch: int,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    done: int = 0,
+) -> list[keras.callbacks.Callback]:
     """Compiles the model of a run, with the teacher that it has, and returns the callbacks of its recipe."""
     teacher = load_teacher(settings.training, model)
-    if teacher is not None:
-        model.distill(teacher, settings.training.teacher_weight)
-    optimizer, of_recipe = _make_trainer(settings, steps_per_epoch)
+    if teacher is not None and (weight := settings.training.teacher_weight) is not None:  # a teacher has one
+        model.distill(teacher, weight)
+    optimizer, of_recipe = _make_trainer(settings, recipe, steps_per_epoch)
     # One that is resumed after some batches of an epoch begins a call of the step function where these end.
     steps_per_execution = math.gcd(_steps_per_execution(model, teacher, callbacks), done)
     model.compile(optimizer, steps_per_execution=steps_per_execution)
@@ -36,7 +48,7 @@ def compile_model(model, settings, steps_per_epoch, callbacks=(), done=0):
     return of_recipe
 
 
-def freeze(model, names):
+def freeze(model: LanguageModel, names: Iterable[str] | None) -> None:
     """Lets the weights of layers stay as they are; raises a ValueError for a layer that has none."""
     for name in names or ():
         if name not in (known := [layer.name for layer in model.layers if layer.weights]):
@@ -44,20 +56,23 @@ def freeze(model, names):
         model.get_layer(name).trainable = False
 
 
-def make_batches(corpus, settings, epoch=0):
+def make_batches(corpus: Corpus, settings: RunSettings, epoch: int = 0) -> tuple[Any, Any]:
     """Returns the batches of training, from an epoch on, and those of validation."""
     model, batches = settings.model, settings.batches
     size = model.batch_size, model.num_steps
-    passes = {"jitter": batches.jitter, "parts": batches.parts, "seed": model.seed, "epoch": epoch}
-    training = make_dataset(corpus.train, *size, **passes)
+    training = make_dataset(
+        corpus.train, *size, jitter=batches.jitter, seed=model.seed or 0, parts=batches.parts, epoch=epoch
+    )
     if batches.steps_per_epoch is not None:
         training = training.take(batches.steps_per_epoch)
     return training, make_dataset(corpus.valid, *size)
 
 
-def _make_trainer(settings, steps_per_epoch):
+def _make_trainer(
+    settings: RunSettings, recipe: Recipe, steps_per_epoch: int
+) -> tuple[keras.optimizers.Optimizer, list[keras.callbacks.Callback]]:
     """Returns the optimizer and the callbacks of a training."""
-    training, recipe = settings.training, get_preset(settings.training.preset)
+    training = settings.training
     # With an optimizer by name there may be a weight decay that the recipe's own has not.
     of_recipe = {name: settings.recipe[name] for name in recipe.training_arguments() if name in settings.recipe}
     optimizer, callbacks = recipe.training(steps_per_epoch, training.epochs, **of_recipe)
@@ -70,7 +85,9 @@ def _make_trainer(settings, steps_per_epoch):
     return optimizer, callbacks
 
 
-def _steps_per_execution(model, teacher, callbacks):
+def _steps_per_execution(
+    model: LanguageModel, teacher: LanguageModel | None, callbacks: Sequence[keras.callbacks.Callback]
+) -> int:
     hooks = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
     for callback, hook in itertools.product(callbacks, hooks):
         # A LambdaCallback has its hooks as attributes of the instance.

@@ -2,17 +2,18 @@
 
 import dataclasses
 import hashlib
-from typing import Any
+import os
 
 import keras
 
-from kerasptb.run import load_run
+from kerasptb.arguments import TrainingArguments
+from kerasptb.data import Tokenizer
+from kerasptb.models import LanguageModel
+from kerasptb.run import Run, load_run
 from kerasptb.runs.damage import RunError
 
-NO_TEACHER: dict[str, Any] = {"teacher": None, "teacher_weight": None, "teacher_digest": None}
 
-
-def open_teacher(folder):
+def open_teacher(folder: str | os.PathLike[str]) -> Run:
     """Returns the `Run` of a teacher; raises a `RunError` if it is none, or has no weights."""
     try:
         run = load_run(folder)
@@ -23,7 +24,7 @@ def open_teacher(folder):
     return run
 
 
-def with_teacher(training, vocabulary, workers=1):
+def with_teacher(training: TrainingArguments, vocabulary: Tokenizer, workers: int = 1) -> TrainingArguments:
     """Returns the settings of a training with the digest of its teacher's weights, which stays what is recorded."""
     if training.teacher is None:
         return training
@@ -43,7 +44,7 @@ def with_teacher(training, vocabulary, workers=1):
     return dataclasses.replace(training, teacher_digest=digest)
 
 
-def load_teacher(training, model):
+def load_teacher(training: TrainingArguments, model: LanguageModel) -> LanguageModel | None:
     """Returns the trained `LanguageModel` of a training's teacher, to run on what `model` does; `None` without one."""
     if training.teacher is None:
         return None

@@ -1,26 +1,25 @@
 """Trains a language model into a run folder: the function behind `kerasptb train`."""
 
 import contextlib
+import functools
 import os
 import shlex
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, TypeAlias
 
 import keras
 import numpy as np
 
-from kerasptb.arguments import BatchArguments, ModelArguments, RecipeArguments, TrainingArguments
 from kerasptb.callbacks import ResetStates, StopOnDivergence, WordsPerSecond
 from kerasptb.callbacks.checkpoint import check_minutes
 from kerasptb.callbacks.early_stopping import has_stalled
 from kerasptb.data import UNK, Corpus, Tokenizer
-from kerasptb.data.sizes import describe
+from kerasptb.data.sizes import TextSizes, describe
 from kerasptb.data.sources.source import TextSource
-from kerasptb.data.text_format import TextFormat, open_tokenizer
 from kerasptb.evaluation import evaluate_counts
-from kerasptb.explanation import explain
-from kerasptb.models import evaluate_both
+from kerasptb.explanation import Explanation, explain
+from kerasptb.models import LanguageModel, evaluate_both
 from kerasptb.models.transfer import transfer_weights
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.plan import note_as_reported
@@ -30,15 +29,18 @@ from kerasptb.runs import files
 from kerasptb.runs.counted_text import make_counts, remove_counts
 from kerasptb.runs.request import Request
 from kerasptb.trainers import peers
+from kerasptb.training.asked import read_request
 from kerasptb.training.budget import describe_length
 from kerasptb.training.fitting import compile_model, freeze, make_batches
-from kerasptb.training.plan import open_run, record_resumption, report_differences
+from kerasptb.training.planning import Plan, open_run, record_resumption, report_differences
 from kerasptb.training.progress import ProgressBar
 from kerasptb.training.recorder import Recorder
-from kerasptb.training.start import describe_start, recorded_run, recorded_start
+from kerasptb.training.start import describe_start
 from kerasptb.utils.files import atomic_write, finite, write_json
 from kerasptb.utils.interrupts import Signals
 from kerasptb.utils.types import Backend, CellName, Precision, Tokens
+
+Report: TypeAlias = Callable[[str], object]  # takes a line for people to read
 
 _LATE = 0.1  # what a training of some minutes may take longer, as a share of them, without a word
 _GLANCE, _SHOWN = 100, 40  # tokens of the test text among which words for an example are looked for, its characters
@@ -72,6 +74,7 @@ def train(
     teacher_weight: float | None = None,
     freeze: str | Iterable[str] | None = None,
     counts: Literal["auto", "none"] | None = None,
+    config: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     checkpoint_minutes: float = 5.0,
@@ -130,6 +133,8 @@ def train(
         freeze: names of layers whose weights stay, such as `["embedding"]`, or one name; `None` for none.
         counts: "auto" counts the training text at the end, and keeps its counts where they help on the validation text
             (see `kerasptb.reading.counts`): all that reads with the run uses them. "none": none. `None` for "auto".
+        config: a run folder, or a JSON file in the form of its config.json, whose settings and text hold where no
+            argument says another; each of its parts may be left out, and each setting in them. `None` for none.
         out: the run folder, which must be empty or new; `None` for `runs/PRESET-TIME`.
         resume: whether to continue the run in `out` from its latest checkpoint, to the results that it would have had.
             The run keeps its settings and its text; an argument that contradicts them is an error.
@@ -156,51 +161,25 @@ def train(
             evaluates the whole epochs and returns them.
         SystemExit: for SIGTERM, after writing a checkpoint.
     """
-    begin = time.monotonic()
-    request = Request(
-        data=data,
-        format=TextFormat(
-            tokens=tokens,
-            tokenizer=open_tokenizer(tokenizer),
-            vocabulary_size=vocabulary_size,
-            keep_lines=keep_lines,
-        ),
-        model=ModelArguments.asked(
-            model_arguments,
-            units=units,
-            embedding_size=embedding_size,
-            cell=cell,
-            batch_size=batch_size,
-            num_steps=num_steps,
-            keep_prob=keep_prob,
-            backend=backend,
-            precision=precision,
-            seed=seed,
-        ),
-        batches=BatchArguments.asked(batch_arguments, steps_per_epoch=steps_per_epoch),
-        training=TrainingArguments.asked(
-            preset=preset,
-            epochs=epochs,
-            minutes=minutes,
-            optimizer=optimizer,
-            early_stopping=early_stopping,
-            start_from=recorded_start(start_from),
-            teacher=recorded_run(teacher),
-            teacher_weight=teacher_weight,
-            counts=counts,
-            freeze=freeze if freeze is None or isinstance(freeze, str) else tuple(freeze),
-        ),
-        recipe=RecipeArguments.asked(training_arguments, learning_rate=learning_rate),
-    )
-    if epochs is not None and minutes is not None and not resume:
-        raise ValueError(f"Expected epochs or minutes. Received both: epochs={epochs!r} and minutes={minutes!r}")
+    begin, request = time.monotonic(), read_request(locals())  # of the arguments: there is nothing else yet
+    if {"epochs", "minutes"} <= request.training.keys() and not resume:
+        epochs, minutes = request.training["epochs"], request.training["minutes"]
+        raise ValueError(f"Expected epochs or minutes. Received both: epochs={epochs} and minutes={minutes:g}")
     check_minutes(checkpoint_minutes)
     return _train(request, begin, out, resume, checkpoint_minutes, callbacks, verbose if peers.is_first() else 0)
 
 
-def _train(request, begin, out, resume, checkpoint_minutes, callbacks, verbose):
+def _train(
+    request: Request,
+    begin: float,
+    out: str | os.PathLike[str] | None,
+    resume: bool,
+    checkpoint_minutes: float,
+    callbacks: Sequence[keras.callbacks.Callback],
+    verbose: str | int,
+) -> Run:
     """Plans a training or takes it up again, and goes through it in the run folder, which is locked meanwhile."""
-    report = print if verbose else lambda *_, **__: None
+    report: Report = functools.partial(print, flush=True) if verbose else lambda line: None
     run, plan = open_run(request, out, resume, begin, callbacks)
     with contextlib.ExitStack() as stack:
         held = []
@@ -231,7 +210,7 @@ def _train(request, begin, out, resume, checkpoint_minutes, callbacks, verbose):
     return run
 
 
-def _begin_with(run, plan, recorder, report):
+def _begin_with(run: Run, plan: Plan, recorder: Recorder, report: Report) -> None:
     """Freezes layers and, if nothing is trained yet, takes the weights of another run, as the settings say."""
     model, training = plan.model, run.settings.training
     freeze(model, training.freeze)
@@ -246,12 +225,22 @@ def _begin_with(run, plan, recorder, report):
             report(f"They know {known:,} of the {len(vocabulary):,} {vocabulary.kind}.")
 
 
-def _fit(run, plan, recorder, callbacks, verbose, report):
+def _fit(
+    run: Run,
+    plan: Plan,
+    recorder: Recorder,
+    callbacks: Sequence[keras.callbacks.Callback],
+    verbose: str | int,
+    report: Report,
+) -> None:
     """Compiles the model and trains it, from where the recorder is."""
     settings, model = run.settings, plan.model
     batches, valid_batches = make_batches(plan.corpus, settings, recorder.epoch)
-    of_recipe = compile_model(model, settings, len(batches), callbacks, recorder.batch)
-    _explain(run, plan, report)
+    of_recipe = compile_model(model, settings, plan.recipe, len(batches), callbacks, recorder.batch)
+    explanation = _explain(run, plan, report)
+    if verbose:
+        for row in explanation:
+            note_as_reported(row.reason)
     epochs, patience = settings.training.epochs, settings.training.early_stopping
     values = [row["val_perplexity"] for row in recorder.history]
     if patience is not None and values and has_stalled(values, patience):
@@ -279,12 +268,12 @@ def _fit(run, plan, recorder, callbacks, verbose, report):
     )
 
 
-def _explain(run, plan, report):
-    """Says and writes what is going to run, and why nothing faster does."""
+def _explain(run: Run, plan: Plan, report: Report) -> Explanation:
+    """Says and writes what is going to run, and why nothing faster does, and returns it."""
     corpus, model, training = plan.corpus, plan.model, run.settings.training
     explanation = explain(model)
 
-    def write():
+    def write() -> None:
         with atomic_write(run.folder / files.EXPLANATION) as temporary:
             temporary.write_text(f"{explanation}\n", encoding="utf-8")
 
@@ -307,13 +296,11 @@ def _explain(run, plan, report):
         report(f"Workers: {workers}, each with {model.batch_size // workers} rows of a batch")
     if (note := platforms.drawback(model.precision)) is not None:
         report(f"Precision {model.precision} is {note}.")
-    if report is print:
-        for row in explanation:
-            note_as_reported(row.reason)
-    report(f"{explanation}\nRun folder: {run.folder}", flush=True)
+    report(f"{explanation}\nRun folder: {run.folder}")
+    return explanation
 
 
-def _count(run, corpus, model, report):
+def _count(run: Run, corpus: Corpus, model: LanguageModel, report: Report) -> dict[str, float]:
     """Counts the training text; returns the perplexities of the test text with its counts, by how they are used."""
     if run.settings.training.counts == "none":
         remove_counts(run)
@@ -325,7 +312,7 @@ def _count(run, corpus, model, report):
     return {"with_counts": with_counts.perplexity, "with_counts_going_on": going_on.perplexity}
 
 
-def _figures(counts, perplexity, way=""):
+def _figures(counts: TextSizes, perplexity: float, way: str = "") -> dict[str, float | None]:
     """Returns the figures of the test text, where every word is read, by their names in metrics.json."""
     return {
         f"test_perplexity_every_word{way}": perplexity,
@@ -335,7 +322,7 @@ def _figures(counts, perplexity, way=""):
     }
 
 
-def _finish(run, plan, recorder, interrupted, report):
+def _finish(run: Run, plan: Plan, recorder: Recorder, interrupted: bool, report: Report) -> None:
     """Evaluates the best epoch's weights and writes metrics.json."""
     corpus, model = plan.corpus, run.load_model()
     best = recorder.best
@@ -376,14 +363,14 @@ def _finish(run, plan, recorder, interrupted, report):
     _tell_how_to_go_on(run, plan, recorder, interrupted, report)
 
 
-def _tell_how_to_go_on(run, plan, recorder, interrupted, report):
+def _tell_how_to_go_on(run: Run, plan: Plan, recorder: Recorder, interrupted: bool, report: Report) -> None:
     """Says how the training went, where its results are, and what may be done with them."""
     corpus = plan.corpus
+    minutes = run.settings.training.minutes or 0.0
     late = 0.0 if plan.deadline is None else (time.monotonic() - plan.deadline) / 60
-    if late > _LATE * (run.settings.training.minutes or 0.0):
+    if late > _LATE * minutes:
         least = "so long takes an epoch with what follows it, or " if len(recorder.history) == 1 else ""
-        taken = run.settings.training.minutes + late
-        report(f"It took {taken:.1f} minutes: {least}the machine was busier than when its steps were timed.")
+        report(f"It took {minutes + late:.1f} minutes: {least}the machine was busier than when its steps were timed.")
     if corpus.is_sample:
         report("These are perplexities of the built-in sample text: they compare with nothing published.")
     report(f"Results: {run.folder / files.METRICS}, {run.folder / files.CURVES}")

@@ -7,11 +7,14 @@ import pytest
 import kerasptb
 from kerasptb.arguments import ModelArguments
 from kerasptb.cli import main
+from kerasptb.data import Subwords
 from kerasptb.data.text_format import TextFormat
 from kerasptb.runs import RunError
 from kerasptb.runs.request import Request
-from kerasptb.runs.settings import RunSettings, arguments_of
+from kerasptb.runs.settings import RunSettings
+from kerasptb.training.asked import read_request
 
+SUBWORDS = Subwords.train(["The cat sat on the mat."] * 2, 260)
 WORDS = [f"w{i}" for i in range(12)] + ["<unk>"]
 
 
@@ -43,12 +46,16 @@ def run(texts, tmp_path_factory):
     )
 
 
+def asked(config, **named):
+    return read_request({"config": config, **named})
+
+
 def curve(run):
     return [(row["perplexity"], row["val_perplexity"]) for row in run.history]
 
 
 def test_a_run_s_settings_train_the_same_run(run, tmp_path):
-    again = kerasptb.train(**arguments_of(run.folder, out=tmp_path / "again", verbose=0))
+    again = kerasptb.train(config=run.folder, out=tmp_path / "again", verbose=0)
     assert curve(again) == curve(run)
     for part in ("model", "batches", "training", "recipe", "data"):
         assert again.config[part] == run.config[part]
@@ -70,7 +77,7 @@ def test_what_the_command_line_names_replaces_the_file_s(run, tmp_path):
 def test_a_file_may_name_few_settings(texts, tmp_path):
     (tmp_path / "mine.json").write_text(json.dumps({"model": {"units": [5]}, "training": {"preset": "notebook"}}))
     options = {"batch_size": 4, "num_steps": 5, "epochs": 1, "verbose": 0}
-    run = kerasptb.train(**arguments_of(tmp_path / "mine.json", data=texts, out=tmp_path / "run", **options))
+    run = kerasptb.train(texts, config=tmp_path / "mine.json", out=tmp_path / "run", **options)
     assert run.config["model"]["units"] == [5]
     assert run.config["model"]["embedding_size"] == 200
     assert run.config["training"]["preset"] == "notebook"
@@ -93,13 +100,13 @@ def test_a_file_of_another_form_is_told(tmp_path, content, text):
     if content is not None:
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(RunError, match=text):
-        arguments_of(tmp_path / "config.json")
+        asked(tmp_path / "config.json")
 
 
 def test_the_settings_of_a_folder_are_a_file(tmp_path):
     (tmp_path / "config.json").symlink_to(os.devnull)
     with pytest.raises(RunError, match=r"Received: .*config\.json \(it is no regular file\)"):
-        arguments_of(tmp_path)
+        asked(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +115,7 @@ def test_the_settings_of_a_folder_are_a_file(tmp_path):
         ({"tokens": "characters", "keep_lines": True}, {}, {"tokens": "characters", "keep_lines": True}),
         ({"tokens": "words", "vocabulary_limit": 9}, {}, {"tokens": "words", "vocabulary_size": 9}),
         ({"tokens": "words"}, {"tokens": "subwords"}, {"tokens": "subwords"}),
-        ({"tokens": "subwords", "vocabulary_limit": 300}, {}, {"tokenizer": "tokenizer.json"}),
+        ({"tokens": "subwords", "vocabulary_limit": 300}, {}, {"tokenizer": SUBWORDS}),
         ({"tokens": "subwords"}, {"data": "sample", "vocabulary_size": 280}, {"vocabulary_size": 280}),
         (
             {"tokens": "subwords", "vocabulary_limit": 300},
@@ -118,13 +125,9 @@ def test_the_settings_of_a_folder_are_a_file(tmp_path):
     ],
 )
 def test_a_text_is_read_as_the_run_has_read_it(tmp_path, text, named, read):
-    (tmp_path / "tokenizer.json").touch()
+    SUBWORDS.save(tmp_path / "tokenizer.json")
     (tmp_path / "config.json").write_text(json.dumps({"data": {"name": "sample", **text}}))
-    found = arguments_of(tmp_path, **named)
-    expected = {"tokens": None, "tokenizer": None, "vocabulary_size": None, "keep_lines": None, **read}
-    if expected["tokenizer"]:
-        expected["tokenizer"] = tmp_path / expected["tokenizer"]
-    assert {name: found.get(name) for name in expected} == expected
+    assert asked(tmp_path, **named).format == TextFormat(**read)
 
 
 def test_a_run_of_several_texts_finds_them(tmp_path):
@@ -133,28 +136,28 @@ def test_a_run_of_several_texts_finds_them(tmp_path):
         path.touch()
     place = os.pathsep.join(map(str, paths))
     (tmp_path / "config.json").write_text(json.dumps({"data": {"name": "texts", "location": place}}))
-    assert arguments_of(tmp_path)["data"] == place
+    assert asked(tmp_path).data == place
     paths[0].unlink()
     with pytest.raises(RunError, match="is no longer at"):
-        arguments_of(tmp_path)
+        asked(tmp_path)
 
 
 def test_settings_of_another_preset_or_of_a_text_that_is_gone_are_told(run, tmp_path):
     with pytest.raises(RunError, match=r"settings of another preset, small\. Received: preset=phone"):
-        arguments_of(run.folder, preset="phone")
+        asked(run.folder, preset="phone")
     path = tmp_path / "config.json"
     path.write_text(json.dumps({"model": {"output_dropout": 0.3}, "training": {"epochs": 2}}))
-    assert arguments_of(path, preset="phone")["preset"] == "phone"  # the file names none
+    assert asked(path, preset="phone").training["preset"] == "phone"  # the file names none
     path.write_text(json.dumps({"data": {"location": str(tmp_path / "gone"), "name": "gone"}}))
     with pytest.raises(RunError, match=r"is no longer at .*gone. Name it with --data"):
-        arguments_of(path)
-    assert arguments_of(path, data="sample")["data"] == "sample"
+        asked(path)
+    assert asked(path, data="sample").data == "sample"
     path.write_text(json.dumps({"data": {"name": "-"}}))
     with pytest.raises(RunError, match=r"cannot be read again: it came from no file\. Name it with --data"):
-        arguments_of(path)
+        asked(path)
     path.write_text(json.dumps({"data": {"location": 5, "name": "x"}}))
     with pytest.raises(RunError, match=r"`location` must be a text\. Received: location=5"):
-        arguments_of(path)
+        asked(path)
 
 
 def test_another_optimizer_has_a_rate_and_a_weight_decay_of_its_own(run):
@@ -162,8 +165,8 @@ def test_another_optimizer_has_a_rate_and_a_weight_decay_of_its_own(run):
     with pytest.raises(ValueError, match=r"Expected training arguments among .*Received: \['beta_1'\]"):
         kerasptb.train("sample", "small", optimizer="adamw", training_arguments={"beta_1": 0.5}, verbose=0)
     rate_and_decay = {"learning_rate", "weight_decay"}
-    assert rate_and_decay <= set(arguments_of(run.folder, optimizer="adamw")["training_arguments"])
-    assert not rate_and_decay & set(arguments_of(run.folder, optimizer="sgd")["training_arguments"])
+    assert rate_and_decay <= set(asked(run.folder, optimizer="adamw").recipe)
+    assert not rate_and_decay & set(asked(run.folder, optimizer="sgd").recipe)
 
 
 def test_what_is_named_twice_is_refused():

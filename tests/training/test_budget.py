@@ -97,13 +97,13 @@ def test_a_choice_says_why():
 def test_layers_go_by_the_tokens_that_are_read(monkeypatch, words, minutes, named, training, units, passes):
     timed = []
 
-    def time_training(corpus, settings, callbacks):
+    def time_training(corpus, settings, recipe, callbacks):
         timed.append(settings.model.units)
         return Speed({256: 0.05, 400: 0.12, 512: 0.19}[settings.model.units[0]], 0.1, 2.0)
 
-    def settings_by(facts):
+    def with_recipe(facts):
         recipe = get_preset("auto", facts)
-        return RunSettings(
+        settings = RunSettings(
             ModelArguments(**{**recipe.model_arguments(50), **named}),
             BatchArguments(),
             TrainingArguments(preset="auto", epochs=60, minutes=minutes),
@@ -112,10 +112,11 @@ def test_layers_go_by_the_tokens_that_are_read(monkeypatch, words, minutes, name
             {},
             recipe.reasons,
         )
+        return settings, recipe
 
     monkeypatch.setattr("kerasptb.training.budget.time_training", time_training)
     facts = Facts(words, given=named, **training)
-    settings = fit_training(Texts(words), settings_by, facts, lambda: 60 * minutes)
+    settings, _ = fit_training(Texts(words), with_recipe, facts, lambda: 60 * minutes)
     model = settings.model
     assert (model.units, model.embedding_size, timed[-1]) == (units, units[0], units)
     assert settings.training.epochs / settings.batches.parts == pytest.approx(passes, abs=0.1)

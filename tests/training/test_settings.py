@@ -12,7 +12,6 @@ from kerasptb.ops import plan
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.plan import default_precision
 from kerasptb.runs import RunError
-from kerasptb.runs.settings import arguments_of
 from kerasptb.training import budget
 from kerasptb.training.budget import Speed
 
@@ -244,11 +243,10 @@ def test_epochs_or_other_minutes_replace_those_of_a_run(no_steps, tmp_path, monk
     training = run.config["training"]
     longer = kerasptb.train(small_corpus(), out=run.folder, resume=True, epochs=10, verbose=0)
     assert set(run.config["reasons"]) - set(longer.config["reasons"]) == {"epochs"}
-    arguments = arguments_of(run.folder, epochs=9, data=small_corpus(), out=tmp_path / "same", verbose=0)
-    same = kerasptb.train(**arguments)
+    same = kerasptb.train(small_corpus(), config=run.folder, epochs=9, out=tmp_path / "same", verbose=0)
     assert same.config["training"] == {**training, "minutes": None}
-    given = arguments_of(run.folder, data=small_corpus(), out=tmp_path / "other", verbose=0, minutes=1)
-    assert kerasptb.train(**given).config["training"]["epochs"] == 8  # of 6 s, a half of the text, in 46 s
+    given = kerasptb.train(small_corpus(), config=run.folder, minutes=1, out=tmp_path / "other", verbose=0)
+    assert given.config["training"]["epochs"] == 8  # of 6 s, a half of the text, in 46 s
 
 
 @pytest.mark.slow

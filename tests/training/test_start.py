@@ -6,7 +6,6 @@ from kerasptb.data import Subwords, Vocabulary
 from kerasptb.data.corpus import open_text
 from kerasptb.data.text_format import TextFormat
 from kerasptb.runs.request import Request
-from kerasptb.runs.settings import arguments_of
 from kerasptb.training.start import choose_start, recorded_start
 
 ENGLISH = "The cat sat on the mat, and the dog sat by it.\n" * 50
@@ -97,12 +96,12 @@ def test_what_was_chosen_is_recorded_and_trained_again(capsys, no_steps, no_figu
     assert run.config["reasons"]["start_from"] == "the text is small, and in English"
     assert run.config["training"]["start_from"] == "english"
     assert run.config["model"]["units"] == [6]
-    again = kerasptb.train(**arguments_of(run.folder, out="again"))
+    again = kerasptb.train(config=run.folder, out="again")
     without = kerasptb.train("english.txt", epochs=1, num_steps=5, seed=1, start_from="none", out="without")
     assert without.config["model"]["units"] == [256, 256]
     assert without.config["training"]["start_from"] is None
     assert (run.config["recipe"]["learning_rate"], without.config["recipe"]["learning_rate"]) == (0.001, 0.005)
-    also = kerasptb.train(**arguments_of(without.folder, units=[256, 256], out="also"))
+    also = kerasptb.train(config=without.folder, units=[256, 256], out="also")
     for ours, theirs in ((again, run), (also, without)):
         for part in ("model", "training", "batches", "recipe"):
             assert ours.config[part] == theirs.config[part]

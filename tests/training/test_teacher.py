@@ -9,7 +9,6 @@ from small_trainings import SMALL, TINY, FailAt, assert_equal_weights, small_cor
 import kerasptb
 from kerasptb.data import Corpus, Vocabulary
 from kerasptb.runs import RunError
-from kerasptb.runs.settings import arguments_of
 
 WIDE = {"units": (16,), "embedding_size": 8}
 
@@ -68,8 +67,9 @@ def test_a_text_is_cut_by_the_teacher_s_tokenizer(no_steps, tmp_path):
     assert run.vocabulary == first.vocabulary
     assert run.config["training"]["start_from"] is None
     (tmp_path / "other.txt").write_text("A cat sat there, and there sat a dog upon the mat of the cat.\n" * 60)
-    like_it = arguments_of(run.folder / "config.json", data=tmp_path / "other.txt", out=tmp_path / "other", verbose=0)
-    assert kerasptb.train(**like_it).vocabulary == first.vocabulary
+    config = run.folder / "config.json"
+    other = kerasptb.train(config=config, data=tmp_path / "other.txt", out=tmp_path / "other", verbose=0)
+    assert other.vocabulary == first.vocabulary
     before = run.metrics
     shutil.copyfile(kerasptb.load_run(tmp_path / "other").weights_path("best"), first.weights_path("best"))
     with pytest.raises(RunError, match=r"has the weights it had. Received: .*teacher, with others"):

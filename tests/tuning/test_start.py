@@ -10,8 +10,8 @@ from kerasptb import tuning
 from kerasptb.cli import main
 from kerasptb.runs.request import Request
 from kerasptb.training.budget import Speed
-from kerasptb.training.plan import draft_training
-from kerasptb.tuning.recipe import lay_out
+from kerasptb.training.planning import draft_training
+from kerasptb.tuning.around import lay_out
 from kerasptb.tuning.records import SEARCH
 from kerasptb.utils.files import read_json
 
@@ -63,7 +63,7 @@ def test_trials_on_a_small_text_in_english_begin_with_english(no_steps, capsys):
 def test_the_minutes_of_a_trial_are_laid_out_once(no_steps, monkeypatch, capsys):
     timed = []
 
-    def time_training(corpus, settings, callbacks):
+    def time_training(corpus, settings, recipe, callbacks):
         timed.append(settings)
         return Speed(step=1.0, validation=1.0, begin=2.0)
 

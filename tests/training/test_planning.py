@@ -9,7 +9,7 @@ from kerasptb.data.sources.text_file import TextFile
 from kerasptb.data.text_format import TextFormat
 from kerasptb.runs.request import Request
 from kerasptb.training.budget import Speed
-from kerasptb.training.plan import plan_training
+from kerasptb.training.planning import plan_training
 
 TEXT = "".join(f"It was the {word} of times.\n\n" for word in ("best", "worst", "age", "end") * 100)
 SIZE = {"units": (8,), "embedding_size": 8, "batch_size": 2, "num_steps": 5, "seed": 1}

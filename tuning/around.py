@@ -8,11 +8,10 @@ from concurrent.futures import ProcessPoolExecutor
 from kerasptb.arguments import BatchArguments
 from kerasptb.data import Corpus
 from kerasptb.data.text_format import USUAL, TextFormat, open_tokenizer
-from kerasptb.presets import get_preset
 from kerasptb.runs.request import Request
 from kerasptb.runs.settings import NO_START
 from kerasptb.training.budget import fit_training
-from kerasptb.training.recipe import check_texts
+from kerasptb.training.planning import check_texts
 from kerasptb.tuning.search_space import LanguageModelSpace, count_parameters
 from kerasptb.utils import children
 from kerasptb.utils.processors import available_processors
@@ -37,7 +36,7 @@ def request_of(data, record):
 def around_recipe(draft, record, named, workers):
     """Returns the space around the training that was drafted, and records what its trials have in common."""
     if not {"epochs", "minutes"} & named.keys():
-        most = int(min(record["epochs"], get_preset(draft.preset, draft.facts).most_passes))
+        most = int(min(record["epochs"], draft.with_recipe(draft.facts)[1].most_passes))
         training = {**draft.request.training, "epochs": most}
         draft = dataclasses.replace(draft, request=dataclasses.replace(draft.request, training=training))
     settings = lay_out(draft, workers)
@@ -72,7 +71,7 @@ def _fit(draft):
     """Returns the `RunSettings` of the training that was drafted, whose minutes are filled in this process."""
     minutes = draft.request.training.get("minutes")
     if minutes is None:
-        return fit_training(draft.corpus, draft.settings, draft.facts)
-    model = draft.settings(draft.facts).model
+        return fit_training(draft.corpus, draft.with_recipe, draft.facts)[0]
+    model = draft.with_recipe(draft.facts)[0].model
     check_texts(draft.corpus, model.batch_size, model.num_steps)
-    return fit_training(draft.corpus, draft.settings, draft.facts, lambda: 60 * minutes)  # timing is no trial's
+    return fit_training(draft.corpus, draft.with_recipe, draft.facts, lambda: 60 * minutes)[0]  # timing is no trial's
