@@ -253,7 +253,7 @@ class Run(RunFolder):
         with_counts, going_on = evaluation.evaluate_counts(self.reader, corpus.split(split), of_network)
         return evaluation.TextEvaluation.of(with_counts, sizes), evaluation.TextEvaluation.of(going_on, sizes)
 
-    def _tuned_cache(self, corpus, report):
+    def _tuned_cache(self, corpus: Corpus, report: Callable[[str], Any]) -> evaluation.CacheSettings:
         """Returns the settings of the continuous cache, tuned on the text that the run was trained on."""
         own, kept = self._kept(corpus, report)
         return kept.settings(
@@ -262,7 +262,7 @@ class Run(RunFolder):
             lambda: evaluation.tune_continuous_cache(self.network, own.valid),
         )
 
-    def _kept(self, corpus, report):
+    def _kept(self, corpus: Corpus, report: Callable[[str], Any]) -> tuple[Corpus, evaluation.KeptSettings]:
         """Returns the text that the run was trained on, the corpus if it is that, and the settings tuned on it."""
         own = corpus if corpus.digest == self.settings.data.digest else self.load_corpus()
         path, weights = self.folder / ADAPTATION, self.network.network.weights

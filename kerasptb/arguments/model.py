@@ -27,7 +27,7 @@ class _Policy:
 
     expected = "a Keras dtype policy, such as 'mixed_bfloat16'"
 
-    def read(self, value):
+    def read(self, value: Any) -> Any:
         if not (isinstance(value, str | dict) or hasattr(value, "compute_dtype")):
             raise ValueError
         return value

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -190,23 +191,23 @@ class Checkpoint(keras.callbacks.Callback):
         self._logs = {}
         self._write()
 
-    def _end(self, asked):
+    def _end(self, asked: int) -> None:
         """Says where the training can go on, and ends it."""
         place = f"batch {self.batch} of epoch {self.epoch + 1}"
         if peers.is_first():
             print(f"\nAsked to end. {self.folder} has a checkpoint after {place}.", file=sys.stderr)
         self._signals.deliver(asked)
 
-    def _signal_of_any(self):
+    def _signal_of_any(self) -> int:
         return peers.gathered([self._signals.number]).max()
 
-    def _go_on(self):
+    def _go_on(self) -> None:
         """Makes the step function train again."""
         if self._fit.only_reads:
             self._fit.train()
             self._values = {}
 
-    def _restore(self, kinds="vsm"):
+    def _restore(self, kinds: str = "vsm") -> None:
         model, steps = self.model, self._model.steps_per_execution
         if self.batch % steps:
             raise ValueError(
@@ -229,7 +230,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     # Files.
 
-    def _read(self):
+    def _read(self) -> dict[str, Any]:
         """Returns the arrays of the latest sound checkpoint, if there is one, and takes the place from it."""
         errors = []
         for name in (_LATEST, _BEFORE):
@@ -255,18 +256,18 @@ class Checkpoint(keras.callbacks.Callback):
             raise ValueError(f"{errors[0]} The training cannot go on.")
         return {}
 
-    def _values_of(self, kinds):
+    def _values_of(self, kinds: str) -> dict[str, np.ndarray]:
         """Returns the values of the variables of some kinds, a dict of arrays."""
         variables = _variables(self.model)
         return {f"{kind}{i}": _as_saved(peers.whole(each)) for kind in kinds for i, each in enumerate(variables[kind])}
 
-    def _write(self):
+    def _write(self) -> None:
         place = {"batch": self.batch, "logs": {name: float(value) for name, value in self._logs.items()}}
         with weights_themselves(self.model):
             values = {**self._values_of("vsm"), **self._kept}
         latest = self.folder / _LATEST
 
-        def write():
+        def write() -> None:
             make_folder(self.folder)
             with atomic_write(latest) as temporary:
                 with temporary.open("wb") as file:
@@ -278,7 +279,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._written = time.monotonic()
 
 
-def _variables(model):
+def _variables(model: keras.Model) -> dict[str, list[keras.Variable]]:
     """Returns the variables that a training depends on, in a fixed order, by kind; none of evaluation's states."""
     layers = stateful_layers(model)
     states = [variable for layer in layers for variable in keras.tree.flatten(layer.states)]
@@ -291,7 +292,7 @@ def _variables(model):
     }
 
 
-def _read_arrays(path):
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Returns the arrays of a file of `numpy.savez`, never more than it holds; raises one of `DAMAGE` for any other."""
     check_regular(path)
     with zipfile.ZipFile(path) as archive:
@@ -300,7 +301,7 @@ def _read_arrays(path):
         return {part.filename.removesuffix(".npy"): _as_array(archive.read(part)) for part in archive.infolist()}
 
 
-def _as_array(content):
+def _as_array(content: bytes) -> np.ndarray:
     """Returns the array in the bytes of an .npy file; `numpy.load` would make it before it knows that they suffice."""
     file = io.BytesIO(content)
     if np.lib.format.read_magic(file) != (1, 0):
@@ -312,7 +313,7 @@ def _as_array(content):
     return values.reshape(shape, order="F" if is_fortran else "C")
 
 
-def _read_history(text, names):
+def _read_history(text: str, names: Iterable[str]) -> list[dict[str, float]]:
     """Returns the results of the epochs, a list of dicts; raises ValueError for what no training has written."""
     history = json.loads(text)
     if not isinstance(history, list):
@@ -324,5 +325,5 @@ def _read_history(text, names):
     return history
 
 
-def _as_saved(value):
+def _as_saved(value: np.ndarray) -> np.ndarray:
     return value.astype("float32") if value.dtype.kind == "V" else value  # numpy's files know no bfloat16

@@ -68,7 +68,7 @@ class LearningRateDecay(keras.callbacks.Callback):
         """Returns the learning rate of an epoch, its number from 0; raises ValueError while the base is not known."""
         return float(self._base() * self.decay ** max(epoch + 1 - self.constant_epochs, 0))
 
-    def _base(self):
+    def _base(self) -> float:
         base = self._taken if self.learning_rate is None else self.learning_rate
         if base is None:
             raise ValueError("Before training begins the rate is not known, unless it is given as learning_rate.")

@@ -42,20 +42,20 @@ class ResetStates(keras.callbacks.Callback):
         """Puts back the state from before the evaluation."""
         self._put_back()
 
-    def _put_back(self):
+    def _put_back(self) -> None:
         for variable, value in self._before_evaluation:
             variable.assign(value)
         self._before_evaluation = []
 
-    def _variables(self):
+    def _variables(self) -> list[keras.Variable]:
         return [variable for layer in stateful_layers(self.model) for variable in keras.tree.flatten(layer.states)]
 
-    def _zero(self):
+    def _zero(self) -> None:
         for variable in self._variables():
             variable.assign(ops.zeros_like(variable.value))
 
 
-def stateful_layers(model):
+def stateful_layers(model: keras.Model) -> list[keras.Layer]:
     """Returns the model's built recurrent layers with `stateful=True`, also nested ones, and the teachers of models."""
     layers = list(model._flatten_layers())
     return [

@@ -36,7 +36,7 @@ class StopOnDivergence(keras.callbacks.Callback):
                 raise _error(f"{name} became {value}", f"in epoch {epoch + 1}")
 
 
-def _error(what, where):
+def _error(what: str, where: str) -> TrainingDivergedError:
     return TrainingDivergedError(
         f"training diverged: {what} {where}; try a smaller learning rate, or clip the gradients lower"
     )

@@ -41,7 +41,7 @@ class WordsPerSecond(keras.callbacks.Callback):
         self._perplexity = self._perplexity or find_perplexity(self.model)
         if self._perplexity is None:
             raise ValueError("WordsPerSecond needs a kerasptb.metrics.Perplexity among the model's metrics.")
-        now, words = time.perf_counter(), self._num_words()
+        now, words = time.perf_counter(), self._num_words(self._perplexity)
         if batch < Progress.of(self).batch:  # passed over by a resumed training, whose logs have the speed
             self._begin = now, words
             return
@@ -53,8 +53,8 @@ class WordsPerSecond(keras.callbacks.Callback):
         if logs is not None:
             logs["words_per_second"] = self._rate
 
-    def _num_words(self):
-        variable = self._perplexity.num_words
+    def _num_words(self, perplexity: Perplexity) -> float:
+        variable = perplexity.num_words
         state = getattr(self.model, "_jax_state", None)
         if state and not self.model._jax_state_synced:
             # Keras' JAX trainer holds the values until the epoch ends. Writing all back to read one would cost time.
@@ -68,5 +68,5 @@ class WordsPerSecond(keras.callbacks.Callback):
             logs["words_per_second"] = self._rate
 
 
-def _rate(begin, end):
+def _rate(begin: tuple[float, float], end: tuple[float, float]) -> float:
     return (end[1] - begin[1]) / (end[0] - begin[0])

@@ -9,9 +9,12 @@ momentum.
 """
 
 import dataclasses
+from typing import Any
 
 from kerasptb.arguments import SHAPE
 from kerasptb.presets import small
+from kerasptb.presets.recipe import Facts, Recipe
+from kerasptb.utils.types import Precision
 
 _SMALL = small.RECIPE.model
 _MINUTES = 30.0
@@ -34,7 +37,7 @@ _WIDTHS, _MOST_COUNTED = ((16_000_000, 400), (32_000_000, 512)), 28
 _STEPS = 100  # of a reading of the text, at least: a short one is read in fewer rows
 
 
-def recipe(facts):
+def recipe(facts: Facts) -> Recipe:
     """Returns the recipe for a text and the minutes that there are."""
     sized, layers, rates = suited(small.RECIPE, facts), _layers(facts), _rates(facts)
     of_short, of_longer = _MOST_STARTED if facts.started else _MOST_PASSES
@@ -55,7 +58,7 @@ def recipe(facts):
     )
 
 
-def suited(recipe, facts):
+def suited(recipe: Recipe, facts: Facts) -> Recipe:
     """Returns a recipe in the rows that the text is long enough for, and in bfloat16 where that is native."""
     rows, steps = recipe.model["batch_size"], facts.given.get("num_steps", recipe.model["num_steps"])
     while rows > 1 and facts.num_tokens < _STEPS * rows * steps:
@@ -63,16 +66,16 @@ def suited(recipe, facts):
     reasons = {"precision": "this processor multiplies it"} if facts.bfloat16 else {}
     if rows < recipe.model["batch_size"]:
         reasons["batch_size"] = f"the text has {facts.num_tokens:,} tokens"
-    precision = "bfloat16" if facts.bfloat16 else None
+    precision: Precision | None = "bfloat16" if facts.bfloat16 else None
     return dataclasses.replace(recipe, fitted={"batch_size": rows}, precision=precision, reasons=reasons)
 
 
-def _times(number):
+def _times(number: float | None) -> str | None:
     """Returns a number of readings as it is said; `None` for `None`."""
     return None if number is None else "once" if number == 1 else f"{round(number, 1):g} times"
 
 
-def _layers(facts):
+def _layers(facts: Facts) -> dict[str, Any]:
     """Returns larger layers, a dict, if there is room: they read fewer tokens, and each teaches them more."""
     if facts.room is None or facts.taught or set(SHAPE) & set(facts.given):
         return {}
@@ -81,7 +84,7 @@ def _layers(facts):
     return {} if width is None else {"embedding_size": width, "units": (width, width)}
 
 
-def _rates(facts):
+def _rates(facts: Facts) -> dict[str, float]:
     """Returns how a text is regularised that is read so often, a dict."""
     if facts.passes is None:
         return {}

@@ -16,10 +16,16 @@ the weight decay 1.2e-6 is 1.2e-6 · 70. What differs:
 
 from kerasptb.callbacks import AveragedWeights
 from kerasptb.optimizers import ClippedSGD
-from kerasptb.presets.recipe import Recipe
+from kerasptb.presets.recipe import Recipe, Trainer
 
 
-def training(total_steps, learning_rate=30 / 70, weight_decay=1.2e-6 * 70, global_clipnorm=0.25 * 70, patience=5):
+def training(
+    total_steps: int,
+    learning_rate: float = 30 / 70,
+    weight_decay: float = 1.2e-6 * 70,
+    global_clipnorm: float | None = 0.25 * 70,
+    patience: int = 5,
+) -> Trainer:
     """Returns the optimizer and the callbacks."""
     optimizer = ClippedSGD(learning_rate, global_clipnorm, weight_decay=weight_decay, polyak_averaging=True)
     return optimizer, [AveragedWeights(patience=patience)]

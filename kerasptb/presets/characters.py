@@ -10,7 +10,7 @@ the products are in bfloat16 where the processor multiplies it.
 """
 
 from kerasptb.presets import auto, small
-from kerasptb.presets.recipe import Recipe
+from kerasptb.presets.recipe import Facts, Recipe
 
 _RECIPE = Recipe(
     model={
@@ -34,6 +34,6 @@ _RECIPE = Recipe(
 )
 
 
-def recipe(facts):
+def recipe(facts: Facts) -> Recipe:
     """Returns the recipe for a text."""
     return auto.suited(_RECIPE, facts)

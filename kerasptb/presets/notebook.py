@@ -8,10 +8,16 @@ Regularization", in the form that notebooks made popular: an embedding of 200, L
 
 from kerasptb.callbacks import LearningRateDecay
 from kerasptb.optimizers import ClippedSGD
-from kerasptb.presets.recipe import Recipe
+from kerasptb.presets.recipe import Recipe, Trainer
 
 
-def training(total_steps, learning_rate=1.0, constant_epochs=5, decay=0.5, global_clipnorm=5.0):
+def training(
+    total_steps: int,
+    learning_rate: float = 1.0,
+    constant_epochs: int = 5,
+    decay: float = 0.5,
+    global_clipnorm: float | None = 5.0,
+) -> Trainer:
     """Returns the optimizer and the callbacks."""
     decayed = LearningRateDecay(constant_epochs, decay, learning_rate)
     return ClippedSGD(learning_rate, global_clipnorm), [decayed]

@@ -9,12 +9,14 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kerasptb.utils.types import Precision, Tokens
 
 if TYPE_CHECKING:
     import keras
+
+Trainer: TypeAlias = "tuple[keras.optimizers.Optimizer, list[keras.callbacks.Callback]]"
 
 _FOLDER = Path(__file__).parent
 
@@ -76,7 +78,7 @@ class Recipe:
     """
 
     model: Mapping[str, Any]
-    optimization: Callable[..., tuple[keras.optimizers.Optimizer, list[keras.callbacks.Callback]]]
+    optimization: Callable[..., Trainer]
     epochs: int
     fitted: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -97,9 +99,7 @@ class Recipe:
         parameters = list(inspect.signature(self.optimization).parameters.values())[1:]
         return {parameter.name: parameter.default for parameter in parameters} | dict(self.settings)
 
-    def training(
-        self, steps_per_epoch: int, epochs: int | None = None, **settings: Any
-    ) -> tuple[keras.optimizers.Optimizer, list[keras.callbacks.Callback]]:
+    def training(self, steps_per_epoch: int, epochs: int | None = None, **settings: Any) -> Trainer:
         """Returns what trains the model.
 
         Args:

@@ -7,12 +7,17 @@ Models"), weaker, as a small model needs it, with AdamW and one cycle of the lea
 """
 
 from kerasptb.optimizers import ClippedAdamW, OneCycle
-from kerasptb.presets.recipe import Recipe
+from kerasptb.presets.recipe import Recipe, Trainer
 
 
 def training(
-    total_steps, learning_rate=0.005, weight_decay=0.1, warmup_fraction=0.25, global_clipnorm=10.0, beta_1=0.9
-):
+    total_steps: int,
+    learning_rate: float = 0.005,
+    weight_decay: float = 0.1,
+    warmup_fraction: float = 0.25,
+    global_clipnorm: float | None = 10.0,
+    beta_1: float = 0.9,
+) -> Trainer:
     """Returns the optimizer and the callbacks."""
     rate = OneCycle(learning_rate, total_steps, warmup_fraction)
     return ClippedAdamW(rate, weight_decay, beta_1=beta_1, global_clipnorm=global_clipnorm), []

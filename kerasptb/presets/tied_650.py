@@ -11,10 +11,16 @@ for the embedding and Glorot's range for the layers.
 from kerasptb.callbacks import ReduceLROnPlateau
 from kerasptb.optimizers import ClippedSGD
 from kerasptb.presets import zaremba_medium
-from kerasptb.presets.recipe import Recipe
+from kerasptb.presets.recipe import Recipe, Trainer
 
 
-def training(total_steps, learning_rate=1.0, decay=0.25, patience=1, global_clipnorm=0.2 * 35):
+def training(
+    total_steps: int,
+    learning_rate: float = 1.0,
+    decay: float = 0.25,
+    patience: int = 1,
+    global_clipnorm: float | None = 0.2 * 35,
+) -> Trainer:
     """Returns the optimizer and the callbacks."""
     lowered = ReduceLROnPlateau(factor=decay, patience=patience)
     return ClippedSGD(learning_rate, global_clipnorm), [lowered]

@@ -1,7 +1,12 @@
 """The counts of a run's training text: made, written, and read by memory map."""
 
+from __future__ import annotations
+
 import dataclasses
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,13 +18,18 @@ from kerasptb.runs.files import COUNTS
 from kerasptb.runs.words import make_words, remove_words
 from kerasptb.utils.files import atomic_write
 
+if TYPE_CHECKING:
+    from kerasptb.data import Corpus
+    from kerasptb.reading.reader import Reader
+    from kerasptb.runs.folder import RunFolder
+
 # Tokens of the validation text that the weights are learned on: as many as the text of 20 novels has for it.
 LEARNED_ON = 1 << 17
 _DIGEST_SIZE = 4  # in numbers of four bytes
 _REMEDY = "`kerasptb count RUN` makes the counts anew; --counts none does without."
 
 
-def make_counts(run, reader, corpus, report):
+def make_counts(run: RunFolder, reader: Reader, corpus: Corpus, report: Callable[[str], object]) -> CountedText | None:
     """Writes the words and counts of a corpus' training text into a run; no counts if they do not help on valid.
 
     `reader` is that of the network. Returns the `CountedText`, `None` if they do not help.
@@ -34,7 +44,7 @@ def make_counts(run, reader, corpus, report):
     return counts
 
 
-def _learned(reader, corpus):
+def _learned(reader: Reader, corpus: Corpus) -> tuple[CountedText | None, str]:
     """Returns the `CountedText` of a corpus, `None` if it does not help, and a line that says so."""
     begin, vocabulary_size = time.perf_counter(), len(corpus.vocabulary)
     if min(len(corpus.train), len(corpus.valid)) < 2 or len(corpus.train) >= 1 << 31:
@@ -54,13 +64,13 @@ def _learned(reader, corpus):
     )
 
 
-def remove_counts(run):
+def remove_counts(run: RunFolder) -> None:
     """Removes the words and counts of a run, if it has some."""
     (run.folder / COUNTS).unlink(missing_ok=True)
     remove_words(run)
 
 
-def load_counts(run):
+def load_counts(run: RunFolder) -> CountedText | None:
     """Returns the `CountedText` of a run; `None` if it has none. Raises `RunError` for damaged ones."""
     path = run.folder / COUNTS
     try:
@@ -70,7 +80,7 @@ def load_counts(run):
         return None
 
 
-def _read(path, vocabulary_size):
+def _read(path: Path, vocabulary_size: int) -> CountedText:
     """Returns the `CountedText` of a file; raises ValueError for what `write_counts` has not written."""
     stored = np.load(path, mmap_mode="r", allow_pickle=False)
     size, rest = divmod(stored.size - 2 * NUM_WEIGHTS - _DIGEST_SIZE, 2)
@@ -89,7 +99,7 @@ def _read(path, vocabulary_size):
     return counts
 
 
-def write_counts(folder, counts):
+def write_counts(folder: Path, counts: CountedText) -> None:
     """Writes `CountedText` into a folder, as one array of the tokens, their order, both weights' bits and a digest."""
     arrays = [np.ascontiguousarray(getattr(counts, field.name)) for field in dataclasses.fields(counts)]
     header = {"descr": "<i4", "fortran_order": False, "shape": (sum(map(len, arrays)) + _DIGEST_SIZE,)}

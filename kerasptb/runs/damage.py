@@ -3,6 +3,8 @@
 import contextlib
 import errno
 import json
+from collections.abc import Iterator
+from pathlib import Path
 
 from kerasptb.utils.files import DAMAGE, check_regular
 
@@ -12,7 +14,7 @@ class RunError(ValueError):
 
 
 @contextlib.contextmanager
-def damage(path, remedy):
+def damage(path: Path, remedy: str) -> Iterator[None]:
     """Makes a `RunError` with the remedy, a sentence, of what reading a damaged file raises; no pipe is waited for."""
     try:
         check_regular(path)

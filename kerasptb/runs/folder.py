@@ -23,6 +23,7 @@ from kerasptb.runs.counted_text import load_counts
 from kerasptb.runs.damage import RunError, damage
 from kerasptb.runs.files import HISTORY, METRICS, QUANTIZED
 from kerasptb.runs.settings import CONFIG, RunSettings
+from kerasptb.runs.text import TextRecord
 from kerasptb.runs.weights import load_network
 from kerasptb.runs.words import load_words
 from kerasptb.utils.files import atomic_write, make_folder
@@ -176,13 +177,13 @@ class RunFolder:
             return data
         return self._read(data)
 
-    def _read(self, data, wrapped=None):
+    def _read(self, data: Corpus | TextSource, wrapped: bool | None = None) -> Corpus:
         text = self.settings.data
         signs = text.absent_signs or ()
         format = TextFormat(tokenizer=self.vocabulary, keep_lines=text.keep_lines, wrapped=wrapped, absent_signs=signs)
         return read_corpus(open_text(data, format), format)
 
-    def _load_own_corpus(self):
+    def _load_own_corpus(self) -> Corpus:
         text = self.settings.data
         place = text.location
         if (self.folder / QUANTIZED).exists():
@@ -191,8 +192,9 @@ class RunFolder:
                 "adapts to a text is tuned on the run's own, so it needs the run itself.)"
             )
         there = place is not None and is_there(place)
-        if there or text.name in ("ptb", "sample"):
-            corpus = self._read(place if there else text.name, text.wrapped)
+        own = place if there else text.name if text.name in ("ptb", "sample") else None
+        if own is not None:
+            corpus = self._read(own, text.wrapped)
             if corpus.digest == text.digest:
                 return corpus
         change = "which holds another text now" if there else "which is no longer there"
@@ -243,7 +245,7 @@ def is_in_the_package(folder: str | os.PathLike[str]) -> bool:
     )
 
 
-def _opened(folder):
+def _opened(folder: Path) -> tuple[Path, RunSettings, Tokenizer]:
     try:
         with damage(folder / CONFIG, _REMEDY):
             settings = RunSettings.from_config(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
@@ -259,7 +261,7 @@ def _opened(folder):
     return folder, settings, vocabulary
 
 
-def _check_vocabulary(vocabulary, data):
+def _check_vocabulary(vocabulary: Tokenizer, data: TextRecord) -> None:
     """Raises if a vocabulary is not the one that a run records."""
     if data.vocabulary_size != len(vocabulary):
         raise ValueError(f"it has {len(vocabulary)} {vocabulary.kind}, of {data.vocabulary_size}")
@@ -282,7 +284,7 @@ def check_free(folder: str | os.PathLike[str]) -> None:
         raise _not_empty(folder)
 
 
-def _not_empty(folder):
+def _not_empty(folder: Path) -> RunError:
     return RunError(
         f"{folder} is not empty. Name another folder with --out, or go on with the run in it with --resume."
     )

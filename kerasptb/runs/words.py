@@ -1,6 +1,11 @@
 """The words of a run's training text: written where they help to correct what is typed, and read."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from kerasptb.data.lexicon import Lexicon
 from kerasptb.runs import files
@@ -8,10 +13,13 @@ from kerasptb.runs.files import WORDS
 from kerasptb.runs.settings import NO_START
 from kerasptb.utils.files import atomic_write
 
+if TYPE_CHECKING:
+    from kerasptb.runs.folder import RunFolder
+
 _TOKENS = 1 << 20  # of a text that are written out at once
 
 
-def make_words(run, tokens):
+def make_words(run: RunFolder, tokens: np.ndarray) -> None:
     """Writes the words of a text of tokens, int32 [N], into a run, with those of the run that it began with.
 
     What people have added to the file stays. A vocabulary of words is its own list.
@@ -25,12 +33,12 @@ def make_words(run, tokens):
         temporary.write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
 
 
-def remove_words(run):
+def remove_words(run: RunFolder) -> None:
     """Removes the words of a run, if it has some."""
     (run.folder / WORDS).unlink(missing_ok=True)
 
 
-def load_words(run):
+def load_words(run: RunFolder) -> Lexicon | None:
     """Returns the `Lexicon` of a run, a file of a word a line that people may add to; `None` if it has none."""
     if not run.vocabulary.spells:
         return Lexicon(run.vocabulary.tokens)
@@ -38,13 +46,13 @@ def load_words(run):
     return Lexicon(words) if words else None
 
 
-def _words_of_start(name):
+def _words_of_start(name: str | None) -> list[str]:
     if name in (None, NO_START):
         return []
     return _read(files.IN_THE_PACKAGE if name == files.ENGLISH else Path(name))
 
 
-def _read(folder):
+def _read(folder: Path) -> list[str]:
     try:
         return (folder / WORDS).read_text(encoding="utf-8", errors="replace").split()
     except OSError:

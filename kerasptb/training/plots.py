@@ -1,10 +1,13 @@
 """Pictures of a training."""
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 
-def plot_curves(history, path):
+def plot_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
     """Draws the perplexities and the learning rate of each epoch of a `Run.history` into a PNG file."""
     epochs = [row["epoch"] for row in history]
     figure = Figure(figsize=(7, 5.5), layout="constrained")

@@ -5,6 +5,8 @@ import re
 import shutil
 import sys
 import time
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from kerasptb.trainers.step_bar import StepBar
 
@@ -22,38 +24,38 @@ _FIGURES = {
 class ProgressBar(StepBar):
     """Shows a bar that stays on its line, if on a terminal and not with `verbose=2`, and leaves the epoch's results."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self._epoch = 0
         self._begin = self._shown = self._validated = self._validation = 0.0
         self._width = 0  # of what the line has
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Begins a line."""
         self._epoch, self._begin, self._shown, self._width = epoch + 1, time.monotonic(), 0.0, 0
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Shows how far the epoch is, and how long the whole training takes yet."""
         done, now = self._done(batch), time.monotonic()
         if self.verbose == 1 and _is_terminal() and now - self._shown >= _SECONDS:
             self._shown = now
             self._write([self._bar(done), self._left(done, now), *self._figures(logs or {})])
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Begins to time the validation."""
         self._validated = time.monotonic()
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         """Keeps how long the validation took."""
         self._validation = time.monotonic() - self._validated
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Leaves the epoch's results."""
         self._write([_duration(time.monotonic() - self._begin), *self._figures(logs or {})])
         sys.stdout.write("\n")
         sys.stdout.flush()
 
-    def _left(self, done, now):
+    def _left(self, done: int, now: float) -> str:
         """Returns how long the training takes yet, all epochs."""
         if not self.target:
             return ""
@@ -61,7 +63,7 @@ class ProgressBar(StepBar):
         seconds = step * (self.target - done) + epochs * step * self.target + (epochs + 1) * self._validation
         return f"{_duration(seconds)} left"
 
-    def _bar(self, done):
+    def _bar(self, done: int) -> str:
         if not self.target:
             return f"step {done}"
         full = _BAR_WIDTH * done // self.target
@@ -73,10 +75,10 @@ class ProgressBar(StepBar):
             bar = f"\x1b[32m{bar[0]}\x1b[0m", f"\x1b[37m{bar[1]}\x1b[0m"
         return f"{''.join(bar)} {done}/{self.target}"
 
-    def _figures(self, logs):
+    def _figures(self, logs: Mapping[str, Any]) -> list[str]:
         return [text.format(float(logs[name])) for name, text in _FIGURES.items() if name in logs]
 
-    def _write(self, parts):
+    def _write(self, parts: Iterable[str]) -> None:
         """Writes the line, in place of what it has, with as many of the parts as fit."""
         most = shutil.get_terminal_size().columns - 1 if _is_terminal() else 10**6
         line = f"Epoch {self._epoch:{len(str(self.epochs))}}/{self.epochs}"
@@ -92,11 +94,11 @@ class ProgressBar(StepBar):
         sys.stdout.flush()
 
 
-def _is_terminal():
+def _is_terminal() -> bool:
     return sys.stdout is not None and (sys.stdout.isatty() or "ipykernel" in sys.modules)
 
 
-def _duration(seconds):
+def _duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
