@@ -5,14 +5,17 @@ import itertools
 import pprint
 import re
 import textwrap
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import kerasptb
 from kerasptb.runs import RunError
 from kerasptb.runs.files import lock_run, write_rows
 from kerasptb.runs.settings import NO_START
 from kerasptb.tuning.progress import duration
-from kerasptb.tuning.records import RUN, best_trial, copy_folder, rank
+from kerasptb.tuning.records import RUN, TrialView, best_trial, copy_folder, rank
+from kerasptb.tuning.settings import SearchSettings
 from kerasptb.utils.files import atomic_write
 
 CSV = "leaderboard.csv"
@@ -20,7 +23,7 @@ BEST = "best"
 SCRIPT = "best_model.py"
 
 
-def setting_names(trials):
+def setting_names(trials: Iterable[TrialView]) -> list[str]:
     """Returns the names of all settings that any trial has: sizes first, the others in alphabetical order."""
     names = {name for trial in trials for name in trial.values}
     sizes = [name for name in ("num_layers", "embedding_size") if name in names]
@@ -28,7 +31,7 @@ def setting_names(trials):
     return [*sizes, *sorted(names.difference(sizes))]
 
 
-def write_csv(trials, path):
+def write_csv(trials: Iterable[TrialView], path: Path) -> None:
     """Writes a row for each trial, in the order of `rank`; a setting with the name of another column is "hp/NAME"."""
     rows, names = [], setting_names(trials)
     for i, trial in enumerate(rank(trials)):
@@ -51,7 +54,7 @@ def write_csv(trials, path):
     write_rows(path, rows)
 
 
-def format_table(trials, rows=10):
+def format_table(trials: Iterable[TrialView], rows: int = 10) -> str:
     """Returns a text of 80 columns: a table of the best trials, the best one's settings, why each failed trial did."""
     completed = [trial for trial in rank(trials) if trial.score is not None]
     lines = [["", "trial", "perplexity", "bits/byte", "parameters", "words/s", "time", "epochs"]]
@@ -83,14 +86,15 @@ def format_table(trials, rows=10):
     return "\n".join(text)
 
 
-def save_best(folder, trials, text, report):
+def save_best(
+    settings: SearchSettings, trials: list[TrialView], report: Callable[[str], object]
+) -> kerasptb.Run | None:
     """Copies the best trial's run folder, if it left one, to FOLDER/best, with a script for its model; returns the run.
 
     A copy that was trained further is never overwritten: it stays if it is the best trial's, and is renamed to
     FOLDER/best-1 or the next free number otherwise. While a training runs in FOLDER/best, nothing changes there.
     """
-    folder = Path(folder)
-    best = best_trial(trials)
+    folder, best = settings.folder, best_trial(trials)
     if best is None or not (best.folder / RUN).exists():
         return None
     try:
@@ -101,11 +105,11 @@ def save_best(folder, trials, text, report):
         return kerasptb.load_run(best.folder / RUN)
     run = kerasptb.load_run(folder / BEST)
     with atomic_write(folder / SCRIPT) as temporary:
-        temporary.write_text(_write_script(run, best, text), encoding="utf-8")
+        temporary.write_text(_write_script(run, best, settings), encoding="utf-8")
     return run
 
 
-def _replace_best(folder, trials, best, report):
+def _replace_best(folder: Path, trials: Iterable[TrialView], best: TrialView, report: Callable[[str], object]) -> None:
     kept = _history(folder / BEST)
     of_trials = {trial.trial_id: _history(trial.folder / RUN) for trial in trials}
     of_best = of_trials[best.trial_id]
@@ -118,7 +122,7 @@ def _replace_best(folder, trials, best, report):
     copy_folder(best.folder / RUN, folder / BEST)
 
 
-def _history(run_folder):
+def _history(run_folder: Path) -> list[dict[str, float]]:
     """Returns the history of a run, a list of its epochs; empty if there is no run."""
     try:
         return kerasptb.load_run(run_folder).history
@@ -126,10 +130,14 @@ def _history(run_folder):
         return []
 
 
-def _write_script(run, best, text):
+def _write_script(run: kerasptb.Run, best: TrialView, search: SearchSettings) -> str:
     settings, batches = run.settings, run.settings.batches
-    others = {"steps_per_epoch": batches.steps_per_epoch, "start_from": settings.training.start_from or NO_START}
-    others["batch_arguments"] = None if batches.parts == 1 else {"parts": batches.parts}
+    text = {name: getattr(search, name) for name in ("data", "tokens", "tokenizer", "vocabulary_size", "keep_lines")}
+    others = {
+        "steps_per_epoch": batches.steps_per_epoch,
+        "start_from": settings.training.start_from or NO_START,
+        "batch_arguments": None if batches.parts == 1 else {"parts": batches.parts},
+    }
     model = {name: value for name, value in settings.model.to_config().items() if name != "name"}
     return _SCRIPT.format(
         trial=best.trial_id,
@@ -174,5 +182,5 @@ if __name__ == "__main__":
 '''
 
 
-def _short(value):
+def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)

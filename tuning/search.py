@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import datetime
+import functools
 import importlib.util
 import json
 import os
@@ -12,24 +13,23 @@ import shlex
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import keras_tuner as kt
 
 import kerasptb
-from kerasptb.data.sources.source import TextSource, is_there
-from kerasptb.runs.settings import NO_START
+from kerasptb.data.sources.source import TextSource
 from kerasptb.training.budget import describe_length
-from kerasptb.training.planning import draft_training
 from kerasptb.training.start import describe_start, recorded_start
+from kerasptb.training.training import Report
 from kerasptb.tuning import leaderboard, plots
-from kerasptb.tuning.around import around_recipe, request_of
+from kerasptb.tuning.begun import Search, SearchError, Space, begin, recorded, take_up
 from kerasptb.tuning.oracles import FAILING
 from kerasptb.tuning.progress import Progress
 from kerasptb.tuning.records import PROJECT, SEARCH, TrialView, rank, read_trials, reset_attempts
-from kerasptb.tuning.search_space import LanguageModelSpace, overrides_fit
+from kerasptb.tuning.search_space import LanguageModelSpace
 from kerasptb.tuning.settings import START_ARGUMENTS, SearchArguments, SearchSettings
 from kerasptb.tuning.workers import LocalCluster
 from kerasptb.utils.files import lock_folder, new_folder, read_json, write_json
@@ -38,10 +38,6 @@ from kerasptb.utils.types import Backend, Precision, Tokens
 PLOTS = "plots"
 
 _WAIT_FOR_CHIEF = 600  # seconds
-
-
-class SearchError(RuntimeError):
-    """Raised if a search cannot begin or go on as asked, if it found nothing, or if failing trials have ended it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,57 +159,48 @@ def tune(
     max_hours = START_ARGUMENTS["max_hours"].read(max_hours)
     role = _role()
     if role == "worker":
-        return _work(data, space, out)
+        _work(data, space, out)
+        return None
     if epochs is not None and minutes is not None and not resume:
         raise ValueError(f"Expected epochs or minutes. Received both: epochs={epochs!r} and minutes={minutes!r}")
     if resume and not out:
         raise SearchError("Resuming needs the search's folder: name it with --out.")
     folder = Path(out) if out else Path("runs") / f"search-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-    record = _resume(folder, named) if resume else _begin(folder, named)
-    _check_packages(record["tuner"])
-    record["deadline"] = None if max_hours is None else time.time() + 3600 * max_hours
-    if is_of_recipe := not resume and (space is None or isinstance(space, str)):
-        record["preset"] = space
-    elif not resume:
-        _begin_with_nothing(record, space)
-    data, draft = _read(data, folder, record)
-    corpus = draft.corpus
-    if is_of_recipe:
-        space = around_recipe(draft, record, named, workers)
-    space = _prepare_space(_choose_space(space, record), record, corpus)
-    if isinstance(data, kerasptb.Corpus):  # so that its text, read again, has this vocabulary
-        vocabulary = corpus.vocabulary
-        record |= {"tokens": vocabulary.kind, "keep_lines": corpus.format.keeps_lines}
-        record["vocabulary_size"] = vocabulary.limit
-    record |= {
-        "data": data if data in ("auto", "ptb", "sample") else corpus.location or corpus.name,
-        "text": {"source": corpus.source, "digest": corpus.digest},
-        "space": _describe(space),
-    }
+    deadline = None if max_hours is None else time.time() + 3600 * max_hours
+    if resume:
+        settings = recorded(folder, named, deadline)
+        _check_packages(settings.tuner)
+        search = take_up(settings, data, space)
+    else:
+        _check_empty(folder)
+        asked = SearchArguments(**{"seed": random.randrange(2**31 - 1), **named})
+        _check_packages(asked.tuner)
+        search = begin(folder, asked, named.keys(), deadline, data, space, workers)
     if workers is not None:
-        _check_picklable(space)
-    json.dumps(record)  # raises, before the folder is made, if JSON cannot hold them
+        _check_picklable(search.space)
+    json.dumps(search.settings.to_config())  # raises, before the folder is made, if JSON cannot hold them
     if out:
         folder.mkdir(parents=True, exist_ok=True)
     else:
         folder = new_folder(folder)
+        search = dataclasses.replace(search, settings=dataclasses.replace(search.settings, folder=folder))
     busy = SearchError(f"Another search is at work in {folder}. Wait for its end, or name another --out.")
     with lock_folder(folder, busy):
-        return _search(folder, record, space, corpus, workers, role, resume, verbose)
+        return _search(search, workers, role, resume, verbose)
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `kerasptb tune`; returns its exit status."""
     from kerasptb.cli import main as run_command  # noqa: PLC0415  (it imports this module)
 
     return run_command(["tune", *(sys.argv[1:] if arguments is None else arguments)])
 
 
-def _search(folder, record, space, corpus, workers, role, resume, verbose):
-    write_json(folder / SEARCH, record)
-    reset_attempts(folder)
-    settings = _settings(folder, record)
-    report = print if verbose else lambda *_, **__: None
+def _search(search: Search, workers: int | None, role: str | None, resume: bool, verbose: bool) -> SearchResult:
+    settings, space, corpus = search.settings, search.space, search.corpus
+    write_json(settings.folder / SEARCH, settings.to_config())
+    reset_attempts(settings.folder)
+    report: Report = functools.partial(print, flush=True) if verbose else lambda line: None
     report(f"Data: {corpus.source} ({corpus.vocabulary.kind}: vocabulary {len(corpus.vocabulary):,})")
     report(
         f"Search: {settings.trials} trials, {settings.tuner}, at most {settings.max_parameters:,} parameters, "
@@ -223,19 +210,19 @@ def _search(folder, record, space, corpus, workers, role, resume, verbose):
         report(textwrap.fill(f"Searched around {space.preset}: {space.describe()}", 100, subsequent_indent="  "))
         report(f"Each trial begins with {describe_start(settings.start_from)}.")
     report(f"Length of a trial: {describe_length(settings.minutes, settings.epochs, settings.parts)}")
-    report(f"Search folder: {folder}", flush=True)
+    report(f"Search folder: {settings.folder}")
     try:
-        with Progress(folder, settings.trials, settings.deadline) if verbose else contextlib.nullcontext():
-            _run(settings, space, corpus, workers, role, resume)
+        with Progress(settings.folder, settings.trials, settings.deadline) if verbose else contextlib.nullcontext():
+            _run(search, workers, role, resume)
     except KeyboardInterrupt:
-        _summarize(settings, record, report)
-        command = f"kerasptb tune --out {shlex.quote(str(folder))} --resume"
+        _summarize(settings, report)
+        command = f"kerasptb tune --out {shlex.quote(str(settings.folder))} --resume"
         report(f"Interrupted. To go on: {command if isinstance(space, LanguageModelSpace) else 'resume=True'}")
         raise
-    return _check(_summarize(settings, record, report), report)
+    return _check(_summarize(settings, report), report)
 
 
-def _check_picklable(space):
+def _check_picklable(space: Space) -> None:
     """Raises unless the space can be sent to another process."""
     try:
         pickle.dumps(space)
@@ -246,9 +233,9 @@ def _check_picklable(space):
         ) from None
 
 
-def _run(settings, space, corpus, workers, role, resume):
+def _run(search: Search, workers: int | None, role: str | None, resume: bool) -> None:
     if workers is not None and role is None:
-        LocalCluster(settings, space, corpus, workers).run()
+        LocalCluster(search.settings, search.space, search.corpus, workers).run()
         return
     from kerasptb.tuning.trials import run_process  # noqa: PLC0415  (with workers, this process trains nothing)
 
@@ -260,10 +247,12 @@ def _run(settings, space, corpus, workers, role, resume):
             file=sys.stderr,
         )
     # A resumed chief leaves the running trials to the workers that have them.
-    run_process(settings, space, corpus, keep_running=role == "chief" and resume)
+    run_process(search.settings, search.space, search.corpus, keep_running=role == "chief" and resume)
 
 
-def _work(data, space, out):
+def _work(
+    data: kerasptb.Corpus | TextSource | None, space: str | Space | None, out: str | os.PathLike[str] | None
+) -> None:
     """Joins the search that a chief, perhaps on another machine, has begun in a shared folder."""
     from kerasptb.tuning.trials import run_process  # noqa: PLC0415
 
@@ -275,12 +264,11 @@ def _work(data, space, out):
         if time.time() > give_up:
             raise SearchError(f"No chief has begun a search in {folder} for {_WAIT_FOR_CHIEF} seconds.")
         time.sleep(1)
-    _, draft = _read(data, folder, record)
-    space = _prepare_space(_choose_space(space, record), record, draft.corpus)
-    run_process(_settings(folder, record), space, draft.corpus)
+    search = take_up(SearchSettings(**record, folder=folder), data, space)
+    run_process(search.settings, search.space, search.corpus)
 
 
-def _role():
+def _role() -> str | None:
     """Returns what KerasTuner's environment variables make this process: "chief", "worker", or `None`."""
     if "KERASTUNER_ORACLE_IP" not in os.environ:
         return None
@@ -289,7 +277,7 @@ def _role():
     return "chief" if "chief" in os.environ["KERASTUNER_TUNER_ID"] else "worker"
 
 
-def _check_packages(tuner):
+def _check_packages(tuner: str) -> None:
     """Raises if packages are missing, before one trial after another fails for it."""
     needed = {"tensorboard": "tensorboard"}
     if tuner == "bayesian":
@@ -298,121 +286,20 @@ def _check_packages(tuner):
         raise SearchError(f"The search needs packages that are not installed: pip install {' '.join(missing)}")
 
 
-def _begin(folder, named):
-    """Returns the arguments of a new search, a dict."""
+def _check_empty(folder: Path) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise SearchError(
             f"{folder} is not empty. Name another folder with --out, or go on with the search in it with --resume."
         )
-    return SearchArguments(**{"seed": random.randrange(2**31 - 1), **named}).to_config()
 
 
-def _resume(folder, named):
-    """Returns the arguments of the search in the folder, a dict; raises if it does not keep them."""
-    record = read_json(folder / SEARCH)
-    if record is None:
-        raise SearchError(f"Expected a folder made by `kerasptb tune`. Received: {folder}, which has no search.json.")
-    oracle = read_json(folder / PROJECT / "oracle.json") or {}
-    if gone := [name for name in oracle.get("start_order", []) if not (folder / PROJECT / f"trial_{name}").exists()]:
-        raise SearchError(
-            f"A search goes on with all its trials. Received: {folder}, in which the folders of trials "
-            f"{', '.join(gone)} are missing."
-        )
-    for name, value in named.items():
-        if SearchArguments.fields()[name].fixed and value != record[name]:
-            raise SearchError(
-                f"A search that is resumed keeps its settings: {folder} has {name}={record[name]!r}. "
-                f"Received: {name}={value!r}"
-            )
-    return {**record, **named}
-
-
-def _begin_with_nothing(record, space):
-    """Records that the trials of a space that is no recipe's name begin with nothing; raises for what needs one."""
-    for name in ("start_from", "minutes"):
-        if record[name] not in (None, NO_START):
-            raise ValueError(
-                f"Expected, with {name}, a search around a recipe: its name in place of a space, or none. "
-                f"Received: {name}={record[name]!r} with space={space!r}"
-            )
-    record |= {"preset": None, "start_from": NO_START}
-
-
-def _read(data, folder, record):
-    """Returns `data` or its default, and a training's `Draft`; raises if the search has begun with another text."""
-    begun = record.get("text")
-    if data is None:
-        data = record.get("data", "auto")
-        if data not in ("auto", "ptb", "sample") and not is_there(data):
-            raise SearchError(f"The text of {folder} is not at {data}, or came from no file. Name it with --data.")
-    draft = draft_training(request_of(data, record), workers=1)
-    corpus = draft.corpus
-    # "auto" may find another text on another day, or on a worker's machine. The trials would not be comparable.
-    if begun is not None and corpus.digest != begun["digest"]:
-        raise SearchError(
-            f"A search keeps its text: {folder} was begun with {begun['source']}. Received: {corpus.source}, another "
-            "text or vocabulary. Name the search's own with --data."
-        )
-    return data, draft
-
-
-def _settings(folder, record):
-    return SearchSettings(**SearchArguments.named(record), folder=folder, deadline=record["deadline"])
-
-
-def _choose_space(space, record):
-    """Returns the space of a search: what is asked for, or recorded, if both must be the same."""
-    recorded = record.get("space")
-    if recorded is None:
-        return space
-    if space is None or space == record["preset"]:
-        if recorded["class"] != _describe(LanguageModelSpace)["class"]:
-            raise SearchError(f"This search has a space of its own, {recorded['class']}: pass it to tuning.tune.")
-        return LanguageModelSpace.from_config(recorded["config"])
-    if recorded != (asked := _describe(space)):
-        raise SearchError(
-            f"A search that is resumed keeps its space, {recorded['class']} {recorded['config'] or ''}. "
-            f"Received: {asked['class']} {asked['config'] or ''}"
-        )
-    return space
-
-
-def _prepare_space(space, record, corpus):
-    """Returns the space, prepared for the data; raises for what no search can draw from."""
-    if isinstance(space, LanguageModelSpace):
-        space.prepare(
-            len(corpus.vocabulary),
-            **{name: record[name] for name in ("epochs", "max_parameters", "backend", "precision", "seed")},
-            num_words=min(len(corpus.train), len(corpus.valid)),
-        )
-        return space
-    if isinstance(space, type) or not (isinstance(space, kt.HyperModel) or callable(space)):
-        raise ValueError(f"Expected a keras_tuner.HyperModel or a function from hp to a model. Received: {space!r}")
-    # A space of the user's own decides what it builds and how it trains.
-    trains = isinstance(space, kt.HyperModel) and overrides_fit(space)
-    for name in ("backend", "precision", *(["steps_per_epoch"] if trains else [])):
-        if record[name] is not None:
-            raise ValueError(f"A space of your own has its own {name}. Received: {name}={record[name]!r}")
-    return space
-
-
-def _describe(space):
-    """Returns how a search records its space; a recipe by its name."""
-    if isinstance(space, str):
-        return {**_describe(LanguageModelSpace), "config": {"preset": space}}
-    kind = space if hasattr(space, "__qualname__") else type(space)  # a function, or the type of an object
-    config = space.get_config() if isinstance(space, LanguageModelSpace) else None
-    return {"class": f"{kind.__module__}.{kind.__qualname__}", "config": config}
-
-
-def _summarize(settings, record, report):
+def _summarize(settings: SearchSettings, report: Report) -> SearchResult:
     """Writes what a search has found so far; returns its `SearchResult`."""
     folder, trials = settings.folder, read_trials(settings.folder)
     oracle = read_json(folder / PROJECT / "oracle.json") or {}
     leaderboard.write_csv(trials, folder / leaderboard.CSV)
     plots.plot_search(trials, folder / PLOTS)
-    text = {name: record[name] for name in ("data", "tokens", "tokenizer", "vocabulary_size", "keep_lines")}
-    run = leaderboard.save_best(folder, trials, text, report)
+    run = leaderboard.save_best(settings, trials, report)
     if trials:
         report(leaderboard.format_table(trials))
     statuses = [trial.status for trial in trials]
@@ -424,11 +311,11 @@ def _summarize(settings, record, report):
             f"The best as a run: {run.folder}, as a script: {folder / leaderboard.SCRIPT}. To train it longer: "
             f"kerasptb train --resume --out {shlex.quote(str(run.folder))} --epochs N"
         )
-    report(f"All trials in TensorBoard: tensorboard --logdir {shlex.quote(str(folder / PROJECT))}", flush=True)
+    report(f"All trials in TensorBoard: tensorboard --logdir {shlex.quote(str(folder / PROJECT))}")
     return SearchResult(folder, rank(trials), run, oracle.get("stop_reason"))
 
 
-def _check(result, report):
+def _check(result: SearchResult, report: Report) -> SearchResult:
     """Raises if the search failed; KerasTuner itself ends silently when every trial has failed."""
     early = f"The search ended early: {(result.stop_reason or '').rstrip('.')}."
     if FAILING in early:

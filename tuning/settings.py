@@ -1,10 +1,10 @@
-"""The arguments of a search, and what all its processes share."""
+"""The arguments of a search, and its settings, which all its processes share."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from kerasptb.arguments import (
     Argument,
@@ -90,9 +90,18 @@ START_ARGUMENTS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchSettings(SearchArguments):
-    """What all processes of a search share."""
+    """A search as search.json in its folder holds it, which all its processes share."""
 
-    folder: Path = dataclasses.field(kw_only=True)
-    deadline: float | None = dataclasses.field(default=None, kw_only=True)
+    folder: Path
+    preset: str | None  # the recipe that it is around; None for a space that was given
+    data: str  # what reads its text
+    text: dict[str, str]  # where the text came from, "source", for people to read, and its "digest"
+    space: dict[str, Any]  # the "class" of the space, and the "config" of a `LanguageModelSpace`
+    deadline: float | None  # when no further trial begins, in seconds since 1970
+
+    def to_config(self) -> dict[str, Any]:
+        """Returns the settings as search.json holds them, a dict."""
+        names = ("deadline", "preset", "data", "text", "space")
+        return {**super().to_config(), **{name: getattr(self, name) for name in names}}

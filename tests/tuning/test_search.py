@@ -181,18 +181,19 @@ def test_a_search_is_around_the_recipe_for_the_text(tmp_path, monkeypatch):
     """Words: the notebook. A text of one's own: `auto`, in its precision, in the rows and dropout that suit it."""
     (tmp_path / "novel.txt").write_text("It was the best of times.\n" * 2000)
     begun = []
-    monkeypatch.setattr("kerasptb.tuning.search._search", lambda _, record, space, *__: begun.append((record, space)))
+    monkeypatch.setattr("kerasptb.tuning.search._search", lambda search, *_: begun.append(search))
     tuning.tune(tmp_path / "novel.txt", epochs=5, out=tmp_path / "own")
     tuning.tune("sample", out=tmp_path / "words")
     tuning.tune(tmp_path / "novel.txt", "characters", out=tmp_path / "characters")
-    (own, space), (_, of_words), (characters, _) = begun
-    assert [each[1].preset for each in begun] == ["auto", "notebook", "characters"]
-    assert (space.bounds["batch_size"], of_words.bounds["batch_size"]) == (4, [20, 30, 40, 60])
-    assert own["precision"] == space.precision == ("float32" if why_not_native("bfloat16") else "bfloat16")
-    assert [each["tokens"] for each in (own, characters)] == [None, "characters"]
-    assert own["space"]["config"]["preset"] == "auto"
+    own, words, characters = (each.settings for each in begun)
+    assert [each.preset for each in (own, words, characters)] == ["auto", "notebook", "characters"]
+    assert [each.space.preset for each in begun] == ["auto", "notebook", "characters"]
+    assert [each.space.bounds["batch_size"] for each in begun[:2]] == [4, [20, 30, 40, 60]]
+    assert own.precision == begun[0].space.precision == ("float32" if why_not_native("bfloat16") else "bfloat16")
+    assert [each.tokens for each in (own, characters)] == [None, "characters"]
+    assert own.space["config"]["preset"] == "auto"
     # A recipe that is larger than the notebook's is not made narrower.
-    assert (own["max_parameters"], characters["max_parameters"]) == (NOTEBOOK_PARAMETERS, 5_444_864)
+    assert (own.max_parameters, characters.max_parameters) == (NOTEBOOK_PARAMETERS, 5_444_864)
     with pytest.raises(ValueError, match=r"Received: max_parameters=1000$"):
         tuning.tune("sample", "medium", max_parameters=1000, out=tmp_path / "narrow")
 
@@ -436,14 +437,14 @@ def test_a_trial_that_killed_its_process_three_times_is_given_up(texts, tmp_path
     runner_settings = result.folder / "search.json"
     assert json.loads(runner_settings.read_text())["trials"] == 1
     from kerasptb.tuning.records import Record
-    from kerasptb.tuning.search import _settings
+    from kerasptb.tuning.settings import SearchSettings
     from kerasptb.tuning.trials import run_process
 
     arguments = json.loads(runner_settings.read_text()) | {"trials": 2}
     folder = result.folder / "trials" / "trial_1"
     folder.mkdir()
     Record(attempts=3).save(folder)
-    run_process(_settings(result.folder, arguments), space, None)
+    run_process(SearchSettings(**arguments, folder=result.folder), space, None)
     trial = read_trials(result.folder)[1]
     assert trial.status == "FAILED"
     assert "was killed 3 times" in trial.record.reason

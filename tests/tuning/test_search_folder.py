@@ -13,7 +13,7 @@ import kerasptb
 from kerasptb import tuning
 from kerasptb.tuning import stopping
 from kerasptb.tuning.records import SEARCH, read_trials
-from kerasptb.tuning.search import _settings
+from kerasptb.tuning.settings import SearchSettings
 from kerasptb.tuning.trials import run_process
 from kerasptb.utils.files import lock_folder, read_json, write_json
 
@@ -116,7 +116,8 @@ def test_a_worker_goes_by_the_time_limit_of_who_has_taken_the_search_up(texts, t
         init(self, *args, deadline=deadline, **kwargs)
 
     monkeypatch.setattr(stopping.TrialEarlyStopping, "__init__", remember)
-    run_process(_settings(folder, {**arguments, "deadline": 2e9}), space, None)  # the deadline that it read before
+    before = SearchSettings(**arguments | {"deadline": 2e9}, folder=folder)  # what it read of the start before
+    run_process(before, space, None)
     assert seen == [3e9]
 
 

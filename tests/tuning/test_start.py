@@ -11,7 +11,7 @@ from kerasptb.cli import main
 from kerasptb.runs.request import Request
 from kerasptb.training.budget import Speed
 from kerasptb.training.planning import draft_training
-from kerasptb.tuning.around import lay_out
+from kerasptb.tuning.begun import lay_out
 from kerasptb.tuning.records import SEARCH
 from kerasptb.utils.files import read_json
 
@@ -98,10 +98,10 @@ def test_models_around_a_run_keep_its_sizes(no_steps, preset):
 
 def test_a_search_from_nothing_is_around_the_recipes_sizes(monkeypatch):
     begun = []
-    monkeypatch.setattr("kerasptb.tuning.search._search", lambda _, record, space, *__: begun.append((record, space)))
+    monkeypatch.setattr("kerasptb.tuning.search._search", lambda search, *_: begun.append(search))
     assert search("--data", "english.txt", "--from", "none") == 0
-    ((record, space),) = begun
-    assert (record["start_from"], space.bounds["units"], record["epochs"]) == ("none", 256, 15)
+    ((settings, bounds),) = ((each.settings, each.space.bounds) for each in begun)
+    assert (settings.start_from, bounds["units"], settings.epochs) == ("none", 256, 15)
 
 
 @pytest.mark.parametrize(
