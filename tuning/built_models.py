@@ -1,6 +1,7 @@
 """Models that a space builds itself: the arguments with which `kerasptb.train` trains the same model."""
 
 import warnings
+from typing import Any
 
 import keras
 
@@ -12,7 +13,7 @@ from kerasptb.optimizers import ClippedSGD
 _COMPILED = ("optimizer", "loss", "loss_weights", "metrics", "weighted_metrics")
 
 
-def arguments_of(model):
+def arguments_of(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns the `model_arguments` and `training_arguments` with which `train` trains a model like this one.
 
     A model that is made from them is compared with it, so that nothing that may differ needs a rule of its own; raises
@@ -34,16 +35,16 @@ def arguments_of(model):
     return arguments, training
 
 
-def _refusal(received):
+def _refusal(received: str) -> ValueError:
     return ValueError(
         "A space's model is trained by kerasptb.train: a LanguageModel, with ClippedSGD at a constant rate and the "
         f"default loss. To train another, give the HyperModel a `fit`. Received: {received}"
     )
 
 
-def _description(model):
+def _description(model: kerasptb.LanguageModel) -> dict[str, Any]:
     """Returns all that decides how a model is trained, but its weights' values, in nested dicts."""
-    compiled = model.get_compile_config()
+    compiled: Any = model.get_compile_config()
     description = {**{name: compiled[name] for name in _COMPILED}, "teacher": model.teacher is not None}
     for layer in model.layers:
         # A TiedDense refuses to give its config, because the layer could not be made from it.
@@ -54,7 +55,7 @@ def _description(model):
     return description
 
 
-def _difference(model, plain, path=""):
+def _difference(model: Any, plain: Any, path: str = "") -> str | None:
     """Returns the first value that differs in two nested dicts, with its path; `None` if there is none."""
     if not (isinstance(model, dict) and isinstance(plain, dict)):
         return None if model == plain else f"{path}={model!r}"

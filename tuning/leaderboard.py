@@ -26,7 +26,7 @@ SCRIPT = "best_model.py"
 def setting_names(trials: Iterable[TrialView]) -> list[str]:
     """Returns the names of all settings that any trial has: sizes first, the others in alphabetical order."""
     names = {name for trial in trials for name in trial.values}
-    sizes = [name for name in ("num_layers", "embedding_size") if name in names]
+    sizes: list[str] = [name for name in ("num_layers", "embedding_size") if name in names]
     sizes += sorted((name for name in names if re.fullmatch(r"units_\d+", name)), key=lambda name: int(name[6:]))
     return [*sizes, *sorted(names.difference(sizes))]
 

@@ -13,7 +13,9 @@ import json
 import re
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras_tuner as kt
 import numpy as np
@@ -34,36 +36,39 @@ REJECTED = "rejected"
 FAILING = "trials failed for one reason"
 
 
-class SearchOracle:
-    """Mixin for a `keras_tuner.Oracle`; see the module's docstring."""
+class SearchOracle(kt.Oracle):
+    """What all three have, before KerasTuner's class among the bases; see the module's docstring."""
 
-    fit_sample = None  # function from a dict of sampled values to one within the limit
-    deadline = None  # time, in seconds since 1970, after which no trial begins
+    trials: dict[str, kt.engine.trial.Trial]
+    _retry_queue: list[str]
+    # From sampled values to some within the limit.
+    fit_sample: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    deadline: float | None = None  # time, in seconds since 1970, after which no trial begins
     max_failures = 3  # for one reason, after which the search ends
     keep_running = False  # whether `reload` leaves the running trials with their workers, which go on with them
     restarted = False  # whether `reload` continues the same session: its failures count, and its `stop_reason` holds
-    stop_reason = None  # why the search ended early
+    stop_reason: str | None = None  # why the search ended early
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         # KerasTuner's own limit raises while it holds a lock, which is then never released: a chief would hang.
         super().__init__(max_consecutive_failed_trials=10**9, **kwargs)
-        self._failures = collections.Counter()
+        self._failures: collections.Counter[str] = collections.Counter()
 
-    def populate_space(self, trial_id):
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
         """Draws the settings of a trial; see `keras_tuner.Oracle`."""
         return self._fitted(super().populate_space(trial_id))
 
-    def _fitted(self, answer):
+    def _fitted(self, answer: dict[str, Any]) -> dict[str, Any]:
         if answer.get("values") and self.fit_sample:
             answer["values"] = self.fit_sample(answer["values"])
         return answer
 
-    def _duplicate(self, values):
+    def _duplicate(self, values: dict[str, Any]) -> bool:
         # Fitting may turn two samples into the same model.
         return super()._duplicate(self.fit_sample(values) if self.fit_sample else values)
 
     @kt.synchronized
-    def create_trial(self, tuner_id):
+    def create_trial(self, tuner_id: str) -> kt.engine.trial.Trial:
         """Returns a worker's next trial: the one it had when it died, a new one, or one that says stop."""
         if self.stop_reason is None and self.deadline and time.time() > self.deadline:
             self.stop_reason = "the time limit was reached"
@@ -83,7 +88,7 @@ class SearchOracle:
         return kt.engine.trial.Trial(self.hyperparameters.copy(), status=STOPPED)
 
     @kt.synchronized
-    def end_trial(self, trial):
+    def end_trial(self, trial: kt.engine.trial.Trial) -> None:
         """Records a trial's end, and counts failures."""
         known = self.trials[trial.trial_id]
         if all(known is not ongoing for ongoing in self.ongoing_trials.values()):
@@ -97,22 +102,22 @@ class SearchOracle:
         # KerasTuner's state, written while the trial still counted as running, would have it trained again.
         self.save()
 
-    def get_state(self):
+    def get_state(self) -> dict[str, Any]:
         """Returns the state that `save` writes."""
         return {**super().get_state(), "failures": dict(self._failures), "stop_reason": self.stop_reason}
 
-    def set_state(self, state):
+    def set_state(self, state: dict[str, Any]) -> None:
         """Restores the state that `save` wrote."""
         super().set_state(state)
         if self.restarted:
             self._failures = collections.Counter(state["failures"])
             self.stop_reason = state["stop_reason"]
 
-    def save(self):
+    def save(self) -> None:
         """Writes the state atomically."""
         write_json(self._get_oracle_fname(), self.get_state())
 
-    def reload(self):
+    def reload(self) -> None:
         """Restores the state from the project's folder, in whose name KerasTuner would read brackets as a pattern."""
         for path in sorted(Path(self._project_dir).glob("trial_*/trial.json")):
             trial = kt.engine.trial.Trial.load(str(path))
@@ -127,10 +132,10 @@ class SearchOracle:
         queue = [name for name in self._retry_queue if self.trials[name].status not in (COMPLETED, FAILED)]
         self._retry_queue = [*queue, *(name for name in running if name not in {*queue, *ongoing.values()})]
 
-    def _save_trial(self, trial):
+    def _save_trial(self, trial: kt.engine.trial.Trial) -> None:
         write_json(Path(self._get_trial_dir(trial.trial_id)) / "trial.json", trial.get_state())
 
-    def _count_failure(self, message):
+    def _count_failure(self, message: str) -> None:
         if message.startswith(REJECTED):
             return
         self._failures[failure_kind(message)] += 1
@@ -145,7 +150,7 @@ class RandomOracle(SearchOracle, kt.oracles.RandomSearchOracle):
 class BayesianOracle(SearchOracle, kt.oracles.BayesianOptimizationOracle):
     """Draws the first settings at random, later ones where a Gaussian process expects the best."""
 
-    def populate_space(self, trial_id):
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
         """Draws the settings of a trial; see `keras_tuner.Oracle`."""
         # The random state is not saved: with the plain seed, a resumed search would draw its first settings again.
         self._random_state = np.random.RandomState((self.seed + len(self.trials)) % 2**32)
@@ -158,7 +163,7 @@ class BayesianOracle(SearchOracle, kt.oracles.BayesianOptimizationOracle):
             answer = self._fitted(self._random_populate_space())  # all trials have one seed: same result
         return answer
 
-    def _fit_process_to_completed(self):
+    def _fit_process_to_completed(self) -> None:
         """Fits the Gaussian process to the completed trials, so that it can predict what the running ones may reach.
 
         At a chief's first proposal, KerasTuner asks the process before it is fitted. Its answer is a perplexity of 1,
@@ -177,12 +182,12 @@ class BayesianOracle(SearchOracle, kt.oracles.BayesianOptimizationOracle):
 class HyperbandOracle(SearchOracle, kt.oracles.HyperbandOracle):
     """Draws many settings, trains them for few epochs, and goes on with the best."""
 
-    def set_state(self, state):
+    def set_state(self, state: dict[str, Any]) -> None:
         """Restores the state that `save` wrote, but not its iterations: a resumed search may have more trials."""
         super().set_state({**state, "hyperband_iterations": self.hyperband_iterations})
 
 
-def make_oracle(tuner, trials, epochs, seed, **attributes):
+def make_oracle(tuner: str, trials: int, epochs: int, seed: int, **attributes: Any) -> kt.Oracle:
     """Returns the `SearchOracle` of a search, of so many trials; the seed is that of its draws."""
     # KerasTuner treats a seed of 0 as no seed.
     arguments = {"objective": kt.Objective(OBJECTIVE, "min"), "seed": seed + 1}
@@ -203,7 +208,7 @@ def make_oracle(tuner, trials, epochs, seed, **attributes):
     return oracle
 
 
-def failure_kind(message):
+def failure_kind(message: str) -> str:
     """Returns what messages of the same reason have in common: the first line without its numbers."""
     first = (message.strip() or "?").splitlines()[0]
     return re.sub(r"\d[\d.,]*", "N", first.split(":")[0] if first.startswith(("diverged", "out of memory")) else first)

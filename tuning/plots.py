@@ -1,11 +1,14 @@
 """Pictures of a search."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
 from kerasptb.tuning.leaderboard import setting_names
+from kerasptb.tuning.records import TrialView
 from kerasptb.utils.files import atomic_write
 
 PARAMETERS = "perplexity-parameters.png"
@@ -18,7 +21,7 @@ _FEW = 8
 _CLIP = 1.5
 
 
-def plot_search(trials, folder):
+def plot_search(trials: Sequence[TrialView], folder: Path) -> list[Path]:
     """Draws perplexity against parameters, and against each setting, into two PNG files, if any trial has completed."""
     completed = [trial for trial in trials if trial.score is not None]
     if not completed:
@@ -29,8 +32,8 @@ def plot_search(trials, folder):
         figure = Figure(figsize=(7, 5), layout="constrained")
         axes = figure.subplots()
         _scatter(axes, [trial.record.parameters for trial in sized], sized, "parameters")
-        for trial in sized:
-            axes.annotate(trial.trial_id, (trial.record.parameters, _shown(trial, sized)), fontsize=7, alpha=0.7)
+        for trial, perplexity in zip(sized, _shown(sized), strict=True):
+            axes.annotate(trial.trial_id, (trial.record.parameters, perplexity), fontsize=7, alpha=0.7)
         written.append(_save(figure, folder / PARAMETERS))
     if names := setting_names(completed):
         rows = math.ceil(len(names) / _COLUMNS)
@@ -47,12 +50,12 @@ def plot_search(trials, folder):
     return written
 
 
-def _scatter(axes, values, trials, label):
+def _scatter(axes: Any, values: list[Any], trials: Sequence[TrialView], label: str) -> None:
     if any(isinstance(value, str | bool) for value in values):
         values = [str(value) for value in values]
-    shown = [_shown(trial, trials) for trial in trials]
-    best = min(range(len(trials)), key=lambda i: trials[i].score)
-    is_above = [trial.score > y for trial, y in zip(trials, shown, strict=True)]
+    shown = _shown(trials)
+    best = shown.index(min(shown))
+    is_above = [trial.score != y for trial, y in zip(trials, shown, strict=True)]
     # One call draws all points, so that words keep their order on the axis.
     axes.scatter(values, shown, s=[0 if above else 18 for above in is_above])
     if any(is_above):
@@ -67,11 +70,13 @@ def _scatter(axes, values, trials, label):
     axes.grid(alpha=0.3)
 
 
-def _shown(trial, trials):
-    return min(trial.score, _CLIP * min(other.score for other in trials))
+def _shown(trials: Sequence[TrialView]) -> list[float]:
+    """Returns the perplexities of trials that have completed, as they are drawn."""
+    scores = [trial.score for trial in trials if trial.score is not None]
+    return [min(score, _CLIP * min(scores)) for score in scores]
 
 
-def _save(figure, path):
+def _save(figure: Figure, path: Path) -> Path:
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
     return path

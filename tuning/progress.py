@@ -5,8 +5,11 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self, TextIO
 
-from kerasptb.tuning.records import best_trial, read_trials
+from kerasptb.tuning.records import TrialView, best_trial, read_trials
 
 _INTERVAL = 2.0
 
@@ -14,22 +17,22 @@ _INTERVAL = 2.0
 class Progress:
     """Prints a line for each trial that ends and, on a terminal, a status line, while its body runs."""
 
-    def __init__(self, folder, trials, deadline=None, stream=None):
+    def __init__(self, folder: Path, trials: int, deadline: float | None = None, stream: TextIO | None = None) -> None:
         self._folder, self._trials, self._deadline = folder, trials, deadline
         self._stream = stream or sys.stdout
         self._reported = {trial.trial_id for trial in read_trials(folder) if trial.record.ended}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
 
-    def _watch(self):
+    def _watch(self) -> None:
         # The reader of a pipe may have gone, as `head` does. The search gets the same error when it prints its results.
         with contextlib.suppress(BrokenPipeError):
             while not self._over.wait(_INTERVAL):
@@ -39,7 +42,7 @@ class Progress:
                 self._stream.write("\r\x1b[K")
                 self._stream.flush()
 
-    def update(self):
+    def update(self) -> None:
         """Prints what is new."""
         trials = read_trials(self._folder)
         # KerasTuner writes its status a moment after the record. Only both together say how a trial ended.
@@ -53,11 +56,11 @@ class Progress:
             width = shutil.get_terminal_size().columns - 1
             self._print(f"{running or 'starting'}; {self._summary(trials)}"[:width])
 
-    def _print(self, text):
+    def _print(self, text: str) -> None:
         self._stream.write(f"\r\x1b[K{text}" if self._stream.isatty() else text)
         self._stream.flush()
 
-    def _summary(self, trials):
+    def _summary(self, trials: Sequence[TrialView]) -> str:
         ended = sum(trial.record.ended for trial in trials)
         parts = [f"{ended} of {self._trials} ended"]
         if best := best_trial(trials):
@@ -67,7 +70,7 @@ class Progress:
         return ", ".join(parts)
 
 
-def describe_trial(trial):
+def describe_trial(trial: TrialView) -> str:
     """Returns the state of a trial, in a few words."""
     record = trial.record
     if trial.status == "RUNNING":
@@ -80,7 +83,7 @@ def describe_trial(trial):
     return f"trial {trial.trial_id}: perplexity {trial.score:.2f}{size}, {duration(record.seconds)}{stopped}"
 
 
-def seconds_left(trials, num_trials, deadline=None):
+def seconds_left(trials: Sequence[TrialView], num_trials: int, deadline: float | None = None) -> float | None:
     """Returns an estimate of the seconds left, from ended trials and the deadline; `None` if there is neither."""
     seconds = [trial.record.seconds for trial in trials if trial.record.ended]
     limit = None if deadline is None else max(deadline - time.time(), 0.0)
@@ -93,7 +96,7 @@ def seconds_left(trials, num_trials, deadline=None):
     return left if limit is None else min(left, limit)
 
 
-def duration(seconds):
+def duration(seconds: float) -> str:
     """Returns a time in words: `48 s`, `12 min`, `3 h 05 min`."""
     if seconds < 90:
         return f"{seconds:.0f} s"

@@ -18,7 +18,9 @@ nothing else, on any machine that shares the folder.
 import dataclasses
 import math
 import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any, Self
 
 from kerasptb.utils.files import finite, read_json, write_json
 
@@ -38,8 +40,8 @@ class Record:
     attempts: int = 0  # how often this session of the search began the trial without ending it
     planned_epochs: int = 0  # number of epochs that it should train
     # Validation perplexity after each epoch, at the trial's own batch size.
-    curve: list = dataclasses.field(default_factory=list)
-    rates: list = dataclasses.field(default_factory=list)  # learning rate of each epoch, or None
+    curve: list[float] = dataclasses.field(default_factory=list)
+    rates: list[float | None] = dataclasses.field(default_factory=list)  # learning rate of each epoch, or None
     seconds: float = 0.0  # all attempts together
     parameters: int | None = None  # of its model; None if not known
     words_per_second: float | None = None  # median of its epochs
@@ -50,13 +52,13 @@ class Record:
     ended: bool = False  # whether it has completed or failed
 
     @classmethod
-    def load(cls, folder):
+    def load(cls, folder: Path) -> Self:
         """Returns the record in a trial's folder, a new one if there is none."""
         values = read_json(Path(folder) / RECORD) or {}
         curve = [math.nan if value is None else value for value in values.get("curve", [])]
         return cls(**{**values, "curve": curve})
 
-    def save(self, folder):
+    def save(self, folder: Path) -> None:
         """Writes the record into a trial's folder."""
         write_json(Path(folder) / RECORD, {**dataclasses.asdict(self), "curve": list(map(finite, self.curve))})
 
@@ -68,18 +70,18 @@ class TrialView:
     trial_id: str  # KerasTuner's, digits
     folder: Path
     status: str  # "RUNNING", "COMPLETED", "FAILED" or "INVALID"
-    values: dict  # its settings
+    values: dict[str, Any]  # its settings
     score: float | None  # validation perplexity; None unless it completed
     record: Record
 
 
-def trial_folders(folder):
+def trial_folders(folder: Path) -> list[Path]:
     """Returns the trials' folders of a search, in the order of their ids."""
     found = [path.parent for path in (Path(folder) / PROJECT).glob("trial_*/trial.json")]
     return sorted(found, key=lambda path: (len(path.name), path.name))  # 9 before 10
 
 
-def read_trials(folder):
+def read_trials(folder: Path) -> list[TrialView]:
     """Returns the `TrialView` of each trial of a search, in the order of their ids."""
     views = []
     for path in trial_folders(folder):
@@ -92,22 +94,22 @@ def read_trials(folder):
     return views
 
 
-def settings_of(values):
+def settings_of(values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a trial's settings, a dict, without Hyperband's bookkeeping among KerasTuner's values."""
     return {name: value for name, value in values.items() if not name.startswith("tuner/")}
 
 
-def rank(views):
+def rank(views: Iterable[TrialView]) -> list[TrialView]:
     """Returns the trials in order: completed ones first, by rising perplexity, then by age."""
     return sorted(views, key=lambda view: (view.score is None, view.score, len(view.trial_id), view.trial_id))
 
 
-def best_trial(views):
+def best_trial(views: Iterable[TrialView]) -> TrialView | None:
     """Returns the completed trial of lowest perplexity, or `None`."""
     return next((view for view in rank(views) if view.score is not None), None)
 
 
-def copy_folder(source, target):
+def copy_folder(source: Path, target: Path) -> None:
     """Copies a folder; only when the copy is complete does it replace what was there."""
     new, old = target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
     for path in (new, old):
@@ -119,7 +121,7 @@ def copy_folder(source, target):
     shutil.rmtree(old, ignore_errors=True)
 
 
-def reset_attempts(folder):
+def reset_attempts(folder: Path) -> None:
     """Resets each trial's attempts to 0: how often an earlier session was killed says nothing about a trial."""
     for path in trial_folders(folder):
         if (path / RECORD).exists():

@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import keras
@@ -12,7 +12,7 @@ import numpy as np
 import kerasptb
 from kerasptb.arguments import RECIPE_ARGUMENTS, ModelArguments, with_changes
 from kerasptb.cells import CELLS
-from kerasptb.presets import Facts, get_preset
+from kerasptb.presets import Facts, Recipe, get_preset
 from kerasptb.runs.settings import RunSettings
 from kerasptb.tuning import bounds as of_setting
 from kerasptb.tuning.bounds import FIELDS, Bounds, allowed
@@ -99,10 +99,9 @@ class LanguageModelSpace(kt.HyperModel):
         arguments = {**{name: bounds for name, bounds in locals().items() if name in FIELDS}, **others}
         super().__init__()
         self.preset = preset
-        recipe = get_preset(preset)
-        self._training_settings = tuple(recipe.training_arguments())
+        self.recipe = recipe = get_preset(preset)
         named = {name: bounds for name, bounds in arguments.items() if bounds is not None}
-        known = [name for name in FIELDS if name not in RECIPE_ARGUMENTS or name in self._training_settings]
+        known = [name for name in FIELDS if name not in RECIPE_ARGUMENTS or name in recipe.training_arguments()]
         if unknown := sorted(set(named) - set(known)):
             raise ValueError(f"Expected settings of {preset} among {sorted(known)}. Received: {unknown}")
         unnamed = recipe.search or _values_of(recipe)
@@ -145,8 +144,8 @@ class LanguageModelSpace(kt.HyperModel):
             ValueError: if it begins with a run whose layers are of several sizes.
         """
         training, model = settings.training, settings.model.as_dict()
-        if training.start_from is None and get_preset(training.preset).search:
-            return cls(preset=training.preset)
+        if training.start_from is None and (plain := cls(preset=training.preset)).recipe.search:
+            return plain
         of_model = {name: value for name, value in model.items() if name in FIELDS}
         space = cls._around(training.preset, _as_bounds(of_model, settings.recipe))
         if (units := space.settings(kt.HyperParameters())["units"]) != model["units"]:
@@ -157,7 +156,7 @@ class LanguageModelSpace(kt.HyperModel):
         return space
 
     @classmethod
-    def _around(cls, preset, values):
+    def _around(cls, preset: str, values: dict[str, Any]) -> Self:
         ranges = {name: of_setting.around(name, value) for name, value in values.items()}
         return cls(preset=preset, **{**values, **{name: ends for name, ends in ranges.items() if ends is not None}})
 
@@ -253,18 +252,18 @@ class LanguageModelSpace(kt.HyperModel):
     def training_arguments(self, hp: kt.HyperParameters) -> dict[str, Any]:
         """Returns what `kerasptb.train` takes as `training_arguments`, a dict."""
         settings = self.settings(hp)
-        return {name: settings[name] for name in self._training_settings}
+        return {name: settings[name] for name in self.recipe.training_arguments()}
 
     def build(self, hp: kt.HyperParameters) -> kerasptb.LanguageModel:
         """Returns a trial's compiled `kerasptb.LanguageModel`; for a subclass with a `fit` of its own.
 
         A rate that varies with the steps does so over `epochs` of the shorter text's batches: compile again with
-        `kerasptb.presets.get_preset(preset).training(...)` where that matters.
+        `space.recipe.training(...)` where that matters.
         """
         model, training = kerasptb.LanguageModel(**self.model_arguments(hp)), self.training_arguments(hp)
         rows, steps = (self.model_arguments(hp)[name] for name in ("batch_size", "num_steps"))
         batches = max((self.num_words // rows - 1) // steps, 1)
-        optimizer, _ = get_preset(self.preset).training(batches, self.epochs, **training)
+        optimizer, _ = self.recipe.training(batches, self.epochs, **training)
         model.compile(optimizer)
         return model
 
@@ -314,7 +313,7 @@ class LanguageModelSpace(kt.HyperModel):
         texts = (corpus.train, corpus.valid)
         batches, valid = (kerasptb.make_dataset(text, model.batch_size, model.num_steps) for text in texts)
         epochs = epochs or self.epochs
-        optimizer, of_recipe = get_preset(self.preset).training(len(batches), epochs, **self.training_arguments(hp))
+        optimizer, of_recipe = self.recipe.training(len(batches), epochs, **self.training_arguments(hp))
         model.compile(optimizer)
         callbacks = [kerasptb.callbacks.ResetStates(), *of_recipe, *callbacks]
         return model.fit(batches, epochs=epochs, validation_data=valid, callbacks=callbacks, verbose=verbose, **kwargs)
@@ -329,7 +328,7 @@ class LanguageModelSpace(kt.HyperModel):
         """
         return self._fit_batches(self._fit_widths(values))
 
-    def _fit_batches(self, values):
+    def _fit_batches(self, values: dict[str, Any]) -> dict[str, Any]:
         names = ("batch_size", "num_steps")
         wanted = [values.get(name, self.bounds[name]) for name in names]
         if not all(isinstance(size, int) for size in wanted):
@@ -342,7 +341,7 @@ class LanguageModelSpace(kt.HyperModel):
         largest = max(fitting, key=lambda sizes: (sizes[0] * sizes[1], sizes))
         return {**values, **{name: size for name, size in zip(names, largest, strict=True) if name in values}}
 
-    def _fit_widths(self, values):
+    def _fit_widths(self, values: dict[str, Any]) -> dict[str, Any]:
         num_layers = values.get("num_layers", self.bounds["num_layers"])
         if not isinstance(num_layers, int):
             return values
@@ -372,69 +371,75 @@ class LanguageModelSpace(kt.HyperModel):
         """Returns the space with the bounds that `get_config` returned."""
         return cls(**{name: of_setting.from_config(bounds) for name, bounds in config.items()})
 
-    def _allowed(self, name):
+    def _allowed(self, name: str) -> list[int]:
         return allowed(name, self.bounds[name])
 
-    def _widths_allowed(self, num_layers, tied):
+    def _widths_allowed(self, num_layers: int, tied: bool) -> list[list[int]]:
         """Returns the possible sizes of the embedding and of each layer, without a last one that has the former's."""
         units = self._allowed("units")
         if self._joins(tied):
             return [self._tied_widths(), *[units] * (num_layers - 1)]
         return [self._allowed("embedding_size"), *[units] * num_layers]
 
-    def _joins(self, tied):
+    def _joins(self, tied: bool) -> bool:
         """Whether the last layer has the embedding's size."""
         return tied and not self.bounds.get("projection")
 
-    def _count(self, widths, tied):
+    def _count(self, widths: Sequence[int], tied: bool) -> int:
         """Counts the parameters of a model of `_widths_allowed`; where the cell is drawn, with that which has most."""
         embedding_size, *units = [*widths, widths[0]] if self._joins(tied) else widths
         projection, cells = self.bounds.get("projection", False), self.bounds.get("cell", "lstm")
         sizes = self.vocabulary_size, embedding_size, units, tied, projection
         return max(count_parameters(*sizes, cell) for cell in (cells if isinstance(cells, list) else [cells]))
 
-    def _tied_widths(self):
+    def _tied_widths(self) -> list[int]:
         """Returns the sizes that an embedding and a layer may both have, rising."""
         sizes, units = map(self._allowed, ("embedding_size", "units"))
         if self._has_one_shape and not of_setting.leaves_choice(self.bounds["units"]):
             return sizes  # as in the recipe, the last layer has the embedding's size, the others those of `units`
         return [size for size in sizes if size in units]
 
-    def _ties_possible(self):
-        wanted = sorted(set(self._allowed("tie_embeddings")))
+    def _ties_possible(self) -> list[bool]:
+        wanted = sorted(set(map(bool, self._allowed("tie_embeddings"))))
         return [tied for tied in wanted if not self._joins(tied) or self._tied_widths()]
 
-    def _bounds_of(self, name):
+    def _bounds_of(self, name: str) -> Any:
         if name == "constant_epochs" and self.bounds[name] is None:
             return max(self.epochs // 5, 1), max(2 * self.epochs // 3, 1)
         return self.bounds[name]
 
-    def _declare(self, hp, name, as_name=None):
+    def _declare(self, hp: kt.HyperParameters, name: str, as_name: str | None = None) -> Any:
         if name == "tie_embeddings":
             return hp.Boolean(name) if len(self._ties) > 1 else self._ties[0]
         return of_setting.draw(hp, name, self._bounds_of(name), as_name or name)
 
 
-def overrides_fit(hypermodel):
+def overrides_fit(hypermodel: kt.HyperModel) -> bool:
     """Whether a `keras_tuner.HyperModel` trains its models itself."""
     return type(hypermodel).fit not in (kt.HyperModel.fit, LanguageModelSpace.fit)
 
 
-def yields_settings(hypermodel):
+def yields_settings(hypermodel: kt.HyperModel) -> bool:
     """Whether a space's settings alone say how to train, so that it need not build a model."""
     return type(hypermodel).build is LanguageModelSpace.build and not overrides_fit(hypermodel)
 
 
 def count_parameters(
-    vocabulary_size, embedding_size, units, tie_embeddings=False, projection=False, cell="lstm", **others
-):
+    vocabulary_size: int,
+    embedding_size: int,
+    units: int | Sequence[int],
+    tie_embeddings: bool = False,
+    projection: bool = False,
+    cell: str = "lstm",
+    **others: Any,
+) -> int:
     """Returns the number of parameters of a `kerasptb.LanguageModel` of these arguments.
 
     `V D + Σ 4 H_i (H_{i-1} + H_i + 1) + H_n V + V`, with `H_0 = D`: embedding, LSTM layers (or what `cell` has),
     logits. With a projection there are `(H_n + 1) D` more, and the logits have `D V + V`. Without the logits' matrix
     where the embeddings are tied.
     """
-    units = np.atleast_1d(units).tolist()
+    units = [int(size) for size in np.atleast_1d(units)]
     size = embedding_size if projection else units[-1]
     parameters = vocabulary_size * (embedding_size + 1 + (0 if tie_embeddings else size))
     parameters += (units[-1] + 1) * embedding_size if projection else 0
@@ -443,17 +448,19 @@ def count_parameters(
     return int(parameters)  # NumPy's numbers are welcome, but JSON cannot hold them
 
 
-def shrink_widths(wanted, allowed, fits):
+def shrink_widths(
+    wanted: Sequence[int], allowed: Sequence[Sequence[int]], fits: Callable[[Sequence[int]], bool]
+) -> list[int]:
     """Returns the wanted widths, reduced as little as possible to allowed ones, rising lists, of a model that fits.
 
     All widths shrink by one factor and are rounded down to allowed sizes. Then they grow again, step by step, while the
     model fits; the width that lost the largest share grows first. In the result no width could be one step larger.
     """
 
-    def at_most(sizes, bound):
+    def at_most(sizes: Sequence[int], bound: float) -> int:
         return max([size for size in sizes if size <= bound], default=sizes[0])
 
-    def one_larger(widths):
+    def one_larger(widths: list[int]) -> Iterator[list[int]]:
         for i in sorted(range(len(widths)), key=lambda i: widths[i] / wanted[i]):
             if larger := [size for size in allowed[i] if widths[i] < size <= wanted[i]]:
                 yield [*widths[:i], larger[0], *widths[i + 1 :]]
@@ -467,12 +474,12 @@ def shrink_widths(wanted, allowed, fits):
     return widths
 
 
-def _values_of(recipe):
+def _values_of(recipe: Recipe) -> dict[str, Any]:
     """A recipe's own settings, as bounds that leave nothing to the search."""
     plain = {name: FIELDS[name].default for name in ("keep_prob", "init_scale", "tie_embeddings")}
     return _as_bounds({**plain, **recipe.model, **recipe.fitted}, recipe.training_arguments())
 
 
-def _as_bounds(model, training):
+def _as_bounds(model: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
     """Returns arguments of a model and a training as bounds that leave nothing to the search."""
     return {**model, "num_layers": len(model["units"]), "units": model["units"][0], **training}

@@ -3,6 +3,9 @@
 import math
 import statistics
 import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -25,13 +28,21 @@ class TrialEarlyStopping(keras.callbacks.Callback):
     of others or on a plateau. Such a trial counts as completed, with its best epoch.
     """
 
-    def __init__(self, folder, search_folder, record, epochs, judge=True, deadline=None):
+    def __init__(
+        self,
+        folder: Path,
+        search_folder: Path,
+        record: Record,
+        epochs: int,
+        judge: bool = True,
+        deadline: float | None = None,
+    ) -> None:
         super().__init__()
         self.folder, self.search_folder, self.record = folder, search_folder, record
         self.epochs, self.judge, self.deadline = epochs, judge, deadline
         self._began = time.time() - record.seconds
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes the record, and stops the training if a rule says so."""
         logs = logs or {}
         perplexity = float(logs.get("val_perplexity", math.nan))
@@ -44,13 +55,14 @@ class TrialEarlyStopping(keras.callbacks.Callback):
             self.model.stop_training = self.model.stop_training or self.record.stopped is not None
         self.record.save(self.folder)
 
-    def _scheduled_rate(self):
+    def _scheduled_rate(self) -> float | None:
         """Returns the present rate of a schedule, such as one cycle; `None` if there is none."""
         optimizer = getattr(self.model, "optimizer", None)  # a `fit` of one's own may train without
-        is_scheduled = optimizer is not None and isinstance(optimizer.get_config().get("learning_rate"), dict)
-        return optimizer.learning_rate if is_scheduled else None
+        if optimizer is None or not isinstance(optimizer.get_config().get("learning_rate"), dict):
+            return None
+        return optimizer.learning_rate
 
-    def _stop_reason(self, epochs, has_rate):
+    def _stop_reason(self, epochs: int, has_rate: bool) -> str | None:
         if self.deadline and time.time() > self.deadline:
             return TIME_LIMIT
         if not self.judge or (has_rate and decayed_epochs(self.record.rates) < DECAYED_EPOCHS):
@@ -65,24 +77,24 @@ class TrialEarlyStopping(keras.callbacks.Callback):
         return None
 
 
-def decayed_epochs(rates):
+def decayed_epochs(rates: Sequence[float | None]) -> int:
     """Returns the number of epochs since the learning rate fell below the highest, which a warm-up leads to."""
     known = [math.inf if rate is None else rate for rate in rates]
     return known[::-1].index(max(known))
 
 
-def lowest(curve, epochs):
+def lowest(curve: Sequence[float], epochs: int) -> float:
     """Returns the lowest perplexity of the first epochs; infinity if none is a number."""
     return min((value for value in curve[:epochs] if math.isfinite(value)), default=math.inf)
 
 
-def has_plateaued(curve):
+def has_plateaued(curve: Sequence[float]) -> bool:
     """Whether the last two epochs brought no improvement of 0.1% over the best before them."""
     before, last = curve[:-DECAYED_EPOCHS], curve[-DECAYED_EPOCHS:]
     return bool(before) and lowest(last, len(last)) > (1 - MIN_IMPROVEMENT) * lowest(before, len(before))
 
 
-def completed_curves(search_folder, but):
+def completed_curves(search_folder: Path, but: Path) -> list[list[float]]:
     """Returns the curves of the trials that have completed, but for one trial's folder."""
     records = [Record.load(folder) for folder in trial_folders(search_folder) if folder != but]
     return [record.curve for record in records if record.ended and record.reason is None and record.curve]

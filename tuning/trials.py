@@ -1,6 +1,7 @@
 """Runs one trial after another, in each worker of a search or in a search of one process."""
 
 import contextlib
+import dataclasses
 import errno
 import io
 import math
@@ -9,6 +10,7 @@ import socket
 import time
 import traceback
 from pathlib import Path
+from typing import Any
 
 import grpc
 import keras
@@ -19,10 +21,12 @@ from tensorboard.plugins.hparams import api as hparams
 
 import kerasptb
 from kerasptb.models.weights import save_weights
+from kerasptb.tuning.begun import Space
 from kerasptb.tuning.built_models import arguments_of
 from kerasptb.tuning.oracles import COMPLETED, FAILED, REJECTED, make_oracle
 from kerasptb.tuning.records import OBJECTIVE, PROJECT, RUN, SEARCH, Record, copy_folder, settings_of
 from kerasptb.tuning.search_space import LanguageModelSpace, count_parameters, overrides_fit, yields_settings
+from kerasptb.tuning.settings import SearchSettings
 from kerasptb.tuning.stopping import TIME_LIMIT, TrialEarlyStopping
 from kerasptb.utils.files import finite, read_json
 
@@ -49,51 +53,51 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
     An interrupted trial goes on after its latest checkpoint. A space with a `fit` of its own trains its models itself.
     """
 
-    def __init__(self, oracle, hypermodel, corpus, settings):
-        self.corpus = corpus
+    oracle: Any
+
+    def __init__(self, oracle: Any, hypermodel: Space, corpus: Any, settings: SearchSettings) -> None:
+        self.corpus = corpus  # None in a chief, which trains nothing
         self.settings = settings
         self._asked = False
         super().__init__(oracle, hypermodel, directory=str(settings.folder), project_name=PROJECT)
         if self._is_worker():
             self.oracle = _RetryingClient(self.oracle)
 
-    def pre_create_trial(self):
+    def pre_create_trial(self) -> None:
         """Waits a moment before asking a second time: KerasTuner asks again at once when there is no trial yet."""
         if self._asked:
             time.sleep(1)
         self._asked = True
 
-    def on_trial_begin(self, trial):
+    def on_trial_begin(self, trial: kt.engine.trial.Trial) -> None:
         """Frees what the previous trial left."""
         self._asked = False
         keras.backend.clear_session()
         if overrides_fit(self.hypermodel):
             keras.utils.set_random_seed(self.settings.seed)  # otherwise `kerasptb.train` sets it
 
-    def run_trial(self, trial):
+    def run_trial(self, trial: kt.engine.trial.Trial) -> dict[str, float]:
         """Trains a trial, unless its model has too many parameters; returns metrics with "val_perplexity", a dict."""
         folder = Path(self.get_trial_dir(trial.trial_id))
-        record = Record.load(folder)
+        record, values = Record.load(folder), trial.hyperparameters.values
         record.tuner, record.host = self.tuner_id, socket.gethostname()
         record.attempts += 1
         record.ended, record.reason = False, None  # those of an attempt whose end nobody heard of
-        record.planned_epochs = trial.hyperparameters.values.get("tuner/epochs", self.settings.epochs)
+        record.planned_epochs = values.get("tuner/epochs", self.settings.epochs)
         record.save(folder)
         if record.attempts > MAX_ATTEMPTS:
             raise RuntimeError(
                 f"the process running this trial was killed {MAX_ATTEMPTS} times; did the system run out of memory?"
             )
-        if yields_settings(self.hypermodel):
-            arguments = self.hypermodel.model_arguments(trial.hyperparameters)
-            self._limit_parameters(count_parameters(**arguments), folder, record)
-            metrics = self._train_into_run(trial, arguments, {}, folder, record)
-        else:
-            metrics = self._train_built_model(trial, folder, record)
+        # In Hyperband's later rounds, that whose training goes on.
+        before = Path(self.get_trial_dir(values["tuner/trial_id"])) if values.get("tuner/trial_id") else None
+        attempt = Attempt(trial.hyperparameters, folder, before, record, self.hypermodel, self.corpus, self.settings)
+        metrics = attempt.run()
         if not math.isfinite(metrics[OBJECTIVE]):
             raise kerasptb.callbacks.TrainingDivergedError(f"the validation perplexity is {metrics[OBJECTIVE]}")
         return metrics
 
-    def _populate_initial_space(self):
+    def _populate_initial_space(self) -> None:
         """Declares the settings: without a model for a `LanguageModelSpace`, and not in a worker for other spaces."""
         if isinstance(self.hypermodel, LanguageModelSpace):
             hp = self.oracle.get_space()
@@ -102,21 +106,21 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         elif not self._is_worker():
             super()._populate_initial_space()
 
-    def _get_tuner_fname(self):
+    def _get_tuner_fname(self) -> str:
         """Returns the oracle's file: the tuner has no state, and KerasTuner would not write its file atomically."""
         return self.oracle._get_oracle_fname()
 
-    def save(self):
+    def save(self) -> None:
         """Writes the oracle's state, except in a worker: the chief has it."""
         if not self._is_worker():
             self.oracle.save()
 
-    def reload(self):
+    def reload(self) -> None:
         """Restores the oracle's state, except in a worker."""
         if not self._is_worker():
             self.oracle.reload()
 
-    def _try_run_and_update_trial(self, trial, *fit_args, **fit_kwargs):
+    def _try_run_and_update_trial(self, trial: kt.engine.trial.Trial, *fit_args: Any, **fit_kwargs: Any) -> None:
         """Runs a trial and reports it; replaces KerasTuner's method, which turns every error into a silent INVALID."""
         folder, begun, metrics, reason = Path(self.get_trial_dir(trial.trial_id)), time.time(), {}, None
         try:
@@ -145,42 +149,60 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         record.attempts, record.ended, record.reason = 0, True, reason
         record.save(folder)
 
-    def _limit_parameters(self, parameters, folder, record):
-        """Records the number of parameters, if it is known; raises if there are too many."""
-        if parameters is not None:
-            record.parameters = parameters
-            record.save(folder)
-        if (record.parameters or 0) > self.settings.max_parameters:
-            raise TrialRejectedError(
-                f"{record.parameters:,} parameters, where {self.settings.max_parameters:,} are allowed"
-            )
 
-    def _train_built_model(self, trial, folder, record):
-        model = self.hypermodel.build(trial.hyperparameters)
-        self._limit_parameters(_parameters_of(model), folder, record)
-        if isinstance(model, kerasptb.LanguageModel) and not overrides_fit(self.hypermodel):
+@dataclasses.dataclass(frozen=True)
+class Attempt:
+    """A go at a trial."""
+
+    hp: kt.HyperParameters
+    folder: Path
+    before: Path | None  # the folder of a trial whose run goes on here
+    record: Record  # which is kept up to date in the folder
+    space: Any
+    corpus: kerasptb.Corpus
+    settings: SearchSettings
+
+    def run(self) -> dict[str, float]:
+        """Trains the trial, unless its model has too many parameters; returns its metrics."""
+        if yields_settings(self.space):
+            arguments = self.space.model_arguments(self.hp)
+            self._limit_parameters(count_parameters(**arguments))
+            return self._train_into_run(arguments)
+        model = self.space.build(self.hp)
+        self._limit_parameters(_parameters_of(model))
+        if isinstance(model, kerasptb.LanguageModel) and not overrides_fit(self.space):
             arguments, training = arguments_of(model)
             del model  # the training makes its own
-            return self._train_into_run(trial, arguments, training, folder, record)
-        metrics = self._train_by_own_fit(trial, model, folder, record)
-        self._limit_parameters(_parameters_of(model), folder, record)  # some models are built only by `fit`
+            return self._train_into_run(arguments, training)
+        metrics = self._train_by_own_fit(model)
+        self._limit_parameters(_parameters_of(model))  # some models are built only by `fit`
         return metrics
 
-    def _train_into_run(self, trial, arguments, training, folder, record):
-        if hasattr(self.hypermodel, "training_arguments"):
-            training = {**training, **self.hypermodel.training_arguments(trial.hyperparameters)}
+    def _limit_parameters(self, parameters: int | None) -> None:
+        """Records the number of parameters, if it is known; raises if there are too many."""
+        if parameters is not None:
+            self.record.parameters = parameters
+            self.record.save(self.folder)
+        if (self.record.parameters or 0) > self.settings.max_parameters:
+            raise TrialRejectedError(
+                f"{self.record.parameters:,} parameters, where {self.settings.max_parameters:,} are allowed"
+            )
+
+    def _train_into_run(self, arguments: dict[str, Any], compiled: dict[str, Any] | None = None) -> dict[str, float]:
+        training = dict(compiled or {})
+        if hasattr(self.space, "training_arguments"):
+            training |= self.space.training_arguments(self.hp)
         if "epochs" in training:
             raise ValueError("A search gives each trial its epochs. Received: training_arguments with 'epochs'")
-        run_folder, judged = folder / RUN, len(record.curve)
-        resume = self._prepare_resume(trial, run_folder, record)
+        record, judged = self.record, len(self.record.curve)
+        resume = self._prepare_resume()
         # A trial that a rule stopped before it was interrupted is only evaluated, if the run has its last epoch.
         stopped = resume and record.stopped not in (None, TIME_LIMIT) and len(record.curve) >= judged
         if not stopped:
             record.stopped = None
-        epochs = len(record.curve) if stopped else record.planned_epochs
-        new = {
+        new: dict[str, Any] = {
             "model_arguments": {"seed": self.settings.seed, **arguments},
-            "preset": getattr(self.hypermodel, "preset", "notebook"),
+            "preset": getattr(self.space, "preset", "notebook"),
             "training_arguments": training,
             "steps_per_epoch": self.settings.steps_per_epoch,
             "batch_arguments": {"parts": self.settings.parts},
@@ -188,10 +210,10 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         }
         run = kerasptb.train(
             self.corpus,
-            epochs=epochs,
-            out=run_folder,
+            epochs=len(record.curve) if stopped else record.planned_epochs,
+            out=self.folder / RUN,
             resume=resume,
-            callbacks=[self._stopping(folder, record)],
+            callbacks=[self._stopping()],
             verbose=0,
             **({} if resume else new),
         )
@@ -203,67 +225,73 @@ class TrialRunner(kt.engine.base_tuner.BaseTuner):
         valid = self.corpus.valid
         perplexity = kerasptb.evaluate_perplexity(run.load_model(), valid, *evaluation_batches(valid))
         record.bits_per_byte = finite(self.corpus.count("valid").bits_per_byte(perplexity))
-        record.save(folder)
+        record.save(self.folder)
         return {
             OBJECTIVE: perplexity,
-            "perplexity": record.train_perplexity,
-            "words_per_second": record.words_per_second,
-            "parameters": record.parameters,
+            "perplexity": metrics["train_perplexity"],
+            "words_per_second": metrics["words_per_second"],
+            "parameters": record.parameters or 0,
             "epochs": metrics["epochs"],
         }
 
-    def _train_by_own_fit(self, trial, model, folder, record):
-        record.curve, record.rates = [], []
-        best = _KeepBestWeights(folder / WEIGHTS)
-        result = self.hypermodel.fit(
-            trial.hyperparameters,
+    def _train_by_own_fit(self, model: Any) -> dict[str, float]:
+        self.record.curve, self.record.rates = [], []
+        best = _KeepBestWeights(self.folder / WEIGHTS)
+        result = self.space.fit(
+            self.hp,
             model,
             corpus=self.corpus,
-            epochs=record.planned_epochs,
-            callbacks=[self._stopping(folder, record), best],
+            epochs=self.record.planned_epochs,
+            callbacks=[self._stopping(), best],
             verbose=0,
         )
         metrics = _as_metrics(result)
-        record.save(folder)
+        self.record.save(self.folder)
         if best.perplexity is None and isinstance(model, keras.Model) and model.built:
-            save_weights(model, folder / WEIGHTS)
+            save_weights(model, self.folder / WEIGHTS)
         return metrics
 
-    def _stopping(self, folder, record):
+    def _stopping(self) -> TrialEarlyStopping:
+        # A worker that began before its chief may have read the deadline of an earlier start.
+        now = read_json(self.settings.folder / SEARCH) or {}
         return TrialEarlyStopping(
-            folder,
+            self.folder,
             self.settings.folder,
-            record,
-            record.planned_epochs,
+            self.record,
+            self.record.planned_epochs,
             judge=self.settings.early_stopping and self.settings.tuner != "hyperband",
-            # A worker that began before its chief may have read the deadline of an earlier start.
-            deadline=(read_json(self.settings.folder / SEARCH) or {}).get("deadline", self.settings.deadline),
+            deadline=now.get("deadline", self.settings.deadline),
         )
 
-    def _prepare_resume(self, trial, run_folder, record):
-        """Returns whether there is a run to resume: the trial's or, in Hyperband's later rounds, its predecessor's."""
-        predecessor = trial.hyperparameters.values.get("tuner/trial_id")
-        if predecessor and not run_folder.exists():
-            copy_folder(Path(self.get_trial_dir(predecessor)) / RUN, run_folder)
+    def _prepare_resume(self) -> bool:
+        """Returns whether there is a run to resume: the trial's own, or that of the one before."""
+        run_folder = self.folder / RUN
+        if self.before is not None and not run_folder.exists():
+            copy_folder(self.before / RUN, run_folder)
         try:
-            run = kerasptb.load_run(run_folder)
-        except ValueError:
-            # There is no run yet, or it is incomplete.
+            history = kerasptb.load_run(run_folder).history
+        except ValueError:  # there is no run yet, or it is incomplete
             shutil.rmtree(run_folder, ignore_errors=True)
-            record.curve, record.rates = [], []
+            self.record.curve, self.record.rates = [], []
             return False
-        record.curve = [row["val_perplexity"] for row in run.history]
-        record.rates = [row.get("learning_rate") for row in run.history]
+        self.record.curve = [row["val_perplexity"] for row in history]
+        self.record.rates = [row.get("learning_rate") for row in history]
         return True
 
 
-def run_process(settings, space, corpus, keep_running=False, restarted=False):
+def run_process(
+    settings: SearchSettings,
+    space: Space,
+    corpus: kerasptb.Corpus | None,
+    keep_running: bool = False,
+    restarted: bool = False,
+) -> None:
     """Runs this process's part of a search to its end: KerasTuner's variables say which. A chief needs no corpus."""
     oracle = make_oracle(
         settings.tuner,
         settings.trials,
         settings.epochs,
-        settings.seed,
+        settings.seed or 0,
         fit_sample=getattr(space, "fit_sample", None),
         deadline=settings.deadline,
         max_failures=settings.max_failures,
@@ -278,13 +306,13 @@ def run_process(settings, space, corpus, keep_running=False, restarted=False):
     runner.search()
 
 
-def evaluation_batches(ids):
+def evaluation_batches(ids: np.ndarray) -> tuple[int, int]:
     """Returns the batch size and steps at which all trials are compared on a text: the notebook's, or fewer."""
     num_steps = min(_EVALUATION_STEPS, len(ids) - 1)
     return min(_EVALUATION_BATCH, len(ids) // (num_steps + 1)), num_steps
 
 
-def describe_failure(error):
+def describe_failure(error: Exception) -> str:
     """Returns why a trial failed, in a line."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     if isinstance(error, TrialRejectedError):
@@ -299,23 +327,23 @@ def describe_failure(error):
 class _KeepBestWeights(keras.callbacks.Callback):
     """Saves the weights of the epoch with the lowest perplexity."""
 
-    def __init__(self, path):
+    def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = path
-        self.perplexity = None
+        self.perplexity: float | None = None
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         perplexity = (logs or {}).get(OBJECTIVE, math.nan)
         if perplexity < (math.inf if self.perplexity is None else self.perplexity):
             save_weights(self.model, self._path)
             self.perplexity = perplexity
 
 
-def _parameters_of(model):
+def _parameters_of(model: Any) -> int | None:
     return model.count_params() if getattr(model, "built", False) and hasattr(model, "count_params") else None
 
 
-def _as_metrics(result):
+def _as_metrics(result: Any) -> dict[str, float]:
     """Converts the result of the user's own `fit` to a dict of metrics."""
     if isinstance(result, keras.callbacks.History):
         history = result.history
@@ -333,7 +361,7 @@ def _as_metrics(result):
     )
 
 
-def _write_hparams(folder, trial, metrics):
+def _write_hparams(folder: Path, trial: kt.engine.trial.Trial, metrics: dict[str, float]) -> None:
     """Writes settings and results where TensorBoard's HParams page finds them."""
     values = settings_of(trial.hyperparameters.values)
     shutil.rmtree(folder / "hparams", ignore_errors=True)
@@ -352,15 +380,15 @@ class _RetryingClient:
     was no effect.
     """
 
-    def __init__(self, client):
+    def __init__(self, client: Any) -> None:
         self._client = client
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._client, name)
         if not callable(attribute):
             return attribute
 
-        def call(*args, **kwargs):
+        def call(*args: Any, **kwargs: Any) -> Any:
             give_up = time.time() + _RETRY_SECONDS
             while True:
                 try:

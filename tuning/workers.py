@@ -13,8 +13,13 @@ import multiprocessing
 import pickle
 import signal
 import time
+from pathlib import Path
+from typing import Any
 
+import kerasptb
+from kerasptb.tuning.begun import Space
 from kerasptb.tuning.records import read_trials
+from kerasptb.tuning.settings import SearchSettings
 from kerasptb.utils import children
 from kerasptb.utils.processors import available_processors
 
@@ -35,7 +40,7 @@ class WorkersFailedError(RuntimeError):
 @dataclasses.dataclass
 class _Member:
     name: str
-    process: multiprocessing.Process | None = None
+    process: Any = None  # a `multiprocessing.Process`, once it was started
     deaths: int = 0
     done: bool = False
 
@@ -43,7 +48,7 @@ class _Member:
 class LocalCluster:
     """A chief and workers on this machine, for which the space is pickled: its class must stand in a module."""
 
-    def __init__(self, settings, space, corpus, num_workers):
+    def __init__(self, settings: SearchSettings, space: Space, corpus: kerasptb.Corpus, num_workers: int) -> None:
         self._settings = settings
         # Pickled by hand, so that each process turns to its log before it unpickles and TensorFlow is imported.
         self._work = pickle.dumps((settings, space, corpus))
@@ -55,7 +60,7 @@ class LocalCluster:
         self._ended = 0
         self._context = multiprocessing.get_context("spawn")
 
-    def run(self):
+    def run(self) -> None:
         """Runs the search to its end; raises WorkersFailedError if the chief or a worker died again and again."""
         (self._settings.folder / LOGS).mkdir(exist_ok=True)
         try:
@@ -71,7 +76,7 @@ class LocalCluster:
             for member in reversed(self._members):
                 children.terminate(member.process)
 
-    def _poll(self):
+    def _poll(self) -> bool:
         """Starts dead processes again; returns whether the search is over."""
         ended = sum(trial.record.ended for trial in read_trials(self._settings.folder))
         if ended != self._ended:
@@ -94,7 +99,7 @@ class LocalCluster:
             self._start(member, again=True)
         return self._chief.done or all(worker.done for worker in self._workers)
 
-    def _start(self, member, again=False):
+    def _start(self, member: _Member, again: bool = False) -> None:
         is_chief = member is self._chief
         host, port = self._address
         variables = {
@@ -118,11 +123,11 @@ class LocalCluster:
         with children.environment(variables):
             member.process.start()
 
-    def _log(self, member):
+    def _log(self, member: _Member) -> Path:
         return self._settings.folder / LOGS / f"{member.name}.log"
 
 
-def _work(packed, log, keep_running):
+def _work(packed: bytes, log: str, keep_running: bool) -> None:
     """Runs a member's part of the search, in its process."""
     # Ctrl-C reaches every process of the terminal. Only the parent process acts on it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
