@@ -1,4 +1,6 @@
-"""A small text, and trainings on it."""
+"""A small text, and trainings on it: whole, planned, or begun."""
+
+import time
 
 import keras
 import numpy as np
@@ -6,6 +8,9 @@ import numpy as np
 import kerasptb
 from kerasptb.callbacks import TrainingDivergedError
 from kerasptb.data import Corpus, Vocabulary
+from kerasptb.run import Run
+from kerasptb.training.asked import read_request
+from kerasptb.training.planning import open_run, plan_training, record_resumption
 
 SMALL = {"units": (9, 7), "embedding_size": 6}
 
@@ -21,10 +26,33 @@ def small_corpus(seed=0):
     return Corpus(ids[:450], ids[450:570], ids[570:], vocabulary, name="small", source="made up")
 
 
+def small(kwargs):
+    arguments = {"epochs": 3, "batch_size": 4, "num_steps": 5, "seed": 1, "model_arguments": SMALL}
+    return {**arguments, "counts": "none", **kwargs}  # most tests are about the network
+
+
 def train(out, **kwargs):
-    arguments = {"epochs": 3, "batch_size": 4, "num_steps": 5, "seed": 1, "verbose": 0, "model_arguments": SMALL}
-    arguments["counts"] = "none"  # most tests are about the network
-    return kerasptb.train(small_corpus(), out=out, **{**arguments, **kwargs})
+    return kerasptb.train(small_corpus(), out=out, **{"verbose": 0, **small(kwargs)})
+
+
+def plan(data=None, **kwargs):
+    """The `Plan` of `kerasptb.train`; that of `train` where neither a text nor a config is given."""
+    of_small = data is None and "config" not in kwargs
+    arguments = small({"data": small_corpus(), **kwargs}) if of_small else {"data": data, **kwargs}
+    return plan_training(read_request(arguments), workers=1, begin=time.monotonic())
+
+
+def begun(out, data=None, **kwargs):
+    """The run folder of `train` as it is before the first step."""
+    planned = plan(data, **kwargs)
+    return Run.create(out, planned.settings, planned.corpus.vocabulary)
+
+
+def resumed(out, data=None, done=0, **kwargs):
+    """The run as `train` goes on with it, after so many epochs; raises if it keeps something else than is asked."""
+    request = read_request({"data": data, **kwargs})
+    run, planned = open_run(request, out, resume=True, begin=0.0, callbacks=())
+    return record_resumption(run, planned.corpus, request.training, done, print)
 
 
 class Diverging(keras.callbacks.Callback):

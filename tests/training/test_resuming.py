@@ -9,7 +9,17 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from small_trainings import SMALL, TINY, Diverging, FailAt, assert_equal_weights, small_corpus, train
+from small_trainings import (
+    SMALL,
+    TINY,
+    Diverging,
+    FailAt,
+    assert_equal_weights,
+    begun,
+    resumed,
+    small_corpus,
+    train,
+)
 
 import kerasptb
 from kerasptb.callbacks import TrainingDivergedError
@@ -109,11 +119,10 @@ def test_a_run_cannot_be_resumed_while_it_trains(no_steps, tmp_path):
     assert kerasptb.load_run(run.folder).config == run.config
 
 
-def test_settings_are_compared_as_they_are_meant(no_steps, tmp_path):
+def test_settings_are_compared_as_they_are_meant(tmp_path):
     arguments = {"batch_size": np.int64(4), "model_arguments": {**SMALL, "units": np.int64(8)}}
-    run = train(tmp_path / "run", epochs=1, **arguments)
-    train(run.folder, epochs=2, resume=True, **arguments)
-    assert len(run.history) == 2
+    run = begun(tmp_path / "run", epochs=1, **arguments)
+    assert resumed(run.folder, small_corpus(), epochs=2, **arguments).settings.training.epochs == 2
 
 
 def test_what_a_run_goes_on_from_is_replaced_not_emptied(no_steps, trained, tmp_path):
@@ -162,15 +171,15 @@ def test_what_the_bits_depend_on_is_told_if_it_is_another(trained, tmp_path, cap
     )
 
 
-def test_resuming_keeps_the_runs_settings(trained, tmp_path):
-    trained(tmp_path / "run", epochs=1)
+def test_resuming_keeps_the_runs_settings(tmp_path):
+    begun(tmp_path / "run")
     with pytest.raises(RunError, match=r"batch_size=4\. Received: batch_size=8"):
         kerasptb.train(small_corpus(), out=tmp_path / "run", resume=True, batch_size=8, verbose=0)
     with pytest.raises(RunError, match="--out"):
         kerasptb.train(small_corpus(), resume=True, verbose=0)
 
 
-def test_a_resumed_run_keeps_its_text(no_steps, trained, tmp_path, monkeypatch):
+def test_a_resumed_run_keeps_its_text(no_steps, tmp_path, monkeypatch):
     folder = tmp_path / "text"
     folder.mkdir()
     for split, lines in (("train", 200), ("valid", 60), ("test", 60)):
@@ -200,11 +209,11 @@ def test_a_resumed_run_keeps_its_text(no_steps, trained, tmp_path, monkeypatch):
     kerasptb.train(tmp_path / "elsewhere", out=run.folder, resume=True, epochs=3, verbose=0)
     assert len(run.history) == 3
     # From then on the run knows the text's new place, even after training on an equal text without a place.
-    kerasptb.train(out=run.folder, resume=True, epochs=3, verbose=0)
+    resumed(run.folder)
     nowhere = dataclasses.replace(run.load_corpus(tmp_path / "elsewhere"), location=None)
-    kerasptb.train(nowhere, out=run.folder, resume=True, epochs=3, verbose=0)
-    kerasptb.train(out=run.folder, resume=True, epochs=3, verbose=0)
-    made_up = trained(tmp_path / "made up", epochs=1)
+    resumed(run.folder, nowhere)
+    resumed(run.folder)
+    made_up = begun(tmp_path / "made up")
     with pytest.raises(RunError, match=r"a text that came from no file\. Name the text"):
         kerasptb.train(out=made_up.folder, resume=True, epochs=2, verbose=0)
 
@@ -217,11 +226,11 @@ def test_results_of_fewer_epochs_are_gone_while_a_run_goes_on(no_steps, trained,
     assert train(run.folder, resume=True, epochs=2).metrics["epochs"] == 2
 
 
-def test_a_resumed_run_keeps_its_preset(no_steps, trained, tmp_path):
-    run = trained(tmp_path / "run", epochs=1)
+def test_a_resumed_run_keeps_its_preset(tmp_path):
+    run = begun(tmp_path / "run")
     with pytest.raises(RunError, match=r"preset='notebook'\. Received: preset='tuned'"):
         train(run.folder, resume=True, preset="tuned")
-    train(run.folder, resume=True, preset="notebook")
+    resumed(run.folder, small_corpus(), preset="notebook")
 
 
 @pytest.mark.parametrize(
@@ -231,8 +240,8 @@ def test_a_resumed_run_keeps_its_preset(no_steps, trained, tmp_path):
         ({"steps_per_epoch": 3}, r"steps_per_epoch=None\. Received: steps_per_epoch=3"),
     ],
 )
-def test_resuming_keeps_the_settings_of_the_training_too(trained, tmp_path, arguments, message):
-    trained(tmp_path / "run", epochs=1)
+def test_resuming_keeps_the_settings_of_the_training_too(tmp_path, arguments, message):
+    begun(tmp_path / "run")
     with pytest.raises(RunError, match=message):
         train(tmp_path / "run", epochs=2, resume=True, **arguments)
 

@@ -3,12 +3,12 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
-from small_trainings import SMALL, TINY, small_corpus, train
+from small_trainings import SMALL, TINY, begun, plan, resumed, small_corpus, train
 
 import kerasptb
 from kerasptb.models import evaluate_perplexity
 from kerasptb.ops import native_recurrence as native_lstm
-from kerasptb.ops import plan
+from kerasptb.ops import plan as op_plan
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.plan import default_precision
 from kerasptb.runs import RunError
@@ -34,14 +34,12 @@ def test_what_people_change_has_arguments(no_steps, tmp_path):
         kerasptb.train(small_corpus(), out=run.folder, resume=True, optimizer="sgd", verbose=0)
 
 
-def test_null_in_a_settings_file_is_what_is_drawn_or_chosen(no_steps, tmp_path, monkeypatch):
+def test_null_in_a_settings_file_is_what_is_drawn_or_chosen(tmp_path, monkeypatch):
     monkeypatch.setattr("kerasptb.training.budget.time_training", lambda *_: Speed(150.0, 0.0, 3.0))
     null = {"precision": None, "seed": None}
-    run = kerasptb.train(
-        subword_corpus(tmp_path), model_arguments=null, steps_per_epoch=1, out=tmp_path / "run", **SIZE | {"seed": None}
-    )
-    assert run.config["model"]["precision"] in ("bfloat16", "float32")
-    assert isinstance(run.config["model"]["seed"], int)
+    model = plan(subword_corpus(tmp_path), model_arguments=null, **SIZE | {"seed": None}).settings.model
+    assert model.precision in ("bfloat16", "float32")
+    assert isinstance(model.seed, int)
 
 
 def test_what_a_checkpoint_cannot_take_leaves_no_folder(tmp_path):
@@ -50,19 +48,17 @@ def test_what_a_checkpoint_cannot_take_leaves_no_folder(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_an_optimizer_without_a_rate_has_its_own(no_steps, tmp_path):
-    run = train(tmp_path / "run", epochs=1, optimizer="rmsprop")
-    assert run.config["recipe"]["learning_rate"] == pytest.approx(0.001)
+def test_an_optimizer_without_a_rate_has_its_own(tmp_path):
+    assert plan(optimizer="rmsprop").settings.recipe["learning_rate"] == pytest.approx(0.001)
     with pytest.raises(ValueError, match="the name of another Keras optimizer"):
         train(tmp_path / "other", epochs=1, optimizer="best")
     assert not (tmp_path / "other").exists()
 
 
-def test_a_weight_decay_that_an_optimizer_brings_is_recorded_and_replaced(no_steps, tmp_path):
-    run = train(tmp_path / "run", epochs=1, optimizer="adamw")
-    assert run.config["recipe"]["weight_decay"] == pytest.approx(0.01)
-    without = train(tmp_path / "without", epochs=1, optimizer="adamw", training_arguments={"weight_decay": 0.0})
-    assert without.config["recipe"]["weight_decay"] == 0.0
+def test_a_weight_decay_that_an_optimizer_brings_is_recorded_and_replaced():
+    assert plan(optimizer="adamw").settings.recipe["weight_decay"] == pytest.approx(0.01)
+    without = plan(optimizer="adamw", training_arguments={"weight_decay": 0.0})
+    assert without.settings.recipe["weight_decay"] == 0.0
 
 
 def test_a_recipe_that_averages_takes_an_optimizer_that_does_not(no_steps, tmp_path):
@@ -70,9 +66,8 @@ def test_a_recipe_that_averages_takes_an_optimizer_that_does_not(no_steps, tmp_p
     assert len(run.history) == 1
 
 
-def test_keep_prob_replaces_the_rates_of_a_recipe(tmp_path):
-    run = train(tmp_path / "run", epochs=1, preset="small", keep_prob=0.9, **TINY)
-    model = run.load_model()
+def test_keep_prob_replaces_the_rates_of_a_recipe():
+    model = plan(preset="small", keep_prob=0.9, **TINY).model
     rates = [model.get_layer(name).rate for name in ("embedding_dropout", "lstm_0_dropout", "lstm_1_dropout")]
     assert rates == pytest.approx([0.1] * 3)
 
@@ -108,7 +103,7 @@ def test_absurd_settings_are_refused_before_anything_is_made(tmp_path, arguments
 
 @pytest.mark.filterwarnings("error:Slower than it could be")
 def test_a_training_without_the_native_kernels_says_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(plan, "_reported", set())
+    monkeypatch.setattr(op_plan, "_reported", set())
     monkeypatch.setattr(platforms, "why_not_native", lambda precision="float32": "They are not built.")
     run = train(tmp_path / "run", epochs=1, verbose=2)
     told = (run.folder / "explain.txt").read_text()
@@ -120,7 +115,7 @@ def test_a_training_without_the_native_kernels_says_so(tmp_path, monkeypatch, ca
         ["cost", "SequenceCrossEntropy", "keras  They are not built."],
     ]
     assert run.metrics["backend"] == "keras"
-    monkeypatch.setattr(plan, "_reported", set())
+    monkeypatch.setattr(op_plan, "_reported", set())
     with pytest.raises(UserWarning, match="without the native kernels: They are not built"):
         train(tmp_path / "silent", epochs=1, verbose=0)
 
@@ -190,11 +185,12 @@ def test_a_run_names_the_precision_of_a_global_policy(figures, tmp_path, native_
     assert evaluate_perplexity(model, corpus.test, 4, 5) == pytest.approx(run.metrics["test_perplexity"], rel=1e-6)
 
 
-def test_numpy_numbers_are_welcome(no_steps, tmp_path):
-    run = train(tmp_path / "run", epochs=np.int64(2), steps_per_epoch=np.int32(3), seed=np.int64(4))
-    assert (run.metrics["epochs"], run.config["batches"]["steps_per_epoch"], run.metrics["seed"]) == (2, 3, 4)
-    run = kerasptb.train(small_corpus(), out=run.folder, resume=True, epochs=np.int64(3), verbose=0)
-    assert run.metrics["epochs"] == 3
+def test_numpy_numbers_are_welcome(tmp_path):
+    run = begun(tmp_path / "run", epochs=np.int64(2), steps_per_epoch=np.int32(3), seed=np.int64(4))
+    settings = kerasptb.load_run(run.folder).settings
+    assert (settings.training.epochs, settings.batches.steps_per_epoch, settings.model.seed) == (2, 3, 4)
+    resumed(run.folder, small_corpus(), epochs=np.int64(3))
+    assert kerasptb.load_run(run.folder).settings.training.epochs == 3
 
 
 @pytest.mark.parametrize(("policy", "own"), [("mixed_bfloat16", "float32"), ("float32", "mixed_bfloat16")])
@@ -222,16 +218,14 @@ def timed(monkeypatch):
     monkeypatch.setattr("kerasptb.training.budget.time_training", lambda *_: Speed(0.5, 0.5, 3.0))
 
 
-def test_minutes_are_filled_with_epochs(no_steps, tmp_path, monkeypatch):
+def test_minutes_are_filled_with_epochs(tmp_path, monkeypatch):
     timed(monkeypatch)
-    run = train(tmp_path / "run", preset="small", epochs=None, minutes=2, **TINY)
+    run = begun(tmp_path / "run", preset="small", epochs=None, minutes=2, **TINY)
     batches, training = run.config["batches"], run.config["training"]
     # An epoch of 22 steps takes 11.5 s, of some 106 s: 120 less 3, 8, two seconds for the test text, and the reading.
     assert (training["minutes"], training["epochs"], batches["parts"]) == (2, 9, 1)
     assert run.config["reasons"]["epochs"] == "so many fit into the minutes, at 500.0 ms a step"
-    assert len(run.history) == 9
-    again = kerasptb.train(small_corpus(), out=run.folder, resume=True, minutes=2, verbose=0)
-    assert again.config == run.config
+    assert resumed(run.folder, small_corpus(), minutes=2).config == run.config
     with pytest.raises(RunError, match=r"has minutes=2\.0\. Received: minutes=3"):
         kerasptb.train(small_corpus(), out=run.folder, resume=True, minutes=3, verbose=0)
 
@@ -281,45 +275,42 @@ def subword_corpus(tmp_path):
     return kerasptb.load_corpus(text, vocabulary_size=280)
 
 
-SIZE = {"units": 8, "embedding_size": 8, "verbose": 0, "seed": 1}
+SIZE = {"units": 8, "embedding_size": 8, "seed": 1}
 
 
 @pytest.mark.fast_cases(1)
 @pytest.mark.parametrize(
     ("reading", "kind"), [({}, "characters"), ({"tokens": "words"}, "words"), ({"vocabulary_size": 280}, "subwords")]
 )
-def test_a_recipe_of_characters_reads_them_unless_other_tokens_are_named(no_steps, tmp_path, reading, kind):
+def test_a_recipe_of_characters_reads_them_unless_other_tokens_are_named(tmp_path, reading, kind):
     (tmp_path / "novel.txt").write_text("It was the best of times.\n" * 400)
     size = {"num_steps": 20, "batch_size": 2, "epochs": 1, "units": 8, "embedding_size": 8}
-    run = kerasptb.train(tmp_path / "novel.txt", "characters", out=tmp_path / "run", verbose=0, **size, **reading)
-    assert run.vocabulary.kind == run.config["data"]["tokens"] == kind
+    planned = plan(tmp_path / "novel.txt", preset="characters", **size, **reading)
+    assert planned.corpus.vocabulary.kind == planned.settings.data.tokens == kind
 
 
-def test_what_begins_with_a_run_of_characters_reads_characters(no_steps, tmp_path):
+def test_what_begins_with_a_run_of_characters_reads_characters(tmp_path):
     (tmp_path / "novel.txt").write_text("It was the best of times.\n" * 400)
-    size = {"num_steps": 20, "batch_size": 2, "epochs": 1, "verbose": 0}
-    source = kerasptb.train(
-        tmp_path / "novel.txt", "characters", out=tmp_path / "source", units=8, embedding_size=8, **size
-    )
+    size = {"num_steps": 20, "batch_size": 2, "epochs": 1}
+    layers = {"preset": "characters", "units": 8, "embedding_size": 8}
+    source = begun(tmp_path / "source", tmp_path / "novel.txt", **layers, **size)
     (tmp_path / "letters.txt").write_text("It was the worst of times.\n" * 400)
-    run = kerasptb.train(tmp_path / "letters.txt", start_from=source.folder, out=tmp_path / "run", **size)
-    assert (run.vocabulary.kind, run.config["training"]["preset"]) == ("characters", "characters")
+    planned = plan(tmp_path / "letters.txt", start_from=source.folder, **size)
+    assert (planned.corpus.vocabulary.kind, planned.settings.training.preset) == ("characters", "characters")
 
 
-def test_a_text_of_ones_own_takes_the_recipe_for_its_size(no_steps, tmp_path, monkeypatch):
+def test_a_text_of_ones_own_takes_the_recipe_for_its_size(tmp_path, monkeypatch):
     corpus = subword_corpus(tmp_path)
-    run = kerasptb.train(corpus, epochs=11, out=tmp_path / "run", **SIZE)
-    model, training = run.config["model"], run.config["training"]
-    assert (training["preset"], training["epochs"], training["minutes"]) == ("auto", 11, None)
-    assert model["batch_size"] == 1  # of 1,440 tokens
-    assert model["precision"] == ("float32" if platforms.why_not_native("bfloat16") else "bfloat16")
-    assert (model["input_dropout"], model["output_dropout"]) == pytest.approx((0.0303, 0.0424), abs=1e-3)  # 4 / 33
-    kept = kerasptb.train(corpus, epochs=11, keep_prob=0.9, out=tmp_path / "kept", **SIZE).config["model"]
-    assert (kept["keep_prob"], kept["input_dropout"], kept["word_dropout"]) == (0.9, None, 0.006)  # 4 / 33 of 0.05
+    settings = plan(corpus, epochs=11, **SIZE).settings
+    model, training = settings.model, settings.training
+    assert (training.preset, training.epochs, training.minutes) == ("auto", 11, None)
+    assert model.batch_size == 1  # of 1,440 tokens
+    assert model.precision == ("float32" if platforms.why_not_native("bfloat16") else "bfloat16")
+    assert (model.input_dropout, model.output_dropout) == pytest.approx((0.0303, 0.0424), abs=1e-3)  # 4 / 33
+    kept = plan(corpus, epochs=11, keep_prob=0.9, **SIZE).settings.model
+    assert (kept.keep_prob, kept.input_dropout, kept.word_dropout) == (0.9, None, 0.006)  # 4 / 33 of 0.05
     monkeypatch.setattr("kerasptb.training.budget.time_training", lambda *_: Speed(150.0, 0.0, 3.0))
-    timed = kerasptb.train(corpus, out=tmp_path / "timed", steps_per_epoch=1, **SIZE)
-    assert timed.config["training"]["minutes"] == 30
-    assert len(timed.history) == 12
-    assert timed.config["model"]["output_dropout"] == pytest.approx(0.053, abs=1e-3)  # 5 / 33 of 0.35
-    words = kerasptb.train(small_corpus(), out=tmp_path / "words", epochs=1, batch_size=4, num_steps=5, verbose=0)
-    assert words.config["training"]["preset"] == "notebook"
+    timed = plan(corpus, steps_per_epoch=1, **SIZE).settings
+    assert (timed.training.minutes, timed.training.epochs) == (30, 12)
+    assert timed.model.output_dropout == pytest.approx(0.053, abs=1e-3)  # 5 / 33 of 0.35
+    assert plan().settings.training.preset == "notebook"

@@ -1,4 +1,5 @@
 import pytest
+from small_trainings import begun, resumed
 
 import kerasptb
 from kerasptb.arguments import ModelArguments, TrainingArguments
@@ -96,15 +97,14 @@ def test_what_was_chosen_is_recorded_and_trained_again(capsys, no_steps, no_figu
     assert run.config["reasons"]["start_from"] == "the text is small, and in English"
     assert run.config["training"]["start_from"] == "english"
     assert run.config["model"]["units"] == [6]
-    again = kerasptb.train(config=run.folder, out="again")
-    without = kerasptb.train("english.txt", epochs=1, num_steps=5, seed=1, start_from="none", out="without")
+    again = begun("again", config=run.folder)
+    without = begun("without", "english.txt", epochs=1, num_steps=5, seed=1, start_from="none")
     assert without.config["model"]["units"] == [256, 256]
     assert without.config["training"]["start_from"] is None
     assert (run.config["recipe"]["learning_rate"], without.config["recipe"]["learning_rate"]) == (0.001, 0.005)
-    also = kerasptb.train(config=without.folder, units=[256, 256], out="also")
+    also = begun("also", config=without.folder, units=[256, 256])
     for ours, theirs in ((again, run), (also, without)):
         for part in ("model", "training", "batches", "recipe"):
             assert ours.config[part] == theirs.config[part]
         assert ours.vocabulary == theirs.vocabulary
-    resumed = kerasptb.train("english.txt", epochs=2, start_from="none", resume=True, out="without")
-    assert resumed.config["training"]["epochs"] == 2
+    assert resumed("without", "english.txt", epochs=2, start_from="none").settings.training.epochs == 2

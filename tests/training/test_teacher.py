@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from small_trainings import SMALL, TINY, FailAt, assert_equal_weights, small_corpus, train
+from small_trainings import SMALL, TINY, FailAt, assert_equal_weights, plan, small_corpus, train
 
 import kerasptb
 from kerasptb.data import Corpus, Vocabulary
@@ -68,10 +68,9 @@ def test_a_text_is_cut_by_the_teacher_s_tokenizer(no_steps, tmp_path):
     assert run.config["training"]["start_from"] is None
     (tmp_path / "other.txt").write_text("A cat sat there, and there sat a dog upon the mat of the cat.\n" * 60)
     config = run.folder / "config.json"
-    other = kerasptb.train(config=config, data=tmp_path / "other.txt", out=tmp_path / "other", verbose=0)
-    assert other.vocabulary == first.vocabulary
+    assert plan(tmp_path / "other.txt", config=config).corpus.vocabulary == first.vocabulary
     before = run.metrics
-    shutil.copyfile(kerasptb.load_run(tmp_path / "other").weights_path("best"), first.weights_path("best"))
+    shutil.copyfile(run.weights_path("best"), first.weights_path("best"))
     with pytest.raises(RunError, match=r"has the weights it had. Received: .*teacher, with others"):
         kerasptb.train(out=run.folder, resume=True, epochs=2, verbose=0)
     shutil.rmtree(first.folder)

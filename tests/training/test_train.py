@@ -7,7 +7,7 @@ import math
 import keras
 import numpy as np
 import pytest
-from small_trainings import SMALL, assert_equal_weights, small_corpus, train
+from small_trainings import SMALL, assert_equal_weights, begun, plan, resumed, small_corpus, train
 
 import kerasptb
 from kerasptb.data.sizes import TextSizes
@@ -123,14 +123,13 @@ def test_rare_words_of_a_text_become_unknown(no_steps, tmp_path):
     assert run.config["model"]["vocabulary_size"] == 5
     # The run reads the text again with its own vocabulary, without being told, and accepts no other limit.
     assert run.load_corpus().test.tolist()[:5] == [2, 4, 3, 1, 0]
-    kerasptb.train(out=run.folder, resume=True, epochs=2, vocabulary_size=5, verbose=0)
-    assert len(run.history) == 2
+    resumed(run.folder, vocabulary_size=5)
     with pytest.raises(RunError, match=r"vocabulary_size=5\. Received: vocabulary_size=6"):
         kerasptb.train(out=run.folder, resume=True, epochs=3, vocabulary_size=6, verbose=0)
     # A limit above the number of words is kept as it was asked for.
-    run = kerasptb.train(tmp_path, out=tmp_path / "all", vocabulary_size=900, epochs=1, **arguments)
+    run = begun(tmp_path / "all", tmp_path, vocabulary_size=900, epochs=1, **arguments)
     assert len(run.vocabulary) == 5  # words that occur once are unknown, since the other texts have new ones
-    kerasptb.train(out=run.folder, resume=True, epochs=2, vocabulary_size=900, verbose=0)
+    resumed(run.folder, vocabulary_size=900)
     with pytest.raises(RunError, match=r"vocabulary_size=900\. Received: vocabulary_size=5"):
         kerasptb.train(out=run.folder, resume=True, epochs=3, vocabulary_size=5, verbose=0)
     with pytest.raises(ValueError, match=r"model of the text's 5 words\. Received: vocabulary_size=6"):
@@ -250,7 +249,7 @@ def test_a_seed_that_was_drawn_repeats_the_run(no_steps, tmp_path):
     drawn = train(tmp_path / "drawn", epochs=1, seed=None)
     again = train(tmp_path / "again", epochs=1, seed=drawn.config["model"]["seed"])
     assert_equal_weights(again, drawn)
-    assert train(tmp_path / "other", epochs=1, seed=None).config["model"]["seed"] != drawn.metrics["seed"]
+    assert plan(seed=None).settings.model.seed != drawn.metrics["seed"]
 
 
 @pytest.mark.parametrize("hook", ["on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end"])
@@ -288,14 +287,11 @@ def test_a_text_as_it_is_written_is_trained_on_in_subwords(no_steps, tmp_path):
     nats = math.log(metrics["test_perplexity_every_word"]) * len(corpus.test)
     assert metrics["test_bits_per_byte"] == pytest.approx(nats / math.log(2) / corpus.count("test").bytes)
     assert metrics["test_word_perplexity"] == pytest.approx(math.exp(nats / corpus.count("test").words))
-    kerasptb.train(out=run.folder, resume=True, epochs=2, tokens="subwords", verbose=0)
-    assert len(run.history) == 2
+    resumed(run.folder, tokens="subwords")
     with pytest.raises(RunError, match=r"tokens='subwords'\. Received: tokens='words'"):
         kerasptb.train(out=run.folder, resume=True, epochs=3, tokens="words", verbose=0)
     with pytest.raises(RunError, match=r"keep_lines=None\. Received: keep_lines=True"):
         kerasptb.train(out=run.folder, resume=True, epochs=3, keep_lines=True, verbose=0)
     # Another text with the run's tokenizer, and what it begins with.
-    other = kerasptb.train(
-        tmp_path / "novel.md", out=tmp_path / "other", tokenizer=run.folder / "tokenizer.json", epochs=1, **arguments
-    )
-    assert other.vocabulary == run.vocabulary
+    other = plan(tmp_path / "novel.md", tokenizer=run.folder / "tokenizer.json", epochs=1, **arguments)
+    assert other.corpus.vocabulary == run.vocabulary

@@ -1,12 +1,14 @@
 import csv
 import dataclasses
 import functools
+import itertools
 import json
 import runpy
 import shutil
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
@@ -167,7 +169,7 @@ def test_a_search_whose_trials_all_fail_says_so(texts, tmp_path):
         toy(texts, tmp_path, space, trials=2)
 
 
-def test_a_space_of_ones_own_is_a_subclass(no_steps, texts, tmp_path):
+def test_a_space_of_ones_own_is_a_subclass(fake_trials, texts, tmp_path):
     space = toy_spaces.WithoutDropout(num_layers=1, **SMALL | {"units": 32})
     result = toy(texts, tmp_path, space, trials=1, epochs=1)
     assert result.run.config["model"]["keep_prob"] == 1.0
@@ -198,7 +200,7 @@ def test_a_search_is_around_the_recipe_for_the_text(tmp_path, monkeypatch):
         tuning.tune("sample", "medium", max_parameters=1000, out=tmp_path / "narrow")
 
 
-def test_a_space_of_ones_own_is_a_function(no_steps, texts, tmp_path, corpus):
+def test_a_space_of_ones_own_is_a_function(fake_trials, texts, tmp_path, corpus):
     def build(hp):
         model = kerasptb.build_language_model(
             len(corpus.vocabulary), 8, hp.Choice("units", [8, 12]), batch_size=5, num_steps=5
@@ -238,12 +240,12 @@ class OwnSettings(tuning.LanguageModelSpace):
 
 @pytest.mark.parametrize("tuner", ["random", "bayesian"])
 @pytest.mark.slow
-def test_a_subclass_may_have_settings_of_other_names(no_steps, texts, tmp_path, tuner):
+def test_a_subclass_may_have_settings_of_other_names(fake_trials, texts, tmp_path, tuner):
     result = toy(texts, tmp_path, OwnSettings(), trials=2, epochs=1, tuner=tuner)
     assert {tuple(trial.values) for trial in result.trials} == {("width",)}
 
 
-def test_a_space_may_be_a_partial_function(no_steps, texts, tmp_path, corpus):
+def test_a_space_may_be_a_partial_function(fake_trials, texts, tmp_path, corpus):
     def build(hp, batch_size):
         model = kerasptb.build_language_model(len(corpus.vocabulary), 8, hp.Int("units", 4, 9), batch_size, 5)
         model.compile()
@@ -253,7 +255,7 @@ def test_a_space_may_be_a_partial_function(no_steps, texts, tmp_path, corpus):
     assert result.run.config["model"]["batch_size"] == 5
 
 
-def test_a_best_run_that_was_trained_further_is_not_lost(no_steps, texts, tmp_path):
+def test_a_best_run_that_was_trained_further_is_not_lost(fake_trials, texts, tmp_path):
     space = tuning.LanguageModelSpace(num_layers=1, **SMALL)
     result = toy(texts, tmp_path, space, trials=1, epochs=1)
     first = kerasptb.train(out=result.run.folder, resume=True, epochs=3, verbose=0)
@@ -267,7 +269,7 @@ def test_a_best_run_that_was_trained_further_is_not_lost(no_steps, texts, tmp_pa
     assert kerasptb.load_run(result.folder / "best-1").history == history
 
 
-def test_a_copy_of_a_trial_makes_way_for_a_better_one(no_steps, texts, tmp_path):
+def test_a_copy_of_a_trial_makes_way_for_a_better_one(fake_trials, texts, tmp_path):
     space = tuning.LanguageModelSpace(num_layers=1, **SMALL)
     result = toy(texts, tmp_path, space, trials=2, epochs=1)
     shutil.rmtree(result.run.folder)
@@ -326,7 +328,7 @@ def test_a_resumed_search_may_have_more_trials_but_no_other_epochs(texts, tmp_pa
 
 @pytest.mark.parametrize("short", ["valid", "train"])
 @pytest.mark.slow
-def test_a_short_text_is_searched_in_batches_that_it_fills(no_steps, texts, tmp_path, short):
+def test_a_short_text_is_searched_in_batches_that_it_fills(fake_trials, texts, tmp_path, short):
     for split in ("train", "valid", "test"):
         (tmp_path / f"{split}.txt").write_text((texts / f"{split}.txt").read_text().replace("\n", " "))
     words = (texts / f"{short}.txt").read_text().split()
@@ -381,7 +383,7 @@ def test_a_corpus_without_unknown_words_is_read_again_as_it_was(texts, tmp_path)
     assert len(toy(None, tmp_path, space, trials=2, resume=True).trials) == 2
 
 
-def test_a_search_that_is_taken_up_or_joined_keeps_its_text(no_steps, texts, tmp_path, monkeypatch):
+def test_a_search_that_is_taken_up_or_joined_keeps_its_text(fake_trials, texts, tmp_path, monkeypatch):
     space = tuning.LanguageModelSpace(num_layers=1, **SMALL | {"units": 32})
     monkeypatch.setenv("KERASPTB_DATA", str(texts))
     toy("auto", tmp_path, space, trials=1, epochs=1)
@@ -423,9 +425,13 @@ def test_an_interrupted_training_goes_on_after_its_last_epoch(texts, tmp_path, m
     assert resumed.trials[0].record.curve == whole.trials[0].record.curve
 
 
-def test_the_time_limit_ends_a_search_with_what_it_has(texts, tmp_path):
-    space = toy_spaces.ToySpace(tmp_path / "journal", pause=0.2)
-    result = toy(texts, tmp_path, space, trials=50, epochs=1000, max_hours=4.0 / 3600)
+def test_the_time_limit_ends_a_search_with_what_it_has(texts, tmp_path, monkeypatch):
+    looks = itertools.count()
+    clock = types.SimpleNamespace(time=lambda: time.time() + 600 * next(looks))  # ten minutes from look to look
+    monkeypatch.setattr("kerasptb.tuning.stopping.time", clock)
+    monkeypatch.setattr("kerasptb.tuning.oracles.time", clock)
+    space = toy_spaces.ToySpace(tmp_path / "journal")
+    result = toy(texts, tmp_path, space, trials=50, epochs=1000, max_hours=2)
     assert result.stop_reason == "the time limit was reached"
     assert [trial.record.stopped for trial in result.trials] == ["time limit"]
     assert 1 <= len(result.trials[0].record.curve) < 1000
@@ -534,7 +540,7 @@ def test_a_search_that_is_taken_up_forgives_the_attempts_of_the_session_before(t
     assert [trial.status for trial in result.trials] == ["COMPLETED"] * 3
 
 
-def test_the_best_stays_while_a_training_is_at_work_in_it(no_steps, texts, tmp_path, capsys):
+def test_the_best_stays_while_a_training_is_at_work_in_it(fake_trials, texts, tmp_path, capsys):
     space = tuning.LanguageModelSpace(num_layers=1, **SMALL)
     result = toy(texts, tmp_path, space, trials=1, epochs=1)
     trial = result.folder / "trials" / "trial_0" / "run" / "history.csv"

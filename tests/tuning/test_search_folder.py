@@ -142,7 +142,7 @@ def test_a_search_whose_trials_were_deleted_is_left_as_it_is(texts, tmp_path):
     assert {path: path.read_bytes() for path in result.folder.rglob("*.json")} == before
 
 
-def test_what_was_put_into_the_best_run_stays_while_it_is_the_best(no_steps, texts, tmp_path):
+def test_what_was_put_into_the_best_run_stays_while_it_is_the_best(fake_trials, texts, tmp_path):
     space = tuning.LanguageModelSpace(**SMALL)
     result = toy(texts, tmp_path, space, trials=1, epochs=1)
     (result.run.folder / "notes.txt").write_text("mine")
@@ -194,7 +194,7 @@ def test_a_trial_whose_run_was_cut_off_begins_anew(no_steps, texts, tmp_path, mo
 
 
 @pytest.mark.slow
-def test_a_search_without_further_settings_says_so(no_steps, texts, tmp_path):
+def test_a_search_without_further_settings_says_so(fake_trials, texts, tmp_path):
     result = toy(texts, tmp_path, plain_space, trials=5, epochs=1)
     assert len(result.trials) == 2
     assert result.stop_reason == "the tuner found no settings that have not been tried"

@@ -89,7 +89,7 @@ def test_the_minutes_of_a_trial_are_laid_out_once(no_steps, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("preset", ["small", "notebook"])
-def test_models_around_a_run_keep_its_sizes(no_steps, preset):
+def test_models_around_a_run_keep_its_sizes(fake_trials, preset):
     assert search("--data", "english.txt", "--from", "english", "--preset", preset, "--epochs", "1") == 0
     run = kerasptb.load_run("search/best")
     assert (run.settings.model.units, run.settings.model.tie_embeddings) == ((6,), True)

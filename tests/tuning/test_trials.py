@@ -160,7 +160,7 @@ class OneTooLarge(tuning.LanguageModelSpace):
         return {**super().settings(hp), "embedding_size": size, "units": size, "tie_embeddings": False}
 
 
-def test_settings_of_a_model_over_the_limit_are_rejected(no_steps, texts, tmp_path, corpus):
+def test_settings_of_a_model_over_the_limit_are_rejected(fake_trials, texts, tmp_path, corpus):
     result = toy(
         texts,
         tmp_path,
@@ -243,7 +243,7 @@ def test_a_history_of_nothing_but_nan_is_a_training_that_diverged(texts, tmp_pat
         toy(texts, tmp_path, Diverging(tmp_path / "journal"), trials=1)
 
 
-def test_a_space_keeps_a_dtype_policy_of_its_own(no_steps, texts, tmp_path, corpus):
+def test_a_space_keeps_a_dtype_policy_of_its_own(fake_trials, texts, tmp_path, corpus):
     def build(hp):
         hp.Int("x", 0, 9)
         policy = {"dtype": "mixed_bfloat16"}
@@ -333,14 +333,14 @@ class OwnDecay(kt.HyperModel):
         return self.training
 
 
-def test_training_arguments_complete_what_was_compiled(no_steps, texts, tmp_path, corpus):
+def test_training_arguments_complete_what_was_compiled(fake_trials, texts, tmp_path, corpus):
     space = OwnDecay(len(corpus.vocabulary), decay=0.5, constant_epochs=1)
     training = toy(texts, tmp_path, space, trials=1, epochs=1).run.config["recipe"]
     chosen = {name: training[name] for name in ("learning_rate", "global_clipnorm", "decay", "constant_epochs")}
     assert chosen == {"learning_rate": 0.25, "global_clipnorm": 3.0, "decay": 0.5, "constant_epochs": 1}
 
 
-def test_models_of_ones_own_are_trained_as_the_notebooks_whatever_the_tokens(no_steps, tmp_path):
+def test_models_of_ones_own_are_trained_as_the_notebooks_whatever_the_tokens(fake_trials, tmp_path):
     (tmp_path / "novel.txt").write_text("It was the best of times.\n" * 400)
 
     def build(hp):
