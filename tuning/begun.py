@@ -19,7 +19,7 @@ from kerasptb.data.text_format import USUAL, TextFormat, open_tokenizer
 from kerasptb.runs.request import Request
 from kerasptb.runs.settings import NO_START, RunSettings
 from kerasptb.training.budget import fit_training
-from kerasptb.training.planning import Draft, check_texts, draft_training
+from kerasptb.training.draft import Draft, draft_training
 from kerasptb.tuning.records import PROJECT, SEARCH
 from kerasptb.tuning.search_space import LanguageModelSpace, count_parameters, overrides_fit
 from kerasptb.tuning.settings import SearchArguments, SearchSettings
@@ -176,10 +176,9 @@ def _fit(draft: Draft) -> RunSettings:
     """Returns the `RunSettings` of the training that was drafted, whose minutes are filled in this process."""
     minutes = draft.request.training.get("minutes")
     if minutes is None:
-        return fit_training(draft.corpus, draft.with_recipe, draft.facts)[0]
-    model = draft.with_recipe(draft.facts)[0].model
-    check_texts(draft.corpus, model.batch_size, model.num_steps)
-    return fit_training(draft.corpus, draft.with_recipe, draft.facts, lambda: 60 * minutes)[0]  # timing is no trial's
+        return fit_training(draft)[0]
+    draft.check_texts()
+    return fit_training(draft, lambda: 60 * minutes)[0]  # timing is no trial's
 
 
 def _with_nothing(asked: SearchArguments, space: Space) -> SearchArguments:

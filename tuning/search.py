@@ -137,24 +137,10 @@ def tune(
         WorkersFailedError: if the chief or a worker died again and again.
         KeyboardInterrupt: if interrupted; the folder holds the results so far, and `resume=True` goes on.
     """
-    named = SearchArguments.asked(
-        trials=trials,
-        epochs=epochs,
-        minutes=minutes,
-        start_from=recorded_start(start_from),
-        tuner=tuner,
-        max_parameters=max_parameters,
-        steps_per_epoch=steps_per_epoch,
-        tokens=tokens,
-        tokenizer=None if tokenizer is None else str(Path(tokenizer).absolute()),
-        vocabulary_size=vocabulary_size,
-        keep_lines=keep_lines,
-        backend=backend,
-        precision=precision,
-        seed=seed,
-        early_stopping=early_stopping,
-        max_failures=max_failures,
-    )
+    given = SearchArguments.named(locals())  # the arguments: there is nothing else yet
+    if tokenizer is not None:
+        given["tokenizer"] = str(Path(tokenizer).absolute())
+    named = SearchArguments.asked(**{**given, "start_from": recorded_start(start_from)})
     workers = START_ARGUMENTS["workers"].read(workers)
     max_hours = START_ARGUMENTS["max_hours"].read(max_hours)
     role = _role()

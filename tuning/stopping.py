@@ -28,18 +28,9 @@ class TrialEarlyStopping(keras.callbacks.Callback):
     of others or on a plateau. Such a trial counts as completed, with its best epoch.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        search_folder: Path,
-        record: Record,
-        epochs: int,
-        judge: bool = True,
-        deadline: float | None = None,
-    ) -> None:
+    def __init__(self, folder: Path, record: Record, judge: bool = True, deadline: float | None = None) -> None:
         super().__init__()
-        self.folder, self.search_folder, self.record = folder, search_folder, record
-        self.epochs, self.judge, self.deadline = epochs, judge, deadline
+        self.folder, self.record, self.judge, self.deadline = folder, record, judge, deadline
         self._began = time.time() - record.seconds
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -50,7 +41,7 @@ class TrialEarlyStopping(keras.callbacks.Callback):
         self.record.seconds = time.time() - self._began
         rate = logs.get("learning_rate", self._scheduled_rate())
         self.record.rates.append(None if rate is None else float(rate))
-        if epoch + 1 < self.epochs:
+        if epoch + 1 < self.record.planned_epochs:
             self.record.stopped = self._stop_reason(epoch + 1, rate is not None)
             self.model.stop_training = self.model.stop_training or self.record.stopped is not None
         self.record.save(self.folder)
@@ -68,8 +59,8 @@ class TrialEarlyStopping(keras.callbacks.Callback):
         if not self.judge or (has_rate and decayed_epochs(self.record.rates) < DECAYED_EPOCHS):
             return None  # with a constant rate a good model looks bad
         # The median stopping rule of Golovin et al., 2017, "Google Vizier", section 3.2.
-        if epochs >= max(2, self.epochs // 3):
-            others = [lowest(curve, epochs) for curve in completed_curves(self.search_folder, self.folder)]
+        if epochs >= max(2, self.record.planned_epochs // 3):
+            others = [lowest(curve, epochs) for curve in completed_curves(self.folder)]
             if len(others) >= MIN_TRIALS and lowest(self.record.curve, epochs) > statistics.median(others):
                 return f"above the median at epoch {epochs}"
         if has_rate and has_plateaued(self.record.curve):
@@ -94,7 +85,7 @@ def has_plateaued(curve: Sequence[float]) -> bool:
     return bool(before) and lowest(last, len(last)) > (1 - MIN_IMPROVEMENT) * lowest(before, len(before))
 
 
-def completed_curves(search_folder: Path, but: Path) -> list[list[float]]:
-    """Returns the curves of the trials that have completed, but for one trial's folder."""
-    records = [Record.load(folder) for folder in trial_folders(search_folder) if folder != but]
+def completed_curves(of: Path) -> list[list[float]]:
+    """Returns the curves of the trials that have completed beside that of a folder."""
+    records = [Record.load(folder) for folder in trial_folders(of.parents[1]) if folder != of]
     return [record.curve for record in records if record.ended and record.reason is None and record.curve]

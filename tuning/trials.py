@@ -256,9 +256,7 @@ class Attempt:
         now = read_json(self.settings.folder / SEARCH) or {}
         return TrialEarlyStopping(
             self.folder,
-            self.settings.folder,
             self.record,
-            self.record.planned_epochs,
             judge=self.settings.early_stopping and self.settings.tuner != "hyperband",
             deadline=now.get("deadline", self.settings.deadline),
         )

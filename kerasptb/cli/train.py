@@ -76,7 +76,7 @@ def _check_together(values, workers):
     """Raises for what several workers cannot train, as far as it is known before a text is opened."""
     with children.environment({"KERAS_BACKEND": "jax"}):
         from kerasptb.training.asked import read_request
-        from kerasptb.training.planning import known_batch_size
+        from kerasptb.training.draft import known_batch_size
 
     request = read_request(values)
     if "teacher" in request.training:

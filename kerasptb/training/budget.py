@@ -14,6 +14,7 @@ from kerasptb.models import LanguageModel
 from kerasptb.presets import Facts, Recipe
 from kerasptb.runs.counted_text import LEARNED_ON
 from kerasptb.runs.settings import RunSettings
+from kerasptb.training.draft import Draft
 from kerasptb.training.fitting import compile_model, freeze, make_batches
 
 # Calls of the step function that are not timed, seconds that are, and the most calls.
@@ -59,35 +60,27 @@ class _Stopwatch(keras.callbacks.Callback):
 
 
 def fit_training(
-    corpus: Corpus,
-    with_recipe: Callable[[Facts], tuple[RunSettings, Recipe]],
-    facts: Facts,
-    left: Callable[[], float] | None = None,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
+    draft: Draft, left: Callable[[], float] | None = None, callbacks: Sequence[keras.callbacks.Callback] = ()
 ) -> tuple[RunSettings, Recipe]:
     """Returns the settings of a new training and its recipe, with what goes by how often its text is read.
 
-    `with_recipe` gives those that follow from `Facts`; minutes are filled by the seconds that `left` gives whenever it
-    is asked, which a recipe that goes by epochs refuses.
+    Minutes are filled by the seconds that `left` gives whenever it is asked; a recipe that goes by epochs refuses them.
     """
-    reasons: dict[str, str] = {}
-    settings, _ = with_recipe(facts)
+    facts, reasons = draft.facts, dict[str, str]()
+    settings, _ = draft.with_recipe(facts)
     if left is not None:
-        settings, facts, reasons = _fit_minutes(corpus, with_recipe, facts, left, callbacks)
+        settings, facts, reasons = _fit_minutes(draft, left, callbacks)
     passes = settings.training.epochs / settings.batches.parts
-    fitted, recipe = with_recipe(dataclasses.replace(facts, passes=passes))
+    fitted, recipe = draft.with_recipe(dataclasses.replace(facts, passes=passes))
     return dataclasses.replace(settings, model=fitted.model, reasons={**fitted.reasons, **reasons}), recipe
 
 
 def _fit_minutes(
-    corpus: Corpus,
-    with_recipe: Callable[[Facts], tuple[RunSettings, Recipe]],
-    facts: Facts,
-    left: Callable[[], float],
-    callbacks: Sequence[keras.callbacks.Callback],
+    draft: Draft, left: Callable[[], float], callbacks: Sequence[keras.callbacks.Callback]
 ) -> tuple[RunSettings, Facts, dict[str, str]]:
     """Returns the settings that fill the minutes, the facts with what was timed, and the reasons of the epochs."""
-    settings, recipe = with_recipe(facts)
+    corpus, facts = draft.corpus, draft.facts
+    settings, recipe = draft.with_recipe(facts)
     model = settings.model
     if recipe.training(steps_per_epoch=1)[1]:
         raise ValueError(
@@ -101,7 +94,7 @@ def _fit_minutes(
     steps = count_batches(len(corpus.train), model.batch_size, model.num_steps)
     room = min(left() / (steps * speed.step), most)
     facts = dataclasses.replace(facts, room=room)
-    settings, recipe = with_recipe(facts)
+    settings, recipe = draft.with_recipe(facts)
     if settings.model != model:
         speed = time_training(corpus, settings, recipe, callbacks)
     settings = fill_minutes(settings, corpus, speed, left(), most)

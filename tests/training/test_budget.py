@@ -1,4 +1,5 @@
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 
@@ -116,7 +117,8 @@ def test_layers_go_by_the_tokens_that_are_read(monkeypatch, words, minutes, name
 
     monkeypatch.setattr("kerasptb.training.budget.time_training", time_training)
     facts = Facts(words, given=named, **training)
-    settings, _ = fit_training(Texts(words), with_recipe, facts, lambda: 60 * minutes)
+    draft = SimpleNamespace(corpus=Texts(words), facts=facts, with_recipe=with_recipe)
+    settings, _ = fit_training(draft, lambda: 60 * minutes)
     model = settings.model
     assert (model.units, model.embedding_size, timed[-1]) == (units, units[0], units)
     assert settings.training.epochs / settings.batches.parts == pytest.approx(passes, abs=0.1)

@@ -10,7 +10,7 @@ from kerasptb import tuning
 from kerasptb.cli import main
 from kerasptb.runs.request import Request
 from kerasptb.training.budget import Speed
-from kerasptb.training.planning import draft_training
+from kerasptb.training.draft import draft_training
 from kerasptb.tuning.begun import lay_out
 from kerasptb.tuning.records import SEARCH
 from kerasptb.utils.files import read_json

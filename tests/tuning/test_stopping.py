@@ -27,7 +27,8 @@ def train(tmp_path, curve, rates=None, epochs=12, record=None, schedule=1.0, **a
     (folder / "trial.json").write_text("{}")
     record = record or Record()
     begun = len(record.curve)
-    callback = TrialEarlyStopping(folder, tmp_path, record, epochs, **arguments)
+    record.planned_epochs = epochs
+    callback = TrialEarlyStopping(folder, record, **arguments)
     callback.set_model(types.SimpleNamespace(stop_training=False, optimizer=keras.optimizers.SGD(schedule)))
     callback.on_train_begin()
     for epoch, perplexity in enumerate(curve):
@@ -61,7 +62,7 @@ def test_a_short_trial_is_judged_from_its_second_epoch_on(tmp_path):
 def test_who_else_has_stopped_a_training_is_not_overruled(tmp_path):
     folder = tmp_path / "trials" / "trial_0"
     folder.mkdir(parents=True)
-    callback = TrialEarlyStopping(folder, tmp_path, Record(), epochs=12)
+    callback = TrialEarlyStopping(folder, Record(planned_epochs=12))
     callback.set_model(types.SimpleNamespace(stop_training=True))
     callback.on_epoch_end(0, {"val_perplexity": 200.0})
     assert callback.model.stop_training
