@@ -209,11 +209,7 @@ class Run(RunFolder):
         return keyboard.evaluate_keyboard(reader, corpus.split(split), keys, cache=cache, learn=learn)
 
     def evaluate_typos(
-        self,
-        data: Corpus | TextSource | None = None,
-        split: Split = "test",
-        text: str | None = None,
-        **options: Any,
+        self, data: Corpus | TextSource | None = None, split: Split = "test", text: str | None = None, **options: Any
     ) -> keyboard.TypingEvaluation:
         """Types a text with errors, and corrects it, see `keyboard.evaluate_typos`.
 

@@ -65,12 +65,9 @@ def begin(
     else:
         preset, asked = None, _with_nothing(asked, space)
         corpus = draft_training(_request(data, asked), workers=1).corpus
-    prepare(space, asked, corpus)
-    if isinstance(data, Corpus):  # so that its text, read again, has this vocabulary
-        asked = dataclasses.replace(asked, **_reading_of(corpus))
-    of_text = _record(data, corpus)
-    record = {**asked.as_dict(), **of_text, "preset": preset, "space": _describe(space), "deadline": deadline}
-    return Search(SearchSettings(**record, folder=folder), space, corpus)
+    _prepare(space, asked, corpus)
+    record = {**asked.as_dict(), "preset": preset, "space": _describe(space), "deadline": deadline}
+    return Search(SearchSettings(**record | _record(data, corpus), folder=folder), space, corpus)
 
 
 def take_up(
@@ -91,9 +88,8 @@ def take_up(
             f"Received: {corpus.source}, another text or vocabulary. Name the search's own with --data."
         )
     space = _same_space(settings, space)
-    prepare(space, settings, corpus)
-    reading = _reading_of(corpus) if isinstance(data, Corpus) else {}
-    return Search(dataclasses.replace(settings, **_record(data, corpus), **reading), space, corpus)
+    _prepare(space, settings, corpus)
+    return Search(dataclasses.replace(settings, **_record(data, corpus)), space, corpus)
 
 
 def recorded(folder: Path, named: Mapping[str, Any], deadline: float | None) -> SearchSettings:
@@ -192,20 +188,14 @@ def _with_nothing(asked: SearchArguments, space: Space) -> SearchArguments:
     return dataclasses.replace(asked, start_from=NO_START)
 
 
-def _reading_of(corpus: Corpus) -> dict[str, Any]:
-    """Returns the settings by which the text of a corpus that was given is read again, a dict."""
-    vocabulary = corpus.vocabulary
-    return {
-        "tokens": vocabulary.kind,
-        "keep_lines": corpus.format.keeps_lines,
-        "vocabulary_size": vocabulary.limit,
-    }
-
-
 def _record(data: Corpus | TextSource, corpus: Corpus) -> dict[str, Any]:
     """Returns what a search records of its text, a dict."""
     place = data if data in _NAMED_TEXTS else corpus.location or corpus.name
-    return {"data": place, "text": {"source": corpus.source, "digest": corpus.digest}}
+    record: dict[str, Any] = {"data": place, "text": {"source": corpus.source, "digest": corpus.digest}}
+    if isinstance(data, Corpus):  # so that its text, read again, has this vocabulary
+        vocabulary, keep_lines = corpus.vocabulary, corpus.format.keeps_lines
+        record |= {"tokens": vocabulary.kind, "keep_lines": keep_lines, "vocabulary_size": vocabulary.limit}
+    return record
 
 
 def _same_space(settings: SearchSettings, space: str | Space | None) -> Space:
@@ -223,7 +213,7 @@ def _same_space(settings: SearchSettings, space: str | Space | None) -> Space:
     return space
 
 
-def prepare(space: Space, asked: SearchArguments, corpus: Corpus) -> None:
+def _prepare(space: Space, asked: SearchArguments, corpus: Corpus) -> None:
     """Prepares a space for the text; raises for what no search can draw from."""
     if isinstance(space, LanguageModelSpace):
         space.prepare(

@@ -5,7 +5,7 @@ import itertools
 import pprint
 import re
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from kerasptb.tuning.progress import duration
 from kerasptb.tuning.records import RUN, TrialView, best_trial, copy_folder, rank
 from kerasptb.tuning.settings import SearchSettings
 from kerasptb.utils.files import atomic_write
+from kerasptb.utils.types import Report
 
 CSV = "leaderboard.csv"
 BEST = "best"
@@ -86,9 +87,7 @@ def format_table(trials: Iterable[TrialView], rows: int = 10) -> str:
     return "\n".join(text)
 
 
-def save_best(
-    settings: SearchSettings, trials: list[TrialView], report: Callable[[str], object]
-) -> kerasptb.Run | None:
+def save_best(settings: SearchSettings, trials: list[TrialView], report: Report) -> kerasptb.Run | None:
     """Copies the best trial's run folder, if it left one, to FOLDER/best, with a script for its model; returns the run.
 
     A copy that was trained further is never overwritten: it stays if it is the best trial's, and is renamed to
@@ -109,7 +108,7 @@ def save_best(
     return run
 
 
-def _replace_best(folder: Path, trials: Iterable[TrialView], best: TrialView, report: Callable[[str], object]) -> None:
+def _replace_best(folder: Path, trials: Iterable[TrialView], best: TrialView, report: Report) -> None:
     kept = _history(folder / BEST)
     of_trials = {trial.trial_id: _history(trial.folder / RUN) for trial in trials}
     of_best = of_trials[best.trial_id]

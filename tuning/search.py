@@ -13,7 +13,7 @@ import shlex
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,6 @@ import kerasptb
 from kerasptb.data.sources.source import TextSource
 from kerasptb.training.budget import describe_length
 from kerasptb.training.start import describe_start, recorded_start
-from kerasptb.training.training import Report
 from kerasptb.tuning import leaderboard, plots
 from kerasptb.tuning.begun import Search, SearchError, Space, begin, recorded, take_up
 from kerasptb.tuning.oracles import FAILING
@@ -33,7 +32,7 @@ from kerasptb.tuning.search_space import LanguageModelSpace
 from kerasptb.tuning.settings import START_ARGUMENTS, SearchArguments, SearchSettings
 from kerasptb.tuning.workers import LocalCluster
 from kerasptb.utils.files import lock_folder, new_folder, read_json, write_json
-from kerasptb.utils.types import Backend, Precision, Tokens
+from kerasptb.utils.types import Backend, Precision, Report, Tokens
 
 PLOTS = "plots"
 
@@ -158,7 +157,10 @@ def tune(
         _check_packages(settings.tuner)
         search = take_up(settings, data, space)
     else:
-        _check_empty(folder)
+        if folder.exists() and any(folder.iterdir()):
+            raise SearchError(
+                f"{folder} is not empty. Name another folder with --out, or go on with the search in it with --resume."
+            )
         asked = SearchArguments(**{"seed": random.randrange(2**31 - 1), **named})
         _check_packages(asked.tuner)
         search = begin(folder, asked, named.keys(), deadline, data, space, workers)
@@ -173,13 +175,6 @@ def tune(
     busy = SearchError(f"Another search is at work in {folder}. Wait for its end, or name another --out.")
     with lock_folder(folder, busy):
         return _search(search, workers, role, resume, verbose)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs `kerasptb tune`; returns its exit status."""
-    from kerasptb.cli import main as run_command  # noqa: PLC0415  (it imports this module)
-
-    return run_command(["tune", *(sys.argv[1:] if arguments is None else arguments)])
 
 
 def _search(search: Search, workers: int | None, role: str | None, resume: bool, verbose: bool) -> SearchResult:
@@ -272,13 +267,6 @@ def _check_packages(tuner: str) -> None:
         raise SearchError(f"The search needs packages that are not installed: pip install {' '.join(missing)}")
 
 
-def _check_empty(folder: Path) -> None:
-    if folder.exists() and any(folder.iterdir()):
-        raise SearchError(
-            f"{folder} is not empty. Name another folder with --out, or go on with the search in it with --resume."
-        )
-
-
 def _summarize(settings: SearchSettings, report: Report) -> SearchResult:
     """Writes what a search has found so far; returns its `SearchResult`."""
     folder, trials = settings.folder, read_trials(settings.folder)
@@ -313,7 +301,3 @@ def _check(result: SearchResult, report: Report) -> SearchResult:
     if result.stop_reason:
         report(early)
     return result
-
-
-if __name__ == "__main__":
-    sys.exit(main())

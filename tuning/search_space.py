@@ -101,7 +101,7 @@ class LanguageModelSpace(kt.HyperModel):
         self.preset = preset
         self.recipe = recipe = get_preset(preset)
         named = {name: bounds for name, bounds in arguments.items() if bounds is not None}
-        known = [name for name in FIELDS if name not in RECIPE_ARGUMENTS or name in recipe.training_arguments()]
+        known = [name for name in FIELDS if name not in RECIPE_ARGUMENTS or name in recipe.settings]
         if unknown := sorted(set(named) - set(known)):
             raise ValueError(f"Expected settings of {preset} among {sorted(known)}. Received: {unknown}")
         unnamed = recipe.search or _values_of(recipe)
@@ -252,7 +252,7 @@ class LanguageModelSpace(kt.HyperModel):
     def training_arguments(self, hp: kt.HyperParameters) -> dict[str, Any]:
         """Returns what `kerasptb.train` takes as `training_arguments`, a dict."""
         settings = self.settings(hp)
-        return {name: settings[name] for name in self.recipe.training_arguments()}
+        return {name: settings[name] for name in self.recipe.settings}
 
     def build(self, hp: kt.HyperParameters) -> kerasptb.LanguageModel:
         """Returns a trial's compiled `kerasptb.LanguageModel`; for a subclass with a `fit` of its own.
@@ -477,7 +477,7 @@ def shrink_widths(
 def _values_of(recipe: Recipe) -> dict[str, Any]:
     """A recipe's own settings, as bounds that leave nothing to the search."""
     plain = {name: FIELDS[name].default for name in ("keep_prob", "init_scale", "tie_embeddings")}
-    return _as_bounds({**plain, **recipe.model, **recipe.fitted}, recipe.training_arguments())
+    return _as_bounds({**plain, **recipe.model, **recipe.fitted}, recipe.settings)
 
 
 def _as_bounds(model: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def recipe(facts: Facts) -> Recipe:
         sized,
         model={**_SMALL, **layers},
         fitted={**sized.fitted, **rates},
-        settings=rate or {"beta_1": 0.0},
+        settings={**sized.settings, **(rate or {"beta_1": 0.0})},
         minutes=_MINUTES,
         most_passes=of_short if facts.num_tokens < _SHORT else of_longer,
         reasons={

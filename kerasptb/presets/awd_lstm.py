@@ -20,11 +20,7 @@ from kerasptb.presets.recipe import Recipe, Trainer
 
 
 def training(
-    total_steps: int,
-    learning_rate: float = 30 / 70,
-    weight_decay: float = 1.2e-6 * 70,
-    global_clipnorm: float | None = 0.25 * 70,
-    patience: int = 5,
+    total_steps: int, learning_rate: float, weight_decay: float, global_clipnorm: float | None, patience: int
 ) -> Trainer:
     """Returns the optimizer and the callbacks."""
     optimizer = ClippedSGD(learning_rate, global_clipnorm, weight_decay=weight_decay, polyak_averaging=True)
@@ -49,6 +45,7 @@ RECIPE = Recipe(
         "temporal_activation_regularization": 1.0,
     },
     optimization=training,
+    settings={"learning_rate": 30 / 70, "weight_decay": 1.2e-6 * 70, "global_clipnorm": 0.25 * 70, "patience": 5},
     epochs=500,
     batches={"jitter": True},
 )

@@ -13,6 +13,6 @@ from kerasptb.presets.recipe import Recipe
 RECIPE = Recipe(
     model={**awd_lstm.RECIPE.model, "batch_size": 40, "num_steps": 35},
     optimization=small.training,
-    settings={"learning_rate": 0.003},
+    settings={**small.RECIPE.settings, "learning_rate": 0.003},
     epochs=60,
 )

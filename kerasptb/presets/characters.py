@@ -28,7 +28,7 @@ _RECIPE = Recipe(
         "temporal_activation_regularization": 1.0,
     },
     optimization=small.training,
-    settings={"learning_rate": 0.006, "beta_1": 0.0},
+    settings={**small.RECIPE.settings, "learning_rate": 0.006, "beta_1": 0.0},
     epochs=16,
     tokens="characters",
 )

@@ -15,5 +15,5 @@ _LARGE = awd_lstm_one_cycle.RECIPE
 RECIPE = dataclasses.replace(
     _LARGE,
     model={**_LARGE.model, "units": (800, 400), "batch_size": 32, "recurrent_kernel_dropout": 0.4},
-    settings={"learning_rate": 0.004},
+    settings={**_LARGE.settings, "learning_rate": 0.004},
 )

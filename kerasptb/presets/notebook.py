@@ -12,11 +12,7 @@ from kerasptb.presets.recipe import Recipe, Trainer
 
 
 def training(
-    total_steps: int,
-    learning_rate: float = 1.0,
-    constant_epochs: int = 5,
-    decay: float = 0.5,
-    global_clipnorm: float | None = 5.0,
+    total_steps: int, learning_rate: float, constant_epochs: int, decay: float, global_clipnorm: float | None
 ) -> Trainer:
     """Returns the optimizer and the callbacks."""
     decayed = LearningRateDecay(constant_epochs, decay, learning_rate)
@@ -34,6 +30,7 @@ RECIPE = Recipe(
         "tie_embeddings": False,
     },
     optimization=training,
+    settings={"learning_rate": 1.0, "constant_epochs": 5, "decay": 0.5, "global_clipnorm": 5.0},
     epochs=15,
     search={  # why these: see `tuning.LanguageModelSpace`
         "num_layers": (1, 2),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import dataclasses
 import importlib
-import inspect
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -56,11 +55,11 @@ class Recipe:
 
     Attributes:
         model: arguments of `LanguageModel`, without the vocabulary's size.
-        optimization: function of the number of all steps, and of settings with their defaults, that returns a Keras
-            optimizer and callbacks.
+        optimization: function of the number of all steps, and of the settings, that returns a Keras optimizer and
+            callbacks.
+        settings: settings of the optimization, all that it takes.
         epochs: number of passes over the training text.
         fitted: arguments of `LanguageModel` that go by the text, whatever run the model begins with.
-        settings: settings of the optimization in place of their defaults.
         batches: further arguments of `make_dataset` for the training text.
         tokens: what a text is cut into where nothing says it; `None` for what suits the text.
         precision: of the matrix products where none is named; `None` for the usual one.
@@ -79,9 +78,9 @@ class Recipe:
 
     model: Mapping[str, Any]
     optimization: Callable[..., Trainer]
+    settings: Mapping[str, Any]
     epochs: int
     fitted: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     batches: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     tokens: Tokens | None = None
     precision: Precision | None = None
@@ -94,11 +93,6 @@ class Recipe:
         """Returns the arguments of `LanguageModel` for V words, a dict."""
         return {"vocabulary_size": vocabulary_size, **self.model, **self.fitted}
 
-    def training_arguments(self) -> dict[str, Any]:
-        """Returns the settings of the training, except its epochs, as a dict."""
-        parameters = list(inspect.signature(self.optimization).parameters.values())[1:]
-        return {parameter.name: parameter.default for parameter in parameters} | dict(self.settings)
-
     def training(self, steps_per_epoch: int, epochs: int | None = None, **settings: Any) -> Trainer:
         """Returns what trains the model.
 
@@ -106,7 +100,7 @@ class Recipe:
             steps_per_epoch: number of batches in an epoch.
             epochs: number of epochs; `None` for the recipe's. A learning rate that falls over the whole training
                 depends on it.
-            **settings: in place of those of `training_arguments`.
+            **settings: in place of those of the recipe.
 
         Returns:
             optimizer: a `keras.optimizers.Optimizer`, for `model.compile`.
@@ -115,10 +109,9 @@ class Recipe:
         Raises:
             ValueError: for a setting that the recipe does not have.
         """
-        known = self.training_arguments()
-        if unknown := sorted(set(settings) - set(known)):
-            raise ValueError(f"Expected settings of the training among {sorted(known)}. Received: {unknown}")
-        return self.optimization(steps_per_epoch * (epochs or self.epochs), **{**known, **settings})
+        if unknown := sorted(set(settings) - set(self.settings)):
+            raise ValueError(f"Expected settings of the training among {sorted(self.settings)}. Received: {unknown}")
+        return self.optimization(steps_per_epoch * (epochs or self.epochs), **{**self.settings, **settings})
 
 
 def get_preset(name: str, facts: Facts | None = None) -> Recipe:

@@ -20,6 +20,6 @@ RECIPE = Recipe(
         "tie_embeddings": True,
     },
     optimization=small.training,
-    settings={"learning_rate": 0.02, "weight_decay": 0.01, "global_clipnorm": 1.0},
+    settings={**small.RECIPE.settings, "learning_rate": 0.02, "weight_decay": 0.01, "global_clipnorm": 1.0},
     epochs=12,
 )

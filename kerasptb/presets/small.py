@@ -12,11 +12,11 @@ from kerasptb.presets.recipe import Recipe, Trainer
 
 def training(
     total_steps: int,
-    learning_rate: float = 0.005,
-    weight_decay: float = 0.1,
-    warmup_fraction: float = 0.25,
-    global_clipnorm: float | None = 10.0,
-    beta_1: float = 0.9,
+    learning_rate: float,
+    weight_decay: float,
+    warmup_fraction: float,
+    global_clipnorm: float | None,
+    beta_1: float,
 ) -> Trainer:
     """Returns the optimizer and the callbacks."""
     rate = OneCycle(learning_rate, total_steps, warmup_fraction)
@@ -41,5 +41,12 @@ RECIPE = Recipe(
         "temporal_activation_regularization": 1.0,
     },
     optimization=training,
+    settings={
+        "learning_rate": 0.005,
+        "weight_decay": 0.1,
+        "warmup_fraction": 0.25,
+        "global_clipnorm": 10.0,
+        "beta_1": 0.9,
+    },
     epochs=60,
 )

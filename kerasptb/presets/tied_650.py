@@ -15,11 +15,7 @@ from kerasptb.presets.recipe import Recipe, Trainer
 
 
 def training(
-    total_steps: int,
-    learning_rate: float = 1.0,
-    decay: float = 0.25,
-    patience: int = 1,
-    global_clipnorm: float | None = 0.2 * 35,
+    total_steps: int, learning_rate: float, decay: float, patience: int, global_clipnorm: float | None
 ) -> Trainer:
     """Returns the optimizer and the callbacks."""
     lowered = ReduceLROnPlateau(factor=decay, patience=patience)
@@ -29,5 +25,6 @@ def training(
 RECIPE = Recipe(
     model={**zaremba_medium.RECIPE.model, "batch_size": 32, "tie_embeddings": True},
     optimization=training,
+    settings={"learning_rate": 1.0, "decay": 0.25, "patience": 1, "global_clipnorm": 0.2 * 35},
     epochs=40,
 )

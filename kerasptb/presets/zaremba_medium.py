@@ -21,6 +21,6 @@ RECIPE = Recipe(
         "tie_embeddings": False,
     },
     optimization=notebook.training,
-    settings={"constant_epochs": 6, "decay": 1 / 1.2},
+    settings={**notebook.RECIPE.settings, "constant_epochs": 6, "decay": 1 / 1.2},
     epochs=39,
 )

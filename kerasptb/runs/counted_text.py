@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from kerasptb.runs.damage import damage
 from kerasptb.runs.files import COUNTS
 from kerasptb.runs.words import make_words, remove_words
 from kerasptb.utils.files import atomic_write
+from kerasptb.utils.types import Report
 
 if TYPE_CHECKING:
     from kerasptb.data import Corpus
@@ -29,7 +29,7 @@ _DIGEST_SIZE = 4  # in numbers of four bytes
 _REMEDY = "`kerasptb count RUN` makes the counts anew; --counts none does without."
 
 
-def make_counts(run: RunFolder, reader: Reader, corpus: Corpus, report: Callable[[str], object]) -> CountedText | None:
+def make_counts(run: RunFolder, reader: Reader, corpus: Corpus, report: Report) -> CountedText | None:
     """Writes the words and counts of a corpus' training text into a run; no counts if they do not help on valid.
 
     `reader` is that of the network. Returns the `CountedText`, `None` if they do not help.

@@ -69,11 +69,7 @@ class RunFolder:
 
     @classmethod
     def create(
-        cls,
-        folder: str | os.PathLike[str],
-        settings: RunSettings,
-        vocabulary: Tokenizer,
-        made: bool | None = None,
+        cls, folder: str | os.PathLike[str], settings: RunSettings, vocabulary: Tokenizer, made: bool | None = None
     ) -> Self:
         """Makes a run folder, with its parents, or uses an empty one; raises a `RunError` if it is not empty.
 

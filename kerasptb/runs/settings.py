@@ -42,7 +42,7 @@ class RunSettings:
         model: arguments of `LanguageModel`.
         batches: how the training text becomes batches.
         training: what any training has.
-        recipe: dict of the settings of the preset's own training, see `Recipe.training_arguments`.
+        recipe: dict of the settings of the preset's own training, see `Recipe.settings`.
         data: the text.
         versions: dict of what the run began with: the packages' versions, and the "processors".
         reasons: dict of why what was chosen is what it is, by the names of settings; what follows "since".

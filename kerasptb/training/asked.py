@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from kerasptb.runs.settings import CONFIG, NO_START, PARTS, with_known_parts
 from kerasptb.runs.text import TextRecord
 from kerasptb.training.start import recorded_run, recorded_start
 from kerasptb.utils.files import check_regular
+from kerasptb.utils.types import Folder
 
 # What an optimizer has defaults of its own for.
 _OF_OPTIMIZER = ("learning_rate", "weight_decay", "beta_1")
@@ -60,7 +60,7 @@ def _as_tuple(names: Any) -> Any:
     return names if isinstance(names, str) else tuple(names)
 
 
-def _after_config(named: Request, config: str | os.PathLike[str]) -> Request:
+def _after_config(named: Request, config: Folder) -> Request:
     """Returns a request with the settings of a run, or of a file like its config.json, where it names none."""
     path, parts, text = _read_config(Path(config))
     model, batches, training, recipe = (parts[name] for name in PARTS)

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -15,7 +15,7 @@ from kerasptb.presets import Facts, Recipe
 from kerasptb.runs.counted_text import LEARNED_ON
 from kerasptb.runs.settings import RunSettings
 from kerasptb.training.draft import Draft
-from kerasptb.training.fitting import compile_model, freeze, make_batches
+from kerasptb.training.fitting import Callbacks, compile_model, freeze, make_batches
 
 # Calls of the step function that are not timed, seconds that are, and the most calls.
 _UNTIMED, _SECONDS, _MOST_CALLS = 2, 4.0, 40
@@ -60,7 +60,7 @@ class _Stopwatch(keras.callbacks.Callback):
 
 
 def fit_training(
-    draft: Draft, left: Callable[[], float] | None = None, callbacks: Sequence[keras.callbacks.Callback] = ()
+    draft: Draft, left: Callable[[], float] | None = None, callbacks: Callbacks = ()
 ) -> tuple[RunSettings, Recipe]:
     """Returns the settings of a new training and its recipe, with what goes by how often its text is read.
 
@@ -76,7 +76,7 @@ def fit_training(
 
 
 def _fit_minutes(
-    draft: Draft, left: Callable[[], float], callbacks: Sequence[keras.callbacks.Callback]
+    draft: Draft, left: Callable[[], float], callbacks: Callbacks
 ) -> tuple[RunSettings, Facts, dict[str, str]]:
     """Returns the settings that fill the minutes, the facts with what was timed, and the reasons of the epochs."""
     corpus, facts = draft.corpus, draft.facts
@@ -101,9 +101,7 @@ def _fit_minutes(
     return settings, facts, why_so_long(settings, speed, most)
 
 
-def time_training(
-    corpus: Corpus, settings: RunSettings, recipe: Recipe, callbacks: Sequence[keras.callbacks.Callback] = ()
-) -> Speed:
+def time_training(corpus: Corpus, settings: RunSettings, recipe: Recipe, callbacks: Callbacks = ()) -> Speed:
     """Returns the `Speed` of a training, after some seconds of it with a model that is thrown away."""
     stopwatch = _Stopwatch()
     model = LanguageModel(**settings.model.as_dict())

@@ -91,7 +91,7 @@ class Draft:
 
     def _of_recipe(self, recipe: Recipe, optimizer: str | None) -> dict[str, Any]:
         """Returns the settings of the recipe's own training."""
-        settings, named = recipe.training_arguments(), self.request.recipe
+        settings, named = dict(recipe.settings), self.request.recipe
         if optimizer is not None:
             settings.pop("beta_1", None)  # the other has its own
             settings["learning_rate"] = rate_of(optimizer)

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 
@@ -16,6 +16,8 @@ from kerasptb.pipeline import make_dataset
 from kerasptb.presets import Recipe
 from kerasptb.runs.settings import RunSettings
 from kerasptb.training.teacher import load_teacher
+
+Callbacks: TypeAlias = Sequence[keras.callbacks.Callback]
 
 # Batches that one call of Keras' step function trains on. The time between two calls, some 3 ms where a step takes 13,
 # is then paid once for so many batches. On a GPU it would be most of a step, so more batches share it. The results are
@@ -31,7 +33,7 @@ def compile_model(
     settings: RunSettings,
     recipe: Recipe,
     steps_per_epoch: int,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
+    callbacks: Callbacks = (),
     done: int = 0,
 ) -> list[keras.callbacks.Callback]:
     """Compiles the model of a run, with the teacher that it has, and returns the callbacks of its recipe."""
@@ -74,7 +76,7 @@ def _make_trainer(
     """Returns the optimizer and the callbacks of a training."""
     training = settings.training
     # With an optimizer by name there may be a weight decay that the recipe's own has not.
-    of_recipe = {name: settings.recipe[name] for name in recipe.training_arguments() if name in settings.recipe}
+    of_recipe = {name: settings.recipe[name] for name in recipe.settings if name in settings.recipe}
     optimizer, callbacks = recipe.training(steps_per_epoch, training.epochs, **of_recipe)
     if training.optimizer is not None:
         optimizer = with_optimizer(optimizer, training.optimizer, settings.recipe.get("weight_decay"))
@@ -85,9 +87,7 @@ def _make_trainer(
     return optimizer, callbacks
 
 
-def _steps_per_execution(
-    model: LanguageModel, teacher: LanguageModel | None, callbacks: Sequence[keras.callbacks.Callback]
-) -> int:
+def _steps_per_execution(model: LanguageModel, teacher: LanguageModel | None, callbacks: Callbacks) -> int:
     hooks = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
     for callback, hook in itertools.product(callbacks, hooks):
         # A LambdaCallback has its hooks as attributes of the instance.

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import keras
 
 from kerasptb.arguments import ModelArguments
 from kerasptb.data import Corpus
@@ -25,8 +22,10 @@ from kerasptb.runs.settings import CONFIG, RunSettings, check_divides
 from kerasptb.trainers import peers
 from kerasptb.training.budget import fit_training
 from kerasptb.training.draft import draft_training, versions
+from kerasptb.training.fitting import Callbacks
 from kerasptb.training.teacher import with_teacher
 from kerasptb.utils.files import new_folder, write_json
+from kerasptb.utils.types import Folder, Report
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,11 +41,7 @@ class Plan:
 
 
 def open_run(
-    request: Request,
-    out: str | os.PathLike[str] | None,
-    resume: bool,
-    begin: float,
-    callbacks: Sequence[keras.callbacks.Callback],
+    request: Request, out: Folder | None, resume: bool, begin: float, callbacks: Callbacks
 ) -> tuple[Run, Plan]:
     """Returns the `Run` of a training, begun or resumed, and its `Plan`; what cannot be trained gets no folder."""
     opened, workers = [], peers.count()
@@ -59,13 +54,7 @@ def open_run(
     return opened[0] if workers == 1 else _resumed(Request(request.data), folder, workers)
 
 
-def _begun(
-    request: Request,
-    out: str | os.PathLike[str] | None,
-    workers: int,
-    begin: float,
-    callbacks: Sequence[keras.callbacks.Callback],
-) -> tuple[Run, Plan]:
+def _begun(request: Request, out: Folder | None, workers: int, begin: float, callbacks: Callbacks) -> tuple[Run, Plan]:
     """Makes the run folder of a new training."""
     if out is not None:
         check_free(out)  # before a text is read
@@ -76,7 +65,7 @@ def _begun(
     return Run.create(out, plan.settings, plan.corpus.vocabulary, made), plan
 
 
-def _resumed(request: Request, folder: str | os.PathLike[str] | None, workers: int) -> tuple[Run, Plan]:
+def _resumed(request: Request, folder: Folder | None, workers: int) -> tuple[Run, Plan]:
     """Opens a run folder; raises if what is asked for contradicts the run."""
     run = Run.open_resumed(folder)
     settings, text = run.settings, run.settings.data
@@ -97,9 +86,7 @@ def _resumed(request: Request, folder: str | os.PathLike[str] | None, workers: i
     return run, Plan(settings, get_preset(settings.training.preset), corpus, model)
 
 
-def plan_training(
-    request: Request, workers: int, begin: float, callbacks: Sequence[keras.callbacks.Callback] = ()
-) -> Plan:
+def plan_training(request: Request, workers: int, begin: float, callbacks: Callbacks = ()) -> Plan:
     """Returns the `Plan` of a new training, which was asked for at the time `begin` of `time.monotonic`."""
     draft = draft_training(request, workers)
     settings, _ = draft.with_recipe(draft.facts)
@@ -121,9 +108,7 @@ def plan_training(
     return Plan(settings, recipe, draft.corpus, model, draft.start.source, deadline)
 
 
-def record_resumption(
-    run: Run, corpus: Corpus, asked: Mapping[str, Any], done: int, report: Callable[[str], object]
-) -> Run:
+def record_resumption(run: Run, corpus: Corpus, asked: Mapping[str, Any], done: int, report: Report) -> Run:
     """Writes what a resumed training changes of a run, of what is asked and the place of its text; returns the run.
 
     These are its number of epochs, which it has no minutes for then, and its counts.
@@ -148,7 +133,7 @@ def record_resumption(
     return dataclasses.replace(run, settings=settings)
 
 
-def report_differences(run: Run, report: Callable[[str], object]) -> None:
+def report_differences(run: Run, report: Report) -> None:
     """Says what has changed since the run began, and with it the last bits of what is computed."""
     now = versions()
     other = {name: value for name, value in run.settings.versions.items() if now.get(name) != value}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from kerasptb.runs.folder import is_in_the_package
 from kerasptb.runs.request import Request
 from kerasptb.runs.settings import NO_START
 from kerasptb.training.teacher import open_teacher
+from kerasptb.utils.types import Folder
 
 # Texts of more bytes, some million words, gain nothing by it; those of which English's subwords write a word with more
 # of them are in another language, or no prose (docs/own-text.md).
@@ -27,13 +27,13 @@ _MOST_TOKENS_A_WORD = 1.9
 _GLANCE = 100_000  # characters by which that is judged
 
 
-def recorded_start(start_from: str | os.PathLike[str] | None) -> str | None:
+def recorded_start(start_from: Folder | None) -> str | None:
     """Returns how a run records what it begins with, in any working directory; `None` if nothing is named."""
     is_none = str(start_from) == NO_START and not Path(NO_START).exists()
     return NO_START if is_none else recorded_run(start_from)
 
 
-def recorded_run(folder: str | os.PathLike[str] | None) -> str | None:
+def recorded_run(folder: Folder | None) -> str | None:
     """Returns how a run is recorded in the settings of another, in any working directory; `None` for `None`."""
     if folder is None:
         return None

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import os
 
 import keras
 
@@ -11,9 +10,10 @@ from kerasptb.data import Tokenizer
 from kerasptb.models import LanguageModel
 from kerasptb.run import Run, load_run
 from kerasptb.runs.damage import RunError
+from kerasptb.utils.types import Folder
 
 
-def open_teacher(folder: str | os.PathLike[str]) -> Run:
+def open_teacher(folder: Folder) -> Run:
     """Returns the `Run` of a teacher; raises a `RunError` if it is none, or has no weights."""
     try:
         run = load_run(folder)

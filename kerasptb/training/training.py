@@ -5,8 +5,8 @@ import functools
 import os
 import shlex
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -31,16 +31,14 @@ from kerasptb.runs.request import Request
 from kerasptb.trainers import peers
 from kerasptb.training.asked import read_request
 from kerasptb.training.budget import describe_length
-from kerasptb.training.fitting import compile_model, freeze, make_batches
+from kerasptb.training.fitting import Callbacks, compile_model, freeze, make_batches
 from kerasptb.training.planning import Plan, open_run, record_resumption, report_differences
 from kerasptb.training.progress import ProgressBar
 from kerasptb.training.recorder import Recorder
 from kerasptb.training.start import describe_start
 from kerasptb.utils.files import atomic_write, finite, write_json
 from kerasptb.utils.interrupts import Signals
-from kerasptb.utils.types import Backend, CellName, Precision, Tokens
-
-Report: TypeAlias = Callable[[str], object]  # takes a line for people to read
+from kerasptb.utils.types import Backend, CellName, Folder, Precision, Report, Tokens
 
 _LATE = 0.1  # what a training of some minutes may take longer, as a share of them, without a word
 _GLANCE, _SHOWN = 100, 40  # tokens of the test text among which words for an example are looked for, its characters
@@ -148,7 +146,7 @@ def train(
         batch_arguments: dict that replaces those of the preset's batches, such as `{"jitter": False}` (see
             `presets.Recipe`).
         training_arguments: dict that replaces settings of the preset's training, such as `{"weight_decay": 0.05}` (see
-            `Recipe.training_arguments`).
+            `Recipe.settings`).
 
     Returns:
         A `Run`. Its `metrics` contain the perplexities of the best epoch (lowest on the validation text). The test
@@ -172,10 +170,10 @@ def train(
 def _train(
     request: Request,
     begin: float,
-    out: str | os.PathLike[str] | None,
+    out: Folder | None,
     resume: bool,
     checkpoint_minutes: float,
-    callbacks: Sequence[keras.callbacks.Callback],
+    callbacks: Callbacks,
     verbose: str | int,
 ) -> Run:
     """Plans a training or takes it up again, and goes through it in the run folder, which is locked meanwhile."""
@@ -225,14 +223,7 @@ def _begin_with(run: Run, plan: Plan, recorder: Recorder, report: Report) -> Non
             report(f"They know {known:,} of the {len(vocabulary):,} {vocabulary.kind}.")
 
 
-def _fit(
-    run: Run,
-    plan: Plan,
-    recorder: Recorder,
-    callbacks: Sequence[keras.callbacks.Callback],
-    verbose: str | int,
-    report: Report,
-) -> None:
+def _fit(run: Run, plan: Plan, recorder: Recorder, callbacks: Callbacks, verbose: str | int, report: Report) -> None:
     """Compiles the model and trains it, from where the recorder is."""
     settings, model = run.settings, plan.model
     batches, valid_batches = make_batches(plan.corpus, settings, recorder.epoch)

@@ -127,7 +127,7 @@ def test_preset_is_the_original():
     assert model.count_params() == 3_955_088
     assert (model.batch_size, model.num_steps, model.keep_prob, model.init_scale) == (7, 20, 1.0, 0.1)
     preset = get_preset("notebook")
-    assert list(preset.training_arguments().values()) == [1.0, 5, 0.5, 5.0]
+    assert list(preset.settings.values()) == [1.0, 5, 0.5, 5.0]
     assert preset.epochs == 15
     with pytest.raises(ValueError, match=r"\['auto', .*'notebook', .*\]. Received: 'large'"):
         LanguageModel.from_preset("large")

@@ -57,9 +57,9 @@ def test_a_short_text_is_not_read_again_and_again():
 
 
 def test_a_model_that_begins_with_weights_is_trained_at_a_lower_rate():
-    of_small = get_preset("small").training_arguments()
-    assert auto().training_arguments() == {**of_small, "beta_1": 0.0}
-    assert auto(started=True).training_arguments() == {**of_small, "learning_rate": 0.001}
+    of_small = get_preset("small").settings
+    assert auto().settings == {**of_small, "beta_1": 0.0}
+    assert auto(started=True).settings == {**of_small, "learning_rate": 0.001}
 
 
 def test_what_no_fact_changes_is_the_same_recipe():

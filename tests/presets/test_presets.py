@@ -105,7 +105,7 @@ def test_every_setting_is_a_field_that_takes_its_value(name):
     preset = get_preset(name)
     model = preset.model_arguments()
     assert read_part(ModelArguments.fields(), model, "model") == model
-    training = preset.training_arguments()
+    training = preset.settings
     assert read_part(RECIPE_ARGUMENTS, training, "recipe") == training
     assert read_part(BatchArguments.fields(), preset.batches, "batches") == preset.batches
 
@@ -125,4 +125,4 @@ def test_names_and_summaries_need_no_keras():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_settings_of_every_training_are_known_arguments(name):
-    assert set(get_preset(name).training_arguments()) <= set(RECIPE_ARGUMENTS)
+    assert set(get_preset(name).settings) <= set(RECIPE_ARGUMENTS)

@@ -108,7 +108,7 @@ def test_layers_go_by_the_tokens_that_are_read(monkeypatch, words, minutes, name
             ModelArguments(**{**recipe.model_arguments(50), **named}),
             BatchArguments(),
             TrainingArguments(preset="auto", epochs=60, minutes=minutes),
-            recipe.training_arguments(),
+            recipe.settings,
             TEXT,
             {},
             recipe.reasons,

@@ -5,8 +5,6 @@ import itertools
 import json
 import runpy
 import shutil
-import subprocess
-import sys
 import time
 import types
 
@@ -477,19 +475,6 @@ def test_the_command_searches(no_steps, tmp_path, capsys):
     assert "--resume" in capsys.readouterr().err
     assert main(["tune", "--out", str(tmp_path / "nothing"), "--resume"]) == 1
     assert "search.json" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_the_module_is_a_command_too():
-    result = subprocess.run(
-        [sys.executable, "-m", "kerasptb.tuning.search", "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    assert "--max-parameters" in result.stdout
-    assert "RuntimeWarning" not in result.stderr
 
 
 def test_a_worker_needs_the_folder_and_a_chief_the_port(monkeypatch):

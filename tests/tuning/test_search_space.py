@@ -313,7 +313,7 @@ def test_a_space_of_another_recipe_keeps_what_it_does_not_name():
     arguments = {**space.model_arguments(hp), "output_dropout": preset.model["output_dropout"]}
     assert {name: arguments[name] for name in preset.model_arguments()} == preset.model_arguments()
     assert found["output_dropout"] == 0.3
-    assert space.training_arguments(hp) == {**preset.training_arguments(), "learning_rate": found["learning_rate"]}
+    assert space.training_arguments(hp) == {**preset.settings, "learning_rate": found["learning_rate"]}
     assert LanguageModelSpace.from_config(space.get_config()).get_config() == space.get_config()
     with pytest.raises(ValueError, match=r"Expected settings of small among .*Received: \['constant_epochs'\]"):
         LanguageModelSpace(preset="small", constant_epochs=3)
@@ -349,7 +349,7 @@ def test_one_tied_layer_may_be_larger_than_two():
 def test_a_space_around_a_recipe_varies_its_rate_and_its_regularisation():
     space = LanguageModelSpace.around("small")
     preset = get_preset("small")
-    model, training = preset.model_arguments(), preset.training_arguments()
+    model, training = preset.model_arguments(), preset.settings
     assert space.bounds["learning_rate"] == pytest.approx(
         (training["learning_rate"] / 3, 3 * training["learning_rate"]), rel=0.01
     )
