@@ -144,7 +144,7 @@ class Checkpoint(keras.callbacks.Callback):
             if asked or due:
                 self._write()
         if asked:
-            self._end(asked)
+            self._end(int(asked))
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Keeps what a validation changes."""
@@ -157,7 +157,7 @@ class Checkpoint(keras.callbacks.Callback):
         if asked:
             if self._kept:
                 self._write()
-            self._end(asked)
+            self._end(int(asked))
 
     def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         """Lets go of what was kept."""

@@ -107,7 +107,7 @@ def why_not_precision(precision: str) -> str | None:
     )
 
 
-def drawback(precision: str) -> str | None:
+def drawback(precision: str | None) -> str | None:
     """Returns one line on the drawback of a precision that the kernels for processors have here. Loads the library."""
     if precision == "bfloat16x3" and cpu_level() == "avx512bf16":
         # It needs three bfloat16 products, each only twice as fast as a float32 one; with AMX four times or more.

@@ -49,7 +49,7 @@ def max_units(precision: str = "float32") -> int:
     return min(loader.cuda_max_units(precision, gpu) for gpu in visible_gpus())
 
 
-def drawback(precision: str) -> str | None:
+def drawback(precision: str | None) -> str | None:
     """Returns one line on the drawback of a precision that can be used in this process, or None."""
     return None if visible_gpus() else loader.drawback(precision)
 

@@ -106,5 +106,6 @@ def write_counts(folder: Path, counts: CountedText) -> None:
     with atomic_write(folder / COUNTS) as temporary, temporary.open("wb") as file:
         # As `np.save`, which does not tell of a full disk, and without a copy of a long text.
         np.lib.format.write_array_header_1_0(file, header)
-        for part in (*arrays, counts.digest):
-            file.write(part)
+        for array in arrays:
+            file.write(array.data)
+        file.write(counts.digest)

@@ -17,7 +17,6 @@ from kerasptb.arguments import (
     shortened,
 )
 from kerasptb.data import Tokenizer
-from kerasptb.runs.damage import RunError
 from kerasptb.runs.request import Request
 from kerasptb.runs.text import TextRecord
 
