@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from kerasptb.reading.counted_reader import CountedText, learn_weights
 from kerasptb.reading.counts import NUM_WEIGHTS, sort_positions
 from kerasptb.runs.damage import damage
 from kerasptb.runs.files import COUNTS
+from kerasptb.runs.weights import identity
 from kerasptb.runs.words import make_words, remove_words
 from kerasptb.utils.files import atomic_write
 from kerasptb.utils.types import Report
@@ -39,7 +41,7 @@ def make_counts(run: RunFolder, reader: Reader, corpus: Corpus, report: Report) 
     if counts is None:
         (run.folder / COUNTS).unlink(missing_ok=True)
     else:
-        write_counts(run.folder, counts)
+        write_counts(run, counts)
     report(line)
     return counts
 
@@ -75,12 +77,21 @@ def load_counts(run: RunFolder) -> CountedText | None:
     path = run.folder / COUNTS
     try:
         with damage(path, _REMEDY):
-            return _read(path, len(run.vocabulary))
+            return _read(path, len(run.vocabulary), _owner(run))
     except FileNotFoundError:
         return None
 
 
-def _read(path: Path, vocabulary_size: int) -> CountedText:
+def _owner(run: RunFolder) -> bytes:
+    """Returns what the counts of a run go with: its tokenizer, and the network that their weights were learned on."""
+    return run.vocabulary.digest.encode() + identity(run.find_weights("best"))
+
+
+def _digest(counts: CountedText, owner: bytes) -> bytes:
+    return hashlib.blake2b(counts.digest + owner, digest_size=4 * _DIGEST_SIZE).digest()
+
+
+def _read(path: Path, vocabulary_size: int, owner: bytes) -> CountedText:
     """Returns the `CountedText` of a file; raises ValueError for what `write_counts` has not written."""
     stored = np.load(path, mmap_mode="r", allow_pickle=False)
     size, rest = divmod(stored.size - 2 * NUM_WEIGHTS - _DIGEST_SIZE, 2)
@@ -89,8 +100,8 @@ def _read(path: Path, vocabulary_size: int) -> CountedText:
     ends = np.cumsum([size, size, NUM_WEIGHTS, NUM_WEIGHTS])
     tokens, order, *weights, digest = np.split(stored, ends)
     counts = CountedText(tokens, order, *np.array(weights).view("float32"))
-    if digest.tobytes() != counts.digest:
-        raise ValueError("its digest is another")
+    if digest.tobytes() != _digest(counts, owner):
+        raise ValueError("it is not what was written for this tokenizer and these weights")
     if not np.isfinite([counts.weights, counts.going_on]).all():
         raise ValueError("its weights are no numbers")
     for array, end in (tokens, vocabulary_size), (order, size):
@@ -99,13 +110,13 @@ def _read(path: Path, vocabulary_size: int) -> CountedText:
     return counts
 
 
-def write_counts(folder: Path, counts: CountedText) -> None:
-    """Writes `CountedText` into a folder, as one array of the tokens, their order, both weights' bits and a digest."""
+def write_counts(run: RunFolder, counts: CountedText) -> None:
+    """Writes `CountedText` into a run, as one array of the tokens, their order, both weights' bits and a digest."""
     arrays = [np.ascontiguousarray(getattr(counts, field.name)) for field in dataclasses.fields(counts)]
     header = {"descr": "<i4", "fortran_order": False, "shape": (sum(map(len, arrays)) + _DIGEST_SIZE,)}
-    with atomic_write(folder / COUNTS) as temporary, temporary.open("wb") as file:
+    with atomic_write(run.folder / COUNTS) as temporary, temporary.open("wb") as file:
         # As `np.save`, which does not tell of a full disk, and without a copy of a long text.
         np.lib.format.write_array_header_1_0(file, header)
         for array in arrays:
             file.write(array.data)
-        file.write(counts.digest)
+        file.write(_digest(counts, _owner(run)))

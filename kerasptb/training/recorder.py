@@ -69,6 +69,8 @@ class Recorder(Checkpoint):
         paths = [run.weights_path("last")]
         if row["val_perplexity"] < min((before["val_perplexity"] for before in self.history), default=float("inf")):
             paths = [run.weights_path("best"), run.folder / files.BEST_COPY, *paths]
+            # Counts go with the weights that they were learned on, and are made anew at the end.
+            peers.by_first(lambda: (run.folder / files.COUNTS).unlink(missing_ok=True))
         self._save_weights(*paths)
         super().write_epoch(row)
         self._write_curves()

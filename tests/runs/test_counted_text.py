@@ -210,14 +210,30 @@ def test_counts_of_a_run_with_more_words_are_refused(make_run, counted, tmp_path
     text.train[:8] = 6
     assert run.count(text, print)
     (counted.folder / COUNTS).write_bytes(content(run))
-    with pytest.raises(RunError, match=r"counts\.npy is damaged \(its numbers are out of range\)"):
+    with pytest.raises(RunError, match=r"counts\.npy is damaged \(it is not what was written for this tokenizer"):
+        load_run(counted.folder).suggest("a", 1)
+
+
+def test_counts_go_with_the_weights_that_they_were_learned_on(make_run, counted, tmp_path):
+    """Of another network over the same words, and of the run itself once its weights are others."""
+    run = make(make_run, tmp_path / "other")
+    save_weights(LanguageModel(**{**run.settings.model.as_dict(), "seed": 2}), run.weights_path("best"))
+    assert run.count(corpus(), print)
+    before = content(counted)
+    (counted.folder / COUNTS).write_bytes(content(run))
+    with pytest.raises(RunError, match=r"for this tokenizer and these weights\)\. `kerasptb count RUN` makes"):
+        load_run(counted.folder).suggest("a", 1)
+    (counted.folder / COUNTS).write_bytes(before)
+    assert load_run(counted.folder).suggest("a", 1)
+    save_weights(LanguageModel(**{**run.settings.model.as_dict(), "seed": 3}), counted.weights_path("best"))
+    with pytest.raises(RunError, match="these weights"):
         load_run(counted.folder).suggest("a", 1)
 
 
 @pytest.mark.parametrize("change", [lambda order: order + 1, lambda order: order - 1])
 def test_positions_out_of_range_do_not_reach_the_library_whatever_the_digest(counted, change):
     counts = load_counts(counted)
-    write_counts(counted.folder, dataclasses.replace(counts, order=change(counts.order)))
+    write_counts(counted, dataclasses.replace(counts, order=change(counts.order)))
     with pytest.raises(RunError, match=r"out of range"):
         load_run(counted.folder).suggest("a", 1)
 
@@ -225,9 +241,7 @@ def test_positions_out_of_range_do_not_reach_the_library_whatever_the_digest(cou
 @pytest.mark.parametrize("which", ["weights", "going_on"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_weights_that_are_no_numbers_are_told_whatever_the_digest(counted, which, value):
-    write_counts(
-        counted.folder, dataclasses.replace(load_counts(counted), **{which: np.full(NUM_WEIGHTS, value, "f4")})
-    )
+    write_counts(counted, dataclasses.replace(load_counts(counted), **{which: np.full(NUM_WEIGHTS, value, "f4")}))
     with pytest.raises(RunError, match="its weights are no numbers"):
         load_run(counted.folder).suggest("a", 1)
 
