@@ -124,13 +124,15 @@ def test_who_waits_when_the_server_stops_is_told_so(saved_model):
 
 
 @contextlib.contextmanager
-def listening_with(app):
-    """Serves an app by our protocol, which waits a second for headers; gives the address."""
+def listening_with(app, seconds=1):
+    """Serves an app by our protocol, which waits so long for headers; gives the address."""
     uvicorn = pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
     from kerasptb.serving.protocol import BoundedProtocol
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        config = uvicorn.Config(app, http=BoundedProtocol, log_level="warning", timeout_keep_alive=1, lifespan="off")
+        config = uvicorn.Config(
+            app, http=BoundedProtocol, log_level="warning", timeout_keep_alive=seconds, lifespan="off"
+        )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
@@ -159,9 +161,9 @@ def test_connections_without_a_request_are_closed():
 
 
 def test_headers_that_drip_are_waited_for_no_longer():
-    with listening_with(echo) as address, socket.create_connection(address, timeout=0.2) as connection:
+    with listening_with(echo, 0.4) as address, socket.create_connection(address, timeout=0.1) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nX: ")
-        for _ in range(100):  # 20 seconds
+        for _ in range(200):  # 20 seconds
             try:
                 connection.sendall(b"y")
                 if connection.recv(100) == b"":
@@ -252,7 +254,7 @@ def test_an_address_has_so_many_connections(monkeypatch):
 
 
 def test_a_client_that_reads_no_answer_is_let_go(monkeypatch):
-    monkeypatch.setattr("kerasptb.serving.protocol.UNREAD_LIMIT", 1)
+    monkeypatch.setattr("kerasptb.serving.protocol.UNREAD_LIMIT", 0.4)
     ended = threading.Event()
 
     async def large(scope, receive, send):
@@ -274,7 +276,7 @@ def test_a_client_that_reads_no_answer_is_let_go(monkeypatch):
 
 
 def test_few_requests_are_answered_to_a_client_that_reads_none(monkeypatch):
-    monkeypatch.setattr("kerasptb.serving.protocol.UNREAD_LIMIT", 1)
+    monkeypatch.setattr("kerasptb.serving.protocol.UNREAD_LIMIT", 0.4)
     answered = []
 
     async def count(scope, receive, send):
