@@ -56,9 +56,11 @@ _CLOSE = {"Connection": "close"}
 class BodyLimit:
     """ASGI middleware that refuses too large bodies with 413, with or without a Content-Length, and slow ones with 408.
 
-    Bodies that never end would keep their connections open, until the process may open no more. What is within has the
-    whole body of a request that it refuses, so that the next one on the connection can be read. uvicorn has no such
-    limits, and Starlette's `RequestBodyLimitMiddleware` has none of time, nor a size that changes with the model.
+    A body with two lengths is refused with 400, and the connection closed: what takes the other for its end would see
+    another request behind it (RFC 9112, 6.3). Bodies that never end would keep their connections open, until the
+    process may open no more. What is within has the whole body of a request that it refuses, so that the next one on
+    the connection can be read. uvicorn has no such limits, and Starlette's `RequestBodyLimitMiddleware` has none of
+    time, nor a size that changes with the model.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: Callable[[], int], max_seconds: float = 30.0) -> None:
@@ -70,6 +72,10 @@ class BodyLimit:
         """Answers a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
+            refusal = problem(400, "Expected a Content-Length or a Transfer-Encoding. Received both.", _CLOSE)
+            await refusal(scope, receive, send)
             return
         # The body is read before the application is called, so that a refusal is the only answer.
         app, limit = self._app, self._max_bytes()

@@ -195,6 +195,26 @@ def test_a_body_that_goes_on_after_its_refusal_keeps_no_connection(monkeypatch, 
                 time.sleep(0.02)
 
 
+def test_a_body_with_two_lengths_is_refused_and_what_lies_behind_it_is_no_request(monkeypatch):
+    monkeypatch.setattr("kerasptb.serving.protocol.LINGER_LIMIT", 0.5)
+    paths = []
+
+    async def note(scope, receive, send):
+        paths.append(scope["path"])
+        await echo(scope, receive, send)
+
+    middleware = pytest.importorskip("kerasptb.serving.middleware", reason="the extra `serve` is not installed")
+    app = middleware.BodyLimit(note, lambda: 1000)
+    with listening_with(app) as address, socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(
+            b"POST /first HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+            b"GET /behind HTTP/1.1\r\nHost: a\r\n\r\n"
+        )
+        answer = b"".join(iter(lambda: connection.recv(1000), b""))
+    assert answer.startswith(b"HTTP/1.1 400") and answer.count(b"HTTP/1.1") == 1
+    assert b"Received both" in answer and paths == []
+
+
 def test_a_connection_goes_on_after_a_refusal(reader):
     app = pytest.importorskip("kerasptb.serving.app", reason="the extra `serve` is not installed")
     app = app.create_app(reader, rate=0.25, allowed_hosts=())
