@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import difflib
 import errno
 import functools
 import json
@@ -249,9 +250,10 @@ def _opened(folder: Path) -> tuple[Path, RunSettings, Tokenizer]:
             vocabulary = load_tokenizer(folder)
             _check_vocabulary(vocabulary, settings.data)
     except FileNotFoundError as error:
-        raise RunError(
-            f"Expected a folder made by `kerasptb train`. Received: {folder}, which has no {Path(error.filename).name}."
-        ) from None
+        lacks = f"which has no {Path(error.filename).name}" if folder.exists() else "which does not exist"
+        meant = difflib.get_close_matches(str(folder), [files.ENGLISH])
+        hint = f" Did you mean {meant[0]}, the model in this package?" if meant and meant[0] != str(folder) else ""
+        raise RunError(f"Expected a folder made by `kerasptb train`. Received: {folder}, {lacks}.{hint}") from None
     except NotADirectoryError:
         raise RunError(f"Expected a folder made by `kerasptb train`. Received: {folder}, a file.") from None
     return folder, settings, vocabulary

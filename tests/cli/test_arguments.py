@@ -17,7 +17,7 @@ from kerasptb.cli import main
         (["train", "--out", ""], "--out: expected a text, received ''"),
         (["train", "--optimizer", ""], "--optimizer: expected a text, received ''"),
         (["tune", "--out", ""], "--out: expected a text, received ''"),
-        (["tune", "--preset", ""], "--preset: invalid choice: ''"),
+        (["tune", "--preset", ""], "--preset: expected one of auto, "),
     ],
 )
 def test_a_value_that_an_option_does_not_take_is_named(capsys, arguments, text):

@@ -57,7 +57,8 @@ def test_a_run_is_used_at_another_precision(run, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["evaluate", "nowhere"], "which has no config.json"),
+        (["evaluate", "nowhere"], "nowhere, which does not exist.\n"),
+        (["suggest", "englisch", "a"], "does not exist. Did you mean english, the model in this package?"),
         (["train", "--data", "nowhere"], "does not exist"),
         (["train", "--data", "sample", "--resume"], "--out"),
         (["train", "--data", "sample", "--batch-size", "5000"], "too short for one batch"),
@@ -83,19 +84,26 @@ def test_a_package_that_is_missing_is_named(run, capsys, monkeypatch, tmp_path):
     assert capsys.readouterr().err == "kerasptb: This command needs the package keras_tuner, which is not installed.\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["train", "--epochs", "0"], ["train", "--preset", "large"], ["fly"]])
-def test_wrong_words_give_status_2(capsys, arguments):
+@pytest.mark.parametrize(
+    ("arguments", "command", "line"),
+    [
+        ([], "kerasptb", "the following arguments are required: COMMAND"),
+        (["train", "--epochs", "0"], "kerasptb train", "argument --epochs: expected a whole number of at least 1"),
+        (["train", "--preset", "smal"], "kerasptb train", "zaremba-medium. Received: smal. Did you mean small?"),
+        (["train", "--preset", "large"], "kerasptb train", "zaremba-medium. Received: large."),
+        (["traim"], "kerasptb", "COMMAND: expected one of train, evaluate,"),
+        (["traim"], "kerasptb", "Received: traim. Did you mean train?"),
+        (["suggest", "run", "the", "--jsn"], "kerasptb suggest", "there is no --jsn. Did you mean --json?"),
+        (["suggest", "run", "the", "--zzz=3"], "kerasptb suggest", "there is no --zzz=3."),
+        (["generate", "run", "the"], "kerasptb generate", "the is one word too many."),
+    ],
+)
+def test_wrong_words_get_a_line_that_names_the_nearest_and_status_2(capsys, arguments, command, line):
     assert main(arguments) == 2
-    assert "usage: kerasptb" in capsys.readouterr().err
-
-
-def test_a_mistyped_option_shows_the_usage_of_its_command(capsys):
-    assert main(["suggest", "run", "the", "--jsn"]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("usage: kerasptb suggest ")
-    assert said.endswith("kerasptb suggest: error: unrecognized arguments: --jsn\n")
-    assert main(["--jsn", "suggest", "run", "the"]) == 2
-    assert capsys.readouterr().err.startswith("usage: kerasptb [-h] ")
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"{command}: ")
+    assert line in first
+    assert second == f"{command} --help says more."
 
 
 def test_a_tool_for_completion_finds_the_parser_where_the_page_says():

@@ -75,7 +75,7 @@ def test_a_run_of_subwords_brings_its_tokenizer(subwords, subword_model, make_ru
         (["--to", "{new}/model", "--quantize"], 1, "kerasptb: --quantize is for --format litert"),
         (["--to", "{new}/model", "--float"], 1, "kerasptb: --float is for --format c"),
         (["--to", "{new}/model", "--without-state"], 1, "kerasptb: --without-state is for --format sherpa-onnx"),
-        (["--to", "{new}/model", "--format", "pickle"], 2, "invalid choice: 'pickle'"),
+        (["--to", "{new}/model", "--format", "pickle"], 2, "Received: pickle."),
         ([], 2, "required: --to"),
     ],
 )

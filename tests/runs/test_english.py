@@ -111,7 +111,7 @@ def test_what_needs_its_text_says_so(english, tmp_path, monkeypatch):
         RunError, match=r"was exported without the text that it was trained on. Name another with --data"
     ):
         english.load_corpus()
-    with pytest.raises(RunError, match=r"english, which has no config.json"):
+    with pytest.raises(RunError, match=r"english, which does not exist\.$"):
         RunFolder.open_resumed("english")
 
 
@@ -123,7 +123,7 @@ def test_commands_take_its_name(tmp_path, monkeypatch, capsys):
     assert suggestion["probability"] > 0.5
     assert not list(tmp_path.iterdir())
     assert cli.main(["train", "--resume", "--out", "english"]) == 1
-    assert "english, which has no config.json" in capsys.readouterr().err
+    assert "english, which does not exist." in capsys.readouterr().err
 
 
 def test_the_server_says_its_name(english):
