@@ -1,5 +1,8 @@
 """Keras' recurrent layers of any model, made to run on the native kernels."""
 
+import os
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -65,7 +68,7 @@ def accelerate(model: keras.Model) -> keras.Model:
         The same model.
 
     Raises:
-        ValueError: if the model is not built.
+        ValueError: if it is no model, or not built.
 
     Example:
         >>> model = keras.Sequential([keras.Input((24, 8)), keras.layers.LSTM(64), keras.layers.Dense(1)])
@@ -73,9 +76,15 @@ def accelerate(model: keras.Model) -> keras.Model:
         >>> kerasptb.explain(model)[0].implementation
         'native'
     """
+    if not isinstance(model, keras.Model):
+        hint = " Load it with `keras.saving.load_model`." if isinstance(model, str | os.PathLike) else ""
+        raise ValueError(f"Expected a keras.Model. Received: {model!r}.{hint}")
     if not model.built:
         raise ValueError(f"Expected a model that is built, as by a call or an Input. Received: {model.name}, not built")
-    for layer in model._flatten_layers():
+    layers = list(model._flatten_layers())
+    if not platforms.visible_gpus() and not any(isinstance(layer, Fused) or why_not(layer) is None for layer in layers):
+        warnings.warn(f"Nothing in {model.name} runs faster now. {_reasons(layers)}", stacklevel=2)
+    for layer in layers:
         if why_not(layer) is None:
             _replace(layer)
         if isinstance(layer, keras.Model):
@@ -98,6 +107,13 @@ def why_not(layer: keras.Layer) -> str | None:
         return "On a GPU Keras' own runs, cuDNN where it can."
     limit = limit_of_activations(kind, layer.cell) or dtype_limit(layer.dtype_policy)
     return limit or plan_recurrence(kind, None, layer.cell.units, precision=layer.dtype_policy).reason
+
+
+def _reasons(layers: Sequence[keras.Layer]) -> str:
+    """Returns why none of some layers is replaced."""
+    reasons = {layer.name: why_not(layer) for layer in layers if isinstance(layer, keras.layers.RNN)}
+    told = " ".join(f"{name}: {reason}" for name, reason in reasons.items())
+    return told or "It has no recurrent layer of Keras: no LSTM, GRU, or RNN of one of their cells."
 
 
 def _replace(layer: keras.layers.RNN) -> None:

@@ -49,7 +49,7 @@ def explain(model: keras.Model, batch_shape: tuple[int, int] | None = None) -> E
     cross-entropy, which runs if the loss reads what the logits were made of: the row "cost" says so.
 
     Args:
-        model: a `keras.Model`, built; of a compiled one the cost and the step are explained too.
+        model: a `keras.Model`, built; of a compiled one the step is explained too, and the cost if it is of words' ids.
         batch_shape: (B, T) of the batches, for sizes that the model's inputs leave open; `None` for the model's
             `batch_size` and `num_steps`, if it is a `LanguageModel`. Sizes that stay open count as unknown.
 
@@ -90,8 +90,10 @@ def explain(model: keras.Model, batch_shape: tuple[int, int] | None = None) -> E
         for layer, plan in plans.items()
     ]
     if model.compiled:
-        rows.append(_cost(model, plans))
-        rows.append(_step(model, rows))
+        of_words = _last(model) in plans or any(map(_is_of_words, keras.tree.flatten(model.loss)))
+        rows += [_cost(model, plans)] if of_words else []
+        step = _step(model, rows)
+        rows.append(step if of_words else step._replace(reason=None))  # which is what language models gain
     return Explanation(rows)
 
 
@@ -114,12 +116,23 @@ def _plan(layer: keras.Layer, x: Any, mask: bool, sizes: Sequence[int | None]) -
     return layer.plan(shape, mask=mask) if isinstance(layer, keras.layers.RNN) else layer.plan(shape)
 
 
-def _cost(model: keras.Model, plans: dict[keras.Layer, Plan]) -> Row:
-    """Tries loss and metrics on the logits of one word: do they read these, or what they were made of?"""
-    losses, last = [loss for loss in keras.tree.flatten(model.loss) if loss is not None], model
+def _last(model: keras.Model) -> keras.Layer:
+    """Returns the layer that makes the first output."""
+    last = model
     while isinstance(last, keras.Model) and last.layers:
         output = (getattr(last, "outputs", None) or [None])[0]
         last = last.layers[-1] if output is None else output._keras_history.operation
+    return last
+
+
+def _is_of_words(loss: Any) -> bool:
+    """Whether a loss is of the ids of words, as far as its name says so: a model may end in a layer of Keras."""
+    return any(name in _name(loss).lower() for name in ("sparse", "sequence"))
+
+
+def _cost(model: keras.Model, plans: dict[keras.Layer, Plan]) -> Row:
+    """Tries loss and metrics on the logits of one word: do they read these, or what they were made of?"""
+    losses, last = [loss for loss in keras.tree.flatten(model.loss) if loss is not None], _last(model)
     kind = ", ".join(map(_name, losses)) or "no loss"
     read = Row("cost", kind, "keras", "float32")
     if last not in plans or not hasattr(last, "factors"):

@@ -1,5 +1,7 @@
 """`kerasptb.accelerate` on models of Keras: what it computes, what stays, and what files hold."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -189,7 +191,10 @@ LEFT = {
 def test_what_cannot_be_replaced_stays_and_is_named(reason):
     layer = LEFT[reason]()
     model, kind = sequential(layer), type(layer)
-    kerasptb.accelerate(model)
+    with pytest.warns(
+        UserWarning, match=f"^Nothing in {model.name} runs faster now. {layer.name}: {re.escape(reason)}$"
+    ):
+        kerasptb.accelerate(model)
     assert type(layer) is kind
     assert [row.reason for row in kerasptb.explain(model) if row.name == layer.name] == [reason]
 
@@ -199,6 +204,24 @@ def test_on_a_gpu_nothing_is_replaced(gpus):
     gpus(None)
     kerasptb.accelerate(model)
     assert [row.reason for row in kerasptb.explain(model)] == ["On a GPU Keras' own runs, cuDNN where it can."] * 2
+
+
+def test_a_model_without_a_layer_for_it_is_told_and_one_that_is_fast_already_is_not():
+    with pytest.warns(UserWarning, match="It has no recurrent layer of Keras: no LSTM, GRU"):
+        kerasptb.accelerate(sequential(layers.Flatten()))
+    kerasptb.accelerate(kerasptb.accelerate(sequential(layers.LSTM(4))))  # warnings are errors here
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (5, r"Expected a keras\.Model\. Received: 5\.$"),
+        ("m.keras", r"Received: 'm\.keras'\. Load it with `keras\.saving\.load_model`\.$"),
+    ],
+)
+def test_what_is_no_model_is_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        kerasptb.accelerate(given)
 
 
 def test_a_model_that_is_not_built_is_refused():

@@ -165,6 +165,15 @@ def test_a_loss_of_ones_own_that_joins():
     assert cost_of(model) == Row("cost", "Joins", "native", "float32", None)
 
 
+def test_a_forecaster_has_no_rows_of_a_language_model():
+    model = keras.Sequential([keras.Input((6, 2)), keras.layers.LSTM(4), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    kerasptb.accelerate(model)
+    *layers, step = kerasptb.explain(model)
+    assert [(row.kind, row.implementation) for row in layers] == [("LSTM", "native")]
+    assert step == Row("step", "fit", "graph", None, None)
+
+
 def test_the_argument_that_compiles_a_step_is_named():
     model = own_model()
     model.compile("sgd", SequenceCrossEntropy(), metrics=["accuracy"])
