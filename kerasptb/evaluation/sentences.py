@@ -26,13 +26,14 @@ _Values = TypeVar("_Values")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SentenceScore:
-    """What a model says of a sentence. All probabilities are base-10 logarithms, as in the field's tools.
+    r"""What a model says of a sentence. All probabilities are base-10 logarithms, as in the field's tools.
 
     Attributes:
         sentence: the sentence.
         num_words: its words between white space.
         num_unknown: its tokens that are `<unk>`.
-        tokens: what is read of it, and at last its end.
+        tokens: what is read of it, as it is written, and at last `<eos>`; of a byte that is no whole character its
+            number, as in `\xc3`.
         token_log10_probabilities: float64 [T], of each token after those before it.
         entropies: float64 [T], of the distribution before each token, in bits; `None`, like the other arrays below, if
             they were not asked for.
@@ -189,11 +190,18 @@ def _score(tokenizer: Tokenizer, sentence: str, ids: np.ndarray, figures: np.nda
         sentence,
         len(sentence.split()),
         0 if tokenizer.unk_id is None else int((ids == tokenizer.unk_id).sum()),
-        tuple(tokenizer.to_tokens(ids)),
+        tuple(_texts(tokenizer, ids)),
         logs / math.log(10),
         *others,
         *(_words(tokenizer, sentence, ids) if others else ()),
     )
+
+
+def _texts(tokenizer: Tokenizer, ids: np.ndarray) -> Iterator[str]:
+    """Yields what tokens write: subwords name theirs in letters of their own, as `Ġ` for a space."""
+    for index, name in zip(ids.tolist(), tokenizer.to_tokens(ids), strict=True):
+        piece = tokenizer.pieces[index] if tokenizer.spells else b""
+        yield EOS if index == tokenizer.eos_id else piece.decode(errors="backslashreplace") or name
 
 
 def _words(tokenizer: Tokenizer, sentence: str, ids: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:

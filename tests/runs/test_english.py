@@ -1,6 +1,8 @@
 """The model of English in the package: that it is the one that docs/english.md describes, and serves everywhere."""
 
 import json
+import re
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -163,3 +165,23 @@ def test_a_training_begins_with_it(tmp_path, monkeypatch, capsys, no_steps, no_f
         "begins with the weights of the model of English in the package (--from none begins with nothing).\n"
         in capsys.readouterr().out
     )
+
+
+def test_the_table_of_the_page_on_scoring_is_what_it_says(english):
+    page = (Path(__file__).parents[2] / "docs" / "scoring.md").read_text(encoding="utf-8")
+    table = [
+        [cell.strip() for cell in row.split("|")[1:-1]] for row in re.findall(r"^\| 1 \|.*\|$", page, re.MULTILINE)
+    ]
+    (scored,) = english.score("The old man the boat.", entropy=True)
+    rows = scored.by_token()[-len(table) :]
+    assert len(table) == 5
+    for row, (_, number, word, token, *figures) in zip(rows, table, strict=True):
+        # GitHub strips a cell, but not what is code in it.
+        assert (str(row["word_number"]), row["word"], row["token"]) == (number, word.strip("`"), token.strip("`"))
+        found = [row[name] for name in ("log10_probability", "surprisal", "entropy", "counts")]
+        assert found == pytest.approx([float(figure) for figure in figures], abs=0.0051)
+
+
+def test_a_token_is_told_as_it_is_written(english):
+    (scored,) = english.score("é!")
+    assert scored.tokens == (" ", "\\xc3", "\\xa9", "!", "<eos>")
