@@ -28,6 +28,13 @@ def add_parser(commands: arguments.Commands) -> None:
         help="a name by which requests may ask for the server, besides localhost; may be repeated",
     )
     command.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="a site whose pages may ask the server, such as https://example.org; may be repeated",
+    )
+    command.add_argument(
         "--proxy",
         action="append",
         default=[],
@@ -51,4 +58,5 @@ def execute(options: Namespace) -> None:
         options.allow_host,
         options.proxy,
         options.counts != "none",
+        options.allow_origin,
     )

@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 import kerasptb
 from kerasptb.data import EOS, DataError, Tokenizer
@@ -50,13 +51,18 @@ _STATUSES: tuple[tuple[type[Exception], int, dict[str, str]], ...] = (
 
 
 def create_app(
-    reader: Reader, name: str = "", rate: float | None = DEFAULT_RATE, allowed_hosts: Collection[str] | None = None
+    reader: Reader,
+    name: str = "",
+    rate: float | None = DEFAULT_RATE,
+    allowed_hosts: Collection[str] | None = None,
+    allowed_origins: Collection[str] = (),
 ) -> FastAPI:
     """Returns the ASGI application that serves a `Reader` with a fingerprint: the page at `/`, the API below `/v1/`.
 
     The name is that of the run's folder, the rate that of requests a second from one address, and allowed
-    hosts are names that the header Host may have beside this machine's own; `None` for any. Its description is at
-    `/openapi.json`; there is no interactive page for it, because the usual pages load scripts from other servers.
+    hosts are names that the header Host may have beside this machine's own; `None` for any. Allowed origins are sites
+    whose pages may read the answers. Its description is at `/openapi.json`; there is no interactive page for it,
+    because the usual pages load scripts from other servers.
     """
 
     def max_bytes() -> int:
@@ -89,6 +95,9 @@ def create_app(
     if allowed_hosts is not None:
         app.add_middleware(AllowedHosts, hosts=allowed_hosts)
     app.add_middleware(BodyLimit, max_bytes=max_bytes)
+    if allowed_origins:
+        origins, methods, headers = [*allowed_origins], ["GET", "POST"], ["Content-Type"]
+        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=methods, allow_headers=headers)
     return app
 
 

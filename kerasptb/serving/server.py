@@ -38,6 +38,7 @@ def serve(
     allowed_hosts: Collection[str] = (),
     proxies: Collection[str] = (),
     counts: bool = True,
+    allowed_origins: Collection[str] = (),
 ) -> None:
     """Serves a model's keyboard page and API until it is interrupted.
 
@@ -55,6 +56,8 @@ def serve(
         proxies: addresses of proxies, or networks ("10.0.0.0/8"). For what comes from there the client counts whom
             `X-Forwarded-For` names; any other client could name whom it likes.
         counts: whether the counts of a run's training text refine what the network says.
+        allowed_origins: sites whose pages may ask the server, such as "https://example.org"; browsers let no others
+            read its answers, but for its own page.
 
     Raises:
         ServingError: if the extra `serve` is not installed, the folder holds no model, or a proxy is no address.
@@ -78,7 +81,7 @@ def serve(
         rate = DEFAULT_RATE if rate is None else rate or None
         is_own = ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
         name = ENGLISH if is_in_the_package(folder) else Path(folder).resolve().name
-        app = create_app(open_folder(), name, rate, allowed_hosts if is_own or allowed_hosts else None)
+        app = create_app(open_folder(), name, rate, allowed_hosts if is_own or allowed_hosts else None, allowed_origins)
         server = ReloadingServer(config_of(app, trusted), app, str(folder), open_folder, hangups)
         BoundedProtocol.max_connections = _allow_many_connections()
         address = f"[{host}]" if ":" in host else host

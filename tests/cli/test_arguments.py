@@ -31,7 +31,11 @@ TUNE |= {"max_hours": 0.5, "steps_per_epoch": 6, "max_failures": 7}
 BOTH = {"backend": "native", "precision": "bfloat16", "seed": 8, "vocabulary_size": 9, "out": "folder"}
 
 
-SERVE_LISTS = {"--allow-host=a.example": ("allowed_hosts", ["a.example"]), "--proxy=::1": ("proxies", ["::1"])}
+SERVE_LISTS = {
+    "--allow-host=a.example": ("allowed_hosts", ["a.example"]),
+    "--allow-origin=https://a.example": ("allowed_origins", ["https://a.example"]),
+    "--proxy=::1": ("proxies", ["::1"]),
+}
 
 
 @pytest.mark.parametrize(

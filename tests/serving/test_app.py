@@ -134,6 +134,19 @@ def test_a_wrong_state_is_refused(client, change):
     assert "Begin again without a state" in problem(client.post("/v1/stream", json={"state": state}), 409)
 
 
+def test_pages_of_the_origins_that_are_named_may_read_the_answers(client, reader):
+    asks = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
+    asks |= {"Access-Control-Request-Headers": "content-type"}
+    assert "access-control-allow-origin" not in client.options("/v1/suggest", headers=asks).headers
+    with TestClient(create_app(reader, allowed_origins=["https://a.example"])) as open_client:
+        allowed = open_client.options("/v1/suggest", headers=asks)
+        assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (200, "https://a.example")
+        answer = open_client.post("/v1/suggest", json={"text": "the "}, headers={"Origin": "https://a.example"})
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "https://a.example")
+        other = open_client.post("/v1/suggest", json={"text": "the "}, headers={"Origin": "https://b.example"})
+        assert "access-control-allow-origin" not in other.headers
+
+
 def test_scores_are_those_of_the_model(client, reader):
     text = "The cat doesn't,\nmr. \U0001f600 Fox — 日本"
     answer = post(client, "score", text=text)
