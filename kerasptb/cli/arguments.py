@@ -17,6 +17,7 @@ DATA_HELP = (
 )
 
 Commands: TypeAlias = "argparse._SubParsersAction[ArgumentParser]"
+Group: TypeAlias = "argparse._ActionsContainer"  # a command, or a group of its options
 
 
 def option_type(kind: Any) -> Callable[[str], Any]:
@@ -75,7 +76,7 @@ _SHARED: dict[str, dict[str, Any]] = {
 }
 
 
-def add_fields(command: ArgumentParser, fields: Iterable[Argument], default: str | None = None) -> None:
+def add_fields(command: Group, fields: Iterable[Argument], default: str | None = None) -> None:
     """Adds the options of `Argument`s, with what the help says of the default: what takes an option knows it."""
     for field in fields:
         choices = field.kind.names if isinstance(field.kind, Choice) else None
@@ -102,7 +103,7 @@ class _OneOrSeveral(argparse.Action):
         setattr(namespace, self.dest, values[0] if len(values) == 1 else values)
 
 
-def add_data(command: ArgumentParser, default: str) -> None:
+def add_data(command: Group, default: str) -> None:
     """Adds the option of the text, of which several files may be named."""
     text = f"{DATA_HELP} (default: {default})"
     command.add_argument("--data", nargs="+", action=_OneOrSeveral, metavar="TEXT", help=text)
@@ -111,7 +112,7 @@ def add_data(command: ArgumentParser, default: str) -> None:
     command.add_argument("--author", help="read only this person's messages of a chat or mailbox (default: all)")
 
 
-def add_reading(command: ArgumentParser) -> None:
+def add_reading(command: Group) -> None:
     """Adds the options of how a text is read."""
     add_shared(command, "--tokens", "--tokenizer", "--vocabulary-size", "--keep-lines")
 
@@ -144,7 +145,7 @@ def data_of(options: Namespace) -> TextSource | None:
     return source if choices else options.data
 
 
-def add_shared(command: "argparse._ActionsContainer", *names: str) -> None:
+def add_shared(command: Group, *names: str) -> None:
     """Adds options that several commands have."""
     for name in names:
         command.add_argument(name, **_SHARED[name])
