@@ -53,4 +53,6 @@ def _open(name: str | None) -> tuple[io.BufferedReader, str]:
         return Path(name).open("rb"), name
     if sys.stdin is None:
         raise OSError("Standard input is closed.")
+    if sys.stdin.isatty():
+        print("Type a text; Ctrl-D at the beginning of a line ends it.", file=sys.stderr)
     return open(sys.stdin.fileno(), "rb", closefd=False), "standard input"

@@ -2,6 +2,7 @@ import csv
 import json
 import math
 import os
+import pty
 import subprocess
 import sys
 
@@ -254,3 +255,13 @@ def test_another_program_talks_to_it(run):
             assert process.stdout.readline().decode().endswith(f"\t{words}\n")
         process.communicate(timeout=60)
     assert process.returncode == 0
+
+
+def test_a_terminal_is_told_how_a_text_ends(monkeypatch, capsys):
+    leader, follower = pty.openpty()
+    os.write(leader, b"one two\n\x04")
+    with os.fdopen(follower) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert list(read_lines("-")) == [["one two"]]
+    os.close(leader)
+    assert capsys.readouterr().err == "Type a text; Ctrl-D at the beginning of a line ends it.\n"
