@@ -1,7 +1,7 @@
 """The files in an archive, and in a folder.
 
 An archive is never extracted to names of its own: what is read of it lies in temporary files without a name, so no
-name, link or mode in it can touch the disk.
+name, link or mode in it can touch the disk. What is unpacked is counted while it is.
 """
 
 import bz2
@@ -18,31 +18,31 @@ from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from kerasptb.data.errors import DataError
+from kerasptb.data.sources.room import Room
 from kerasptb.data.sources.splits import choose_names, is_corpus_name
 from kerasptb.data.sources.tar import is_tar, tar_members
 from kerasptb.data.sources.text_file import TextFile, check_regular, temporary_file
 from kerasptb.utils.files import DAMAGE
 
-# A guard against archives made to fill the disk. It is four times the size of WikiText-103, the largest text in common
-# use for word-level models.
-MAX_ARCHIVE_BYTES = 2 << 30
-
 # The member of a zip that makes it an EPUB, one text.
 EPUB_CONTAINER = "META-INF/container.xml"
+
+_MEMBER = b"PK\x03\x04"  # what begins one of a zip
+_PIECE_BYTES = 1 << 18
 
 # What Python's readers of archives raise for damaged ones.
 _DAMAGE = (*DAMAGE, tarfile.TarError, lzma.LZMAError, struct.error)
 
 
-def members_of(path: Path) -> dict[str, TextFile] | None:
+def members_of(path: Path, room: Room) -> dict[str, TextFile] | None:
     """Returns the files in a folder or an archive, by sorted names, no hidden ones; `None` for another file."""
-    found = _files_below(path) if path.is_dir() else open_archive(path)
+    found = _files_below(path, room) if path.is_dir() else open_archive(path, room)
     if found is None:
         return None
     return {name: found[name] for name in sorted(found) if not any(map(_is_hidden, PurePosixPath(name).parts))}
 
 
-def _files_below(path: Path) -> dict[str, TextFile]:
+def _files_below(path: Path, room: Room) -> dict[str, TextFile]:
     """Returns the files in a folder and those below, also where a link leads; raises for one that cannot be read."""
     found, seen = {}, {path.resolve()}  # a link may lead to a folder above it
     for place, folders, names in os.walk(path, onerror=_raise, followlinks=True):
@@ -50,7 +50,7 @@ def _files_below(path: Path) -> dict[str, TextFile]:
         folders[:] = [name for target, name in below.items() if target not in seen]
         seen.update(below)
         files = (Path(place, name) for name in names)
-        found.update({str(file.relative_to(path)): TextFile.on_disk(file) for file in files if file.is_file()})
+        found.update({str(file.relative_to(path)): TextFile.on_disk(file, room) for file in files if file.is_file()})
     return found
 
 
@@ -62,13 +62,13 @@ def _is_hidden(part: str) -> bool:
     return part.startswith((".", "__MACOSX"))
 
 
-def open_archive(path: Path) -> dict[str, TextFile] | None:
+def open_archive(path: Path, room: Room) -> dict[str, TextFile] | None:
     """Returns the files in a tar (of any compression) or zip file, by name; `None` for another file, or an EPUB."""
     with archive_errors(check_regular(path)):
         # tar is tried first: a tar that holds a zip can look like a zip, but a zip never looks like a tar.
-        if (files := _read_tar(path)) is not None:
+        if (files := _read_tar(path, room)) is not None:
             return files
-        return _read_zip(path) if zipfile.is_zipfile(path) else None
+        return _read_zip(path, room) if zipfile.is_zipfile(path) else None
 
 
 @contextlib.contextmanager
@@ -85,16 +85,42 @@ def archive_errors(path: str | Path) -> Iterator[None]:
         raise DataError(f"Expected a readable archive. {path} is not: {error}") from None
 
 
-def check_size(path: str | Path, num_bytes: int) -> None:
-    """Raises a `DataError` if more bytes were unpacked from a file than `MAX_ARCHIVE_BYTES`."""
-    if num_bytes > MAX_ARCHIVE_BYTES:
-        raise DataError(
-            f"{path} unpacks to {num_bytes:,} bytes or more, above the limit of {MAX_ARCHIVE_BYTES:,} for archives. "
-            "Unpack it and name the folder."
-        )
+class Zip(zipfile.ZipFile):
+    """A zip of which what is unpacked takes room."""
+
+    def __init__(self, opened: IO[bytes], file: TextFile) -> None:
+        super().__init__(opened)
+        self._file = file
+        # The end of a zip that was cut off may be that of one which is stored in it, and which would be read for it.
+        begins = min((info.header_offset for info in self.infolist()), default=0)
+        if begins and file.head(len(_MEMBER)) == _MEMBER:
+            raise zipfile.BadZipFile("its end is missing")
+
+    def pieces(self, member: str | zipfile.ZipInfo) -> Iterator[bytes]:
+        """Yields the content of a member; BadZipFile if it ends early."""
+        info = member if isinstance(member, zipfile.ZipInfo) else self.getinfo(member)
+        path, missing = f"{self._file.path}/{info.filename}", info.file_size
+        with self.open(info) as content:
+            while piece := content.read(_PIECE_BYTES):
+                self._file.room.take(path, len(piece))
+                missing -= len(piece)
+                yield piece
+        if missing:
+            raise zipfile.BadZipFile(f"{path} ends {missing:,} bytes too early")
+
+    def content(self, member: str) -> bytes:
+        """Returns the content of a member, as `pieces` raises."""
+        return b"".join(self.pieces(member))
 
 
-def _read_tar(path: Path) -> dict[str, TextFile] | None:
+@contextlib.contextmanager
+def open_zip(file: TextFile) -> Iterator[Zip]:
+    """Yields the zip that a file is; BadZipFile for one that is none, or not whole."""
+    with file.open() as opened, Zip(cast(IO[bytes], opened), file) as archive:
+        yield archive
+
+
+def _read_tar(path: Path, room: Room) -> dict[str, TextFile] | None:
     """Returns the files in a tar; `None` if it is none."""
     for open_file in (open, gzip.open, bz2.open, lzma.open):
         with open_file(path, "rb") as opened:
@@ -106,27 +132,27 @@ def _read_tar(path: Path) -> dict[str, TextFile] | None:
                 if getattr(error, "errno", None) is not None:
                     raise
                 continue  # of another compression
-            return _files_of_tar(file, path)
+            return _files_of_tar(file, path, room)
     return None
 
 
-def _files_of_tar(file: IO[bytes], path: Path) -> dict[str, TextFile]:
+def _files_of_tar(file: IO[bytes], path: Path, room: Room) -> dict[str, TextFile]:
     places: dict[str, tuple[int, int]] = {}
-    total = 0
     with temporary_file() as copy:
         for member in tar_members(file):
-            # Checked before the member is skipped, because skipping decompresses it.
-            total += member.size
-            check_size(path, total)
+            # Before the member is skipped, because skipping decompresses it.
+            room.take(f"{path}/{member.name}", member.size)
             # Only plain files: a link could name a file outside the archive. All of them are copied, so that a
             # compressed archive is unpacked once.
             if member.is_file and _is_inside(member.name):
                 places[member.name] = _copy(file, member.size, copy, f"{path}/{member.name}")
-        return _files_in(copy, places, path)
+        return _files_in(copy, places, path, room)
 
 
-def _read_zip(path: Path) -> dict[str, TextFile] | None:
-    with zipfile.ZipFile(path) as archive:
+def _read_zip(path: Path, room: Room) -> dict[str, TextFile] | None:
+    # Whatever its name ends in.
+    file = TextFile(str(path), path.stat().st_size, lambda: path.open("rb"), room=room)
+    with open_zip(file) as archive:
         infos = (info for info in archive.infolist() if not info.is_dir() and _is_inside(info.filename))
         members = {info.filename: info for info in infos}
         if EPUB_CONTAINER in members:
@@ -135,14 +161,13 @@ def _read_zip(path: Path) -> dict[str, TextFile] | None:
             raise DataError(f"Expected a text. {path} is a document of an office program: save it as a text, or HTML.")
         if any(map(is_corpus_name, members)):
             members = {name: members[name] for name in choose_names(members, str(path)).values()}
-        # zipfile reads no more than the size stated in the archive's directory, so checking the stated sizes is enough.
-        check_size(path, sum(info.file_size for info in members.values()))
         places = {}
         with temporary_file() as copy:
             for name, info in members.items():
-                with archive.open(info) as content:
-                    places[name] = _copy(content, info.file_size, copy, f"{path}/{name}")
-            return _files_in(copy, places, path)
+                begin = copy.tell()
+                copy.writelines(archive.pieces(info))
+                places[name] = begin, copy.tell()
+            return _files_in(copy, places, path, room)
 
 
 def _is_inside(name: str) -> bool:
@@ -155,14 +180,14 @@ def _copy(content: IO[bytes], size: int, copy: IO[bytes], path: str) -> tuple[in
     """Copies the next bytes of an archive; returns where they begin and end in the copy."""
     begin = copy.tell()
     while missing := begin + size - copy.tell():
-        piece = content.read(min(missing, 2**18))
+        piece = content.read(min(missing, _PIECE_BYTES))
         if not piece:
             raise EOFError(f"{path} ends after {copy.tell() - begin:,} of {size:,} bytes")
         copy.write(piece)
     return begin, begin + size
 
 
-def _files_in(copy: IO[bytes], places: dict[str, tuple[int, int]], path: Path) -> dict[str, TextFile]:
+def _files_in(copy: IO[bytes], places: dict[str, tuple[int, int]], path: Path, room: Room) -> dict[str, TextFile]:
     """Returns the files that were copied from an archive to one without a name, by their names."""
-    whole = TextFile.of_copy(copy, str(path))
+    whole = TextFile.of_copy(copy, str(path), room)
     return {name: whole.part(*place, f"{path}/{name}") for name, place in places.items()}

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from kerasptb.data.errors import DataError
 from kerasptb.data.sources.archives import open_archive
+from kerasptb.data.sources.room import Room
 from kerasptb.data.sources.splits import choose_names
 from kerasptb.utils.status_line import show_status
 
@@ -123,7 +124,7 @@ def _fetch_all(address: str, names: Iterable[str], fetch: Callable[[str], bytes]
     with tempfile.TemporaryDirectory() as temporary:
         archive = Path(temporary, "archive")
         archive.write_bytes(fetch(address))
-        if (members := open_archive(archive)) is None:
+        if (members := open_archive(archive, Room())) is None:
             raise DataError("what came is no archive")
         names = choose_names(members, address).values()
         return {name.rsplit("/", 1)[-1]: b"".join(members[name].chunks()) for name in names}

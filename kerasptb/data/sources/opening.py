@@ -15,10 +15,11 @@ from typing import IO
 
 from kerasptb.data.errors import UnreadError
 from kerasptb.data.paragraphs import is_wrapped, pieces_of
-from kerasptb.data.sources.archives import archive_errors, check_size, members_of
+from kerasptb.data.sources.archives import archive_errors, members_of
 from kerasptb.data.sources.download import PTB_SHA256
 from kerasptb.data.sources.encodings import is_utf8
 from kerasptb.data.sources.formats import check_column, format_of, has_messages, plain
+from kerasptb.data.sources.room import Room
 from kerasptb.data.sources.source import PUBLISHED, STANDARD_INPUT, Source, is_pipe, is_read_again, path_of
 from kerasptb.data.sources.splits import choose_names, cut_text, is_corpus_name, is_near_top
 from kerasptb.data.sources.text_file import TextFile, temporary_file
@@ -64,31 +65,32 @@ class OpenedText:
 def open_source(source: Source) -> OpenedText:
     """Opens the three texts of a folder or an archive, or those cut of all that is in what a source names."""
     source.check_there()
-    members = [None if is_pipe(path) else members_of(path_of(path)) for path in source.paths]
+    room = Room()
+    members = [None if is_pipe(path) else members_of(path_of(path), room) for path in source.paths]
     if len(members) == 1 and members[0]:
         path, names = path_of(source.paths[0]), filter(is_corpus_name, members[0])
         if named := list(filter(is_near_top, names) if path.is_dir() else names):
             return _open_splits(source, members[0], choose_names(named, str(path)))
     several = zip(source.paths, members, strict=True)
-    files = [[_file_at(path)] if found is None else found.values() for path, found in several]
+    files = [[_file_at(path, room)] if found is None else found.values() for path, found in several]
     return _open_texts(source, list(itertools.chain.from_iterable(files)))
 
 
-def _file_at(path: str) -> TextFile:
+def _file_at(path: str, room: Room) -> TextFile:
     """Returns the file that a path names; what a pipe holds is copied."""
     if not is_pipe(path):
-        return TextFile.on_disk(path_of(path))
+        return TextFile.on_disk(path_of(path), room)
     is_input = path == STANDARD_INPUT
     if is_input and sys.stdin is None:
         raise OSError("Standard input is closed.")
     opened = contextlib.nullcontext(sys.stdin.buffer) if is_input else path_of(path).open("rb")
     with temporary_file() as copy, opened as pipe:
         shutil.copyfileobj(pipe, copy)
-        return TextFile.of_copy(copy, "the standard input" if is_input else path)
+        return TextFile.of_copy(copy, "the standard input" if is_input else path, room)
 
 
 def _open_splits(source: Source, members: dict[str, TextFile], names: dict[str, str]) -> OpenedText:
-    files = {split: members[name] for split, name in names.items()}
+    files = {split: _unpacked(members[name]) for split, name in names.items()}
     is_ptb = all(_is_published(split, file) for split, file in files.items())
     if source.choices or not is_ptb:
         files = {split: _read([file], source, file.path) for split, file in files.items()}
@@ -137,22 +139,16 @@ def _read(files: Sequence[TextFile], source: Source, name: str) -> TextFile:
     """Returns texts one after the other, an empty line between; a single one as it is, if it is plain, and in UTF-8."""
     check_column(files, source)
     if len(files) == 1:
+        files = [_unpacked(files[0])]
         with archive_errors(files[0].path):
-            files = [_unpacked(files[0])]
             if format_of(files[0], source) is plain and is_utf8(files[0], source.encoding):
                 return files[0]
     return _joined(files, source, name)
 
 
 def _unpacked(file: TextFile) -> TextFile:
-    """Returns a file that can be read twice at little cost: what is compressed is unpacked to one without a name."""
-    if not file.is_compressed:
-        return file
-    with temporary_file() as copy:
-        for piece in file.chunks():
-            check_size(file.path, copy.tell() + len(piece))
-            copy.write(piece)
-        return TextFile.of_copy(copy, file.path)
+    with archive_errors(file.path):
+        return file.unpacked()
 
 
 def _joined(files: Sequence[TextFile], source: Source, name: str) -> TextFile:

@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from kerasptb.data.errors import DataError
+from kerasptb.data.sources.room import Room
 
 # What opens a text that is compressed, by what its name ends in.
 COMPRESSIONS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
@@ -35,12 +36,14 @@ class TextFile:
     size: int  # in bytes
     open: Callable[[], io.BufferedIOBase | io.RawIOBase]  # returns it open for reading bytes, from the beginning
     is_compressed: bool = False  # whether it is unpacked as it is read; `size` is then that of what is packed
+    room: Room = dataclasses.field(default_factory=Room, compare=False)  # for what is unpacked of its source
 
     @classmethod
-    def on_disk(cls, path: Path) -> TextFile:
+    def on_disk(cls, path: Path, room: Room | None = None) -> TextFile:
         """Returns the file at a path, unpacked as it is read if its name says that it is compressed."""
         unpack = _unpacker(path)
-        return cls(str(path), path.stat().st_size, functools.partial(unpack or open, path, "rb"), unpack is not None)
+        opened = functools.partial(unpack or open, path, "rb")
+        return cls(str(path), path.stat().st_size, opened, unpack is not None, room or Room())
 
     @classmethod
     def of_bytes(cls, content: bytes, path: str) -> TextFile:
@@ -48,7 +51,7 @@ class TextFile:
         return cls(path, len(content), functools.partial(io.BytesIO, content))
 
     @classmethod
-    def of_copy(cls, copy: IO[bytes], path: str) -> TextFile:
+    def of_copy(cls, copy: IO[bytes], path: str, room: Room | None = None) -> TextFile:
         """Returns what was written to a `temporary_file`, which is closed when nobody holds what is returned."""
         copy.flush()
 
@@ -57,14 +60,23 @@ class TextFile:
             file.seek(0)
             return file
 
-        file = cls(path, copy.tell(), reopen)
+        file = cls(path, copy.tell(), reopen, room=room or Room())
         weakref.finalize(file, copy.close)
         return file
 
     def part(self, begin: int, end: int, path: str) -> TextFile:
         """Returns the file's bytes from one place to another, unpacked as they are read if `path` says so."""
         unpack, of_part = _unpacker(PurePosixPath(path)), functools.partial(_Part, self, begin, end)
-        return TextFile(path, end - begin, of_part if unpack is None else lambda: unpack(of_part()), unpack is not None)
+        opened = of_part if unpack is None else lambda: unpack(of_part())
+        return TextFile(path, end - begin, opened, unpack is not None, self.room)
+
+    def unpacked(self) -> TextFile:
+        """Returns the file, of which what is compressed is unpacked to one without a name, to be read again."""
+        if not self.is_compressed:
+            return self
+        with temporary_file() as copy:
+            copy.writelines(self.room.taken(self.path, self.chunks()))
+            return TextFile.of_copy(copy, self.path, self.room)
 
     @property
     def suffix(self) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from kerasptb.data import DataError
 from kerasptb.data.corpus import open_text
-from kerasptb.data.sources import archives, text_file
+from kerasptb.data.sources import room, text_file
 
 CONTENTS = {"train": b"train text\n", "valid": b"valid text\n", "test": b"test text\n"}
 
@@ -130,16 +130,73 @@ def test_links_and_devices_are_no_files(kind, tmp_path):
 def test_huge_archives_are_refused(write, tmp_path, monkeypatch):
     path = tmp_path / "archive"
     write(path, published().items())
-    monkeypatch.setattr(archives, "MAX_ARCHIVE_BYTES", 30)
-    with pytest.raises(DataError, match=r"unpacks to 32 bytes or more, above the limit of 30"):
+    monkeypatch.setattr(room, "MAX_UNPACKED_BYTES", 30)
+    with pytest.raises(DataError, match=r"to 30 bytes at most, all together\. With .*/archive/.* to 32 bytes or more"):
         open_text(path)
+    monkeypatch.setattr(room, "MAX_UNPACKED_BYTES", 32)
+    assert contents(path) == CONTENTS
+
+
+@pytest.mark.parametrize("write", [write_tar, write_zip, write_folder])
+def test_what_is_compressed_in_an_archive_or_a_folder_counts_together(write, tmp_path, monkeypatch):
+    text = b"one line, and no more\n\n" * 100
+    packed = bz2.compress(text)
+    path = tmp_path / "x"
+    if write is write_folder:
+        path.mkdir()
+    write(path, [(f"{name}.txt.bz2", packed) for name in "abc"])
+    in_archive = 0 if write is write_folder else 3 * len(packed)
+    unpacked = 3 * len(text) + in_archive
+    monkeypatch.setattr(room, "MAX_UNPACKED_BYTES", unpacked)
+    assert sum(map(len, contents(path).values())) > 3 * len(text)
+    monkeypatch.setattr(room, "MAX_UNPACKED_BYTES", unpacked - 1)
+    with pytest.raises(DataError, match=rf"With .*c\.txt\.bz2 they unpack to {unpacked:,} bytes or more"):
+        open_text(path)
+
+
+def test_several_sources_count_together(tmp_path, monkeypatch):
+    for name in ("a.zip", "b.zip"):
+        write_zip(tmp_path / name, [("a.txt", b"one line\n\n" * 100)])
+    monkeypatch.setattr(room, "MAX_UNPACKED_BYTES", 1_999)
+    with pytest.raises(DataError, match=r"With .*b\.zip/a\.txt they unpack to 2,000 bytes"):
+        open_text([tmp_path / "a.zip", tmp_path / "b.zip"])
+
+
+def test_a_compressed_text_of_a_corpus_is_unpacked_within_the_limit(tmp_path, monkeypatch):
+    write_folder(tmp_path, [(f"{name}.gz", gzip.compress(data * 100)) for name, data in published().items()])
+    monkeypatch.setattr(room, "MAX_UNPACKED_BYTES", 3_199)
+    with pytest.raises(DataError, match="unpack to 3,200 bytes or more"):
+        open_text(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["inner.zip", "inner.epub"])
+def test_a_zip_that_is_cut_off_is_not_read_as_one_that_is_stored_in_it(name, tmp_path):
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as archive:
+        archive.writestr("META-INF/container.xml" if name.endswith("epub") else "a.txt", b"a line of it\n" * 50)
+    path = tmp_path / "archive.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(name, inner.getvalue())
+        archive.writestr("b.txt", b"another line\n" * 500)
+    whole = path.read_bytes()
+    for size in (len(whole) // 2, 30 + len(name) + len(inner.getvalue())):
+        path.write_bytes(whole[:size])
+        with pytest.raises(DataError, match=r"readable archive\. .*archive\.zip is not: its end is missing"):
+            open_text(path)
+
+
+def test_a_zip_after_a_program_that_unpacks_it_is_read(tmp_path):
+    write_zip(tmp_path / "archive", published().items())
+    path = tmp_path / "archive.exe"
+    path.write_bytes(b"MZ" + bytes(500) + (tmp_path / "archive").read_bytes())
+    assert contents(path) == CONTENTS
 
 
 def test_huge_member_of_another_name_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "archive.tgz"
     write_tar(path, [("zeros", bytes(10_000)), *published().items()])
-    monkeypatch.setattr(archives, "MAX_ARCHIVE_BYTES", 9_999)
-    with pytest.raises(DataError, match="unpacks to 10,000 bytes or more"):
+    monkeypatch.setattr(room, "MAX_UNPACKED_BYTES", 9_999)
+    with pytest.raises(DataError, match="unpack to 10,000 bytes or more"):
         open_text(path)
 
 

@@ -14,7 +14,7 @@ import kerasptb
 from kerasptb.data import DataError, Source
 from kerasptb.data.corpus import open_text
 from kerasptb.data.errors import UnreadError
-from kerasptb.data.sources import archives, text_file
+from kerasptb.data.sources import room, text_file
 
 
 def _zip(members):
@@ -120,7 +120,7 @@ def test_an_archive_of_one_text_is_read_as_the_text(tmp_path, kind):
     assert packed.digest == plain.digest
 
 
-def test_a_book_in_an_archive_is_read(tmp_path, caplog):
+def test_a_book_in_an_archive_is_read_and_counts_with_it(tmp_path, caplog, monkeypatch):
     package = (
         '<package xmlns="http://www.idpf.org/2007/opf"><manifest><item id="a" href="a.xhtml" '
         'media-type="application/xhtml+xml"/></manifest><spine><itemref idref="a"/></spine></package>'
@@ -128,11 +128,16 @@ def test_a_book_in_an_archive_is_read(tmp_path, caplog):
     container = '<container><rootfiles><rootfile full-path="b.opf"/></rootfiles></container>'
     page = "<html><body>" + "".join(f"<p>Line {i} of it.</p>" for i in range(50)) + "</body></html>"
     book = _zip({"META-INF/container.xml": container, "b.opf": package, "a.xhtml": page})
-    (tmp_path / "a.zip").write_bytes(_zip({"a.txt": "one\n\n" * 9, "b.epub": book}))
+    archive = {"a.txt": "one\n\n" * 9, "b.epub": book}
+    (tmp_path / "a.zip").write_bytes(_zip(archive))
     read = b"".join(b"".join(file.chunks()) for file in open_text(tmp_path / "a.zip").files.values())
     assert read.count(b"one") == 9
     assert read.endswith(b"Line 49 of it.\n\n")
     assert "Left out" not in caplog.text
+    size = sum(map(len, [*archive.values(), container, package, page]))
+    monkeypatch.setattr(room, "MAX_UNPACKED_BYTES", size - 1)
+    with pytest.raises(DataError, match=rf"With .*b\.epub/a\.xhtml they unpack to {size:,} bytes"):
+        open_text(tmp_path / "a.zip")
 
 
 def test_a_folder_is_read_where_links_lead_and_once(tmp_path):
@@ -179,13 +184,13 @@ def test_a_closed_standard_input_is_told(monkeypatch):
 
 
 def test_what_is_unpacked_has_a_limit_and_what_is_not_has_none(tmp_path, monkeypatch):
-    monkeypatch.setattr(archives, "MAX_ARCHIVE_BYTES", 1_000)
+    monkeypatch.setattr(room, "MAX_UNPACKED_BYTES", 1_000)
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text("a line of a text\n" * 100)
     assert kerasptb.load_corpus(tmp_path, tokens="words").count("test").words > 50
     with gzip.open(tmp_path / "c.txt.gz", "wt") as file:
         file.write("a line of a text\n" * 100)
-    with pytest.raises(DataError, match=r"c\.txt\.gz unpacks to 1,700 bytes or more"):
+    with pytest.raises(DataError, match=r"With .*c\.txt\.gz they unpack to 1,700 bytes or more"):
         kerasptb.load_corpus(tmp_path, tokens="words")
 
 
