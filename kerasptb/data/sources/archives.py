@@ -13,9 +13,9 @@ import os
 import struct
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from kerasptb.data.errors import DataError
 from kerasptb.data.sources.room import Room
@@ -29,6 +29,9 @@ EPUB_CONTAINER = "META-INF/container.xml"
 
 _MEMBER = b"PK\x03\x04"  # what begins one of a zip
 _PIECE_BYTES = 1 << 18
+
+# What opens a tar, by how its file begins. Python's reader of xz also takes an older kind, that anything may begin as.
+_TARS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open, b"": open}
 
 # What Python's readers of archives raise for damaged ones.
 _DAMAGE = (*DAMAGE, tarfile.TarError, lzma.LZMAError, struct.error)
@@ -122,18 +125,19 @@ def open_zip(file: TextFile) -> Iterator[Zip]:
 
 def _read_tar(path: Path, room: Room) -> dict[str, TextFile] | None:
     """Returns the files in a tar; `None` if it is none."""
-    for open_file in (open, gzip.open, bz2.open, lzma.open):
-        with open_file(path, "rb") as opened:
-            file = cast(IO[bytes], opened)
-            try:
-                if not is_tar(file):
-                    continue
-            except _DAMAGE as error:
-                if getattr(error, "errno", None) is not None:
-                    raise
-                continue  # of another compression
-            return _files_of_tar(file, path, room)
-    return None
+    with path.open("rb") as plain:
+        head = plain.read(max(map(len, _TARS)))
+    open_file = next(opens for begin, opens in _TARS.items() if head.startswith(begin))
+    with open_file(path, "rb") as opened:
+        file = cast(IO[bytes], opened)
+        try:
+            if not is_tar(file):
+                return None
+        except _DAMAGE as error:
+            if getattr(error, "errno", None) is not None:
+                raise
+            return None  # of no compression, though it begins so
+        return _files_of_tar(file, path, room)
 
 
 def _files_of_tar(file: IO[bytes], path: Path, room: Room) -> dict[str, TextFile]:

@@ -1,6 +1,7 @@
 import bz2
 import gzip
 import io
+import lzma
 import random
 import re
 import tarfile
@@ -302,3 +303,14 @@ def test_the_line_ends_of_all_systems_are_one():
     for size in (1, 2, 3, 100):
         pieces = [content[i : i + size] for i in range(0, len(content), size)]
         assert "".join(text_file.with_newlines(pieces)) == "one\ntwo\nthree\n\n\nfour\n"
+
+
+def test_what_does_not_begin_as_a_compressed_file_is_not_unpacked(tmp_path, monkeypatch):
+    """Python's reader of xz takes all of what begins with `[` for an older kind."""
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"[" + bytes(10_000))
+    opened, decompressor = [], lzma.LZMADecompressor
+    monkeypatch.setattr(lzma, "LZMADecompressor", lambda **how: opened.append(how) or decompressor(**how))
+    with pytest.raises(DataError, match="which is no text"):
+        open_text(path)
+    assert not opened

@@ -1,10 +1,20 @@
 """Pages of HTML: what is read of them, without navigation."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from kerasptb.data.errors import UnreadError
 from kerasptb.data.sources.source import Source
 from kerasptb.data.sources.text_file import TextFile
+
+_DEEPEST = 512  # tags in one another: browsers have no more, and the library takes time in the square of them
+
+
+class DeepPageError(UnreadError):
+    """A page has more tags in one another than any that is written to be read."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, f"a page of HTML with more than {_DEEPEST} tags in one another")
 
 
 def recognises(file: TextFile) -> bool:
@@ -26,20 +36,39 @@ def texts(file: TextFile, source: Source) -> Iterator[str]:
 
 
 def page_text(
-    page: bytes, path: str, encoding: str | None = None, *, main_content: bool, left_out: str | None = None
+    page: bytes,
+    path: str,
+    encoding: str | None = None,
+    *,
+    main_content: bool,
+    left_out: Callable[[Any], bool] | None = None,
 ) -> str:
-    """Returns the text of a page, without what a selector of CSS names.
+    """Returns the text of a page, without the elements that `left_out` says.
 
     Its encoding is what is named, or what the page says, or what is found.
+
+    Raises:
+        DeepPageError: too many of its tags are in one another.
     """
     try:
         from resiliparse.extract.html2text import extract_plain_text  # noqa: PLC0415  (an extra)
         from resiliparse.parse.encoding import bytes_to_str, detect_encoding  # noqa: PLC0415
-        from resiliparse.parse.html import HTMLTree  # noqa: PLC0415
+        from resiliparse.parse.html import HTMLTree, traverse_dom  # noqa: PLC0415
     except ImportError:
         raise UnreadError(path, "a page of HTML, to read which install kerasptb[texts]") from None
-    tree = HTMLTree.parse(bytes_to_str(page, encoding or detect_encoding(page, from_html_meta=True) or "utf-8"))
-    # The first that is found is an outermost one: a search for all of them takes minutes where thousands are nested.
-    while left_out and tree.body and (node := tree.body.query_selector(left_out)) and node.parent:
-        node.parent.remove_child(node)
+    text = bytes_to_str(page, encoding or detect_encoding(page, from_html_meta=True) or "utf-8")
+    tree, found = HTMLTree.parse(text), []
+
+    def enter(context: Any) -> None:
+        if context.depth > _DEEPEST:
+            raise DeepPageError(path)
+        if left_out and left_out(context.node):
+            found.append(context.node)
+
+    if tree.body and (left_out or text.count("<") > _DEEPEST // 2):  # the parser adds tags, of tables
+        # The library's own search for elements takes minutes where thousands are nested.
+        traverse_dom(tree.body, enter, elements_only=True)
+    for node in found:
+        if node.parent:
+            node.parent.remove_child(node)
     return str(extract_plain_text(tree, main_content=main_content, list_bullets=False, alt_texts=False))

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator
 
+from kerasptb.data.errors import DataError
 from kerasptb.data.sources.encodings import MARKS, encoding_of
 from kerasptb.data.sources.source import Source
 from kerasptb.data.sources.text_file import TextFile, check_no_binary, with_newlines
+
+_LONGEST_LINE = 1 << 26  # characters, of a table, a record or a chat
 
 
 def recognises(file: TextFile) -> bool:
@@ -26,5 +29,7 @@ def lines(file: TextFile, source: Source) -> Iterator[str]:
     for piece in with_newlines(texts(file, source)):
         *whole, part = (part + piece).split("\n")
         yield from (f"{line}\n" for line in whole)
+        if len(part) > _LONGEST_LINE:
+            raise DataError(f"Expected lines of {_LONGEST_LINE:,} characters at most. {file.path} has a longer one.")
     if part:
         yield part

@@ -46,8 +46,12 @@ def _table(file: TextFile, source: Source) -> Iterator[dict[str, Any]]:
     delimiter = "\t" if file.suffix == ".tsv" else max(_DELIMITERS, key=head.count)
     delimiter = delimiter if delimiter in head else _NO_DELIMITER
     csv.field_size_limit(_LONGEST_CELL)
+    rows, column = csv.reader(itertools.chain([head], lines), delimiter=delimiter), source.column or _USUAL
     try:
-        yield from csv.DictReader(itertools.chain([head], lines), delimiter=delimiter)
+        # The names first, and then of each row one cell: as many as there are columns may be missing in every row.
+        yield dict.fromkeys(names := next(rows))
+        place = {name: place for place, name in enumerate(names)}.get(column, 0)
+        yield from ({column: row[place]} for row in rows if place < len(row))
     except csv.Error as error:
         raise DataError(f"Expected a table. {file.path} is damaged: {error}") from None
 

@@ -10,7 +10,8 @@ import zipfile
 import pytest
 
 from kerasptb.data import DataError, Source
-from kerasptb.data.sources.formats import format_of
+from kerasptb.data.errors import UnreadError
+from kerasptb.data.sources.formats import format_of, mbox, plain, table
 from kerasptb.data.sources.text_file import TextFile
 
 WHATSAPP = """\
@@ -243,6 +244,68 @@ def test_a_damaged_mail_takes_no_other_with_it(headers):
     mail = "From x 2026\nFrom: Ana\n{}\n\n"
     read = paragraphs("".join(mail.format(each) for each in ("\nHello", headers, "\nBye")))
     assert (read[0], read[-1]) == ("Hello", "Bye")
+
+
+PARTS = "".join(f"Content-Type: multipart/mixed; boundary=b{i}\n\n--b{i}\n" for i in range(1500))
+
+
+@pytest.mark.parametrize(
+    "mail",
+    [
+        f"From: a\n{PARTS}\n\nx",
+        "From: a\n" + "Content-Type: message/rfc822\n\n" * 5_000,
+        f"From: {'(' * 100_000}\n\nx",
+        f"From: {'(' * 3_000}\n\nx",
+        f"From: {'=?utf-8?q?a?= ' * 100_000}\n\nx",
+        f"From: a\nContent-Type: text/plain; {'a=b; ' * 100_000}\n\nx",
+        "From: a\n\na\0b",
+        "From: a\nContent-Transfer-Encoding: base64\n\nYQBi",
+        "From: a\nContent-Type: text/plain; charset=utf-7\n\na+AAA-b",
+        f"From: a\nContent-Type: text/html\n\n{'<div>' * 20_000}x",
+    ],
+    ids=[
+        "parts", "messages", "comments", "some comments", "words", "parameters", "NUL", "base64", "UTF-7", "page"
+    ],
+)  # fmt: skip
+def test_an_odd_mail_is_left_out_and_counted(mail, caplog):
+    good = "From x 2026\nFrom: Ana\n\nHello\n\n"
+    assert paragraphs(f"{good}From x 2026\n{mail}\n\n{good}") == ["Hello", "Hello"]
+    assert "Left out: 1 of 3 mails in file (damaged, or too long to be read)." in caplog.text
+
+
+def test_a_mail_that_is_too_long_is_left_out_whatever_it_holds(monkeypatch, caplog):
+    monkeypatch.setattr(mbox, "_LONGEST_MAIL", 1_000)
+    monkeypatch.setattr(mbox, "_PIECE", 100)
+    good = "From x 2026\nFrom: Ana\n\nHello\n\n"
+    sizes = [len(mail) for mail in mbox._mails(file(good + "From x 2026\nA: b\n\n" + "\0" * 9_999 + "\n\n" + good))]
+    assert sizes == [len(good) - 12, 1_006, len(good) - 12]
+    assert paragraphs(good + "From x 2026\nA: b\n\n" + "x" * 9_999 + "\n\n" + good) == ["Hello", "Hello"]
+    assert "Left out: 1 of 3 mails" in caplog.text
+
+
+def test_a_header_of_letters_is_searched_once():
+    assert mbox._BEGIN.pattern.count(b"*") + mbox._BEGIN.pattern.count(b"+") == 1
+    assert not mbox.recognises(file("From " + "a" * 200_000 + "\nA: b\n"))
+
+
+def test_a_page_with_too_many_tags_in_one_another_is_told():
+    deep = "<!doctype html><body>" + "<div>" * 500 + "<p>Hello, all</p>"
+    assert paragraphs(deep, "a.html") == ["Hello, all"]
+    with pytest.raises(UnreadError, match=r"a\.html, which is a page of HTML with more than 512 tags in one another"):
+        paragraphs(deep.replace("<p>", "<div>" * 20_000), "a.html")
+
+
+def test_of_a_row_one_cell_is_taken(monkeypatch):
+    content = "a," * 1_000 + "text\n" + "x\n" * 9 + "," * 1_000 + "one\n"
+    rows = list(table._table(file(content, "a.csv"), Source("a.csv")))
+    assert rows[1:] == [{"text": "one"}]
+    assert paragraphs(content, "a.csv") == ["one"]
+
+
+def test_a_line_without_an_end_is_told(monkeypatch):
+    monkeypatch.setattr(plain, "_LONGEST_LINE", 10)
+    with pytest.raises(DataError, match=r"lines of 10 characters at most\. a\.csv has a longer one"):
+        paragraphs("text\n" + "x" * 99, "a.csv")
 
 
 @pytest.mark.parametrize(
