@@ -25,6 +25,7 @@ from kerasptb.data import DataError
 from kerasptb.data.tokenizers.prefixes import fold_case
 from kerasptb.keyboard.layout import Layout, load_layout
 from kerasptb.keyboard.taps import Hits, Trie
+from kerasptb.utils.files import read_small
 
 # Signs of words that many do not type.
 _SILENT = "'’"
@@ -286,8 +287,8 @@ def open_channel(channel: Channel | str | os.PathLike[str]) -> Channel:
         return channel
     path = Path(__file__).parent / "layouts" / "ocr.json" if channel == "ocr" else Path(channel)
     try:
-        table = json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else {}
-    except (OSError, ValueError):
+        table = json.loads(read_small(path)) if path.suffix == ".json" else {}
+    except (OSError, RecursionError, ValueError):
         return Keyboard(channel)  # which says what is wrong
     if not isinstance(table, dict) or "confusions" not in table:
         return Keyboard(channel)

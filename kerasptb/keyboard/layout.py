@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from kerasptb.data import DataError
+from kerasptb.utils.files import read_small
 
 _OWN = Path(__file__).parent / "layouts"
 _WHAT = 'a layout such as {"rows": [{"keys": "qwertyuiop"}, {"keys": "asdfghjkl", "from": 0.5}]}'
@@ -76,11 +77,11 @@ def load_layout(name: str) -> Layout:
 
 def _read(path: Path) -> Layout:
     try:
-        layout = json.loads(path.read_text(encoding="utf-8"))
+        layout = json.loads(read_small(path))
     except OSError:
         known = ", ".join(sorted(each.stem for each in _OWN.glob("*.json")))
         raise DataError(f"Expected a layout, one of {known}, or the path of a file. Received: {path}") from None
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise DataError(f"Expected {_WHAT} in {path}. Received: {error}") from None
     try:
         height = float(layout.get("height", _HEIGHT))

@@ -9,13 +9,15 @@ import numpy as np
 
 from kerasptb.data.lexicon import Lexicon
 from kerasptb.runs import files
+from kerasptb.runs.damage import damage
 from kerasptb.runs.files import WORDS
 from kerasptb.runs.settings import NO_START
-from kerasptb.utils.files import atomic_write
+from kerasptb.utils.files import atomic_write, read_small
 
 if TYPE_CHECKING:
     from kerasptb.runs.folder import RunFolder
 
+_LARGEST = 1 << 26  # bytes of a file of words: a hundred times those of a large text
 _TOKENS = 1 << 20  # of a text that are written out at once
 
 
@@ -53,7 +55,9 @@ def _words_of_start(name: str | None) -> list[str]:
 
 
 def _read(folder: Path) -> list[str]:
-    try:
-        return (folder / WORDS).read_text(encoding="utf-8", errors="replace").split()
-    except OSError:
-        return []
+    path = folder / WORDS
+    with damage(path, "Remove it, or write it anew, a word a line, in UTF-8."):
+        try:
+            return read_small(path, _LARGEST).split()
+        except OSError:
+            return []

@@ -104,6 +104,23 @@ def check_regular(path: Path) -> None:
         raise ValueError("it is no regular file")
 
 
+def read_small(path: StrPath, limit: int = 1 << 24) -> str:
+    """Returns the text of a file of `limit` bytes at most, in UTF-8.
+
+    Raises:
+        OSError: it is not there, or cannot be read.
+        ValueError: it is no regular file, such as a device, which may have no end; it is larger; or no such text.
+    """
+    check_regular(Path(path))
+    with Path(path).open("rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"it has more than {limit:,} bytes")
+    if b"\0" in content:
+        raise ValueError("it is binary: it has a byte of 0")
+    return content.decode("utf-8")
+
+
 def write_json(path: StrPath, value: Any) -> None:
     """Writes a value as a complete JSON file; raises ValueError for NaN or infinity, which JSON does not know."""
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"

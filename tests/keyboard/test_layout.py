@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kerasptb.data import DataError
-from kerasptb.keyboard import Layout, layout, load_layout
+from kerasptb.keyboard import Layout, layout, load_layout, open_channel
 
 
 def test_the_names_of_the_api_are_the_layouts_of_the_package():
@@ -97,6 +97,15 @@ def test_what_is_no_layout_is_said_in_a_line(tmp_path, text, reason):
     with pytest.raises(DataError, match=reason) as error:
         load_layout(str(path))
     assert "\n" not in str(error.value)
+
+
+def test_a_device_is_no_layout(tmp_path):
+    (tmp_path / "zero.json").symlink_to("/dev/zero")
+    for open_it in (load_layout, open_channel):
+        with pytest.raises(
+            DataError, match=r"Expected a layout such as .*zero\.json\. Received: it is no regular file"
+        ):
+            open_it(str(tmp_path / "zero.json"))
 
 
 def test_a_name_that_is_none_names_those_there_are():

@@ -1,5 +1,6 @@
 """The words of a run's training text."""
 
+import os
 import shutil
 
 import numpy as np
@@ -10,6 +11,7 @@ from kerasptb.export import export_run
 from kerasptb.models import LanguageModel
 from kerasptb.models.weights import save_weights
 from kerasptb.run import load_run
+from kerasptb.runs.damage import RunError
 from kerasptb.runs.files import WORDS
 from kerasptb.runs.words import load_words, make_words
 
@@ -59,8 +61,32 @@ def test_people_may_add_words(make, tokenizer):
     assert "zebra" in load_words(run)
     make_words(run, tokenizer.encode(TEXT * 2))
     assert words_of(run)[-1] == "Zebra"
-    (run.folder / WORDS).write_bytes(b"\xff\xfe\nzebra\n")
-    assert "zebra" in load_words(run)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"\xff\xfe\nzebra\n", "can't decode byte 0xff"),
+        ("café\n".encode("latin-1"), "can't decode byte 0xe9"),
+        (bytes(9), "a byte of 0"),
+        (b"zebra\n" * 9, "more than 50 bytes"),
+        ("/dev/zero", "no regular file"),
+        (None, "no regular file"),
+    ],
+    ids=["bytes", "latin-1", "NUL", "large", "device", "pipe"],
+)
+def test_what_is_no_file_of_words_is_told(make, content, reason, monkeypatch):
+    run = make()
+    monkeypatch.setattr("kerasptb.runs.words._LARGEST", 50)
+    path = run.folder / WORDS
+    if content is None:
+        os.mkfifo(path)
+    elif isinstance(content, str):
+        path.symlink_to(content)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(RunError, match=rf"words\.txt is damaged \(.*{reason}.*\)\. Remove it, or write it anew"):
+        load_words(run)
 
 
 def test_what_began_with_a_run_knows_its_words(make, tokenizer):

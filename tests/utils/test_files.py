@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kerasptb.utils.files import atomic_write, lock_folder, make_folder, new_folder, read_json, write_json
+from kerasptb.utils.files import atomic_write, lock_folder, make_folder, new_folder, read_json, read_small, write_json
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
@@ -73,6 +73,18 @@ def test_json_is_whole_or_as_it_was(tmp_path):
     assert read_json(tmp_path / "b.json") is None
     (tmp_path / "c.json").write_bytes(b"\xff\xfe{}")
     assert read_json(tmp_path / "c.json") is None
+
+
+def test_a_small_file_is_read_up_to_a_limit(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("é" * 10)
+    assert read_small(path, 20) == "é" * 10
+    with pytest.raises(ValueError, match="more than 19 bytes"):
+        read_small(path, 19)
+    with pytest.raises(ValueError, match="no regular file"):
+        read_small("/dev/zero")
+    with pytest.raises(FileNotFoundError):
+        read_small(tmp_path / "missing")
 
 
 def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_before_it_counts(tmp_path, monkeypatch):
