@@ -1,10 +1,20 @@
 """The errors that reading text and making batches raise."""
 
 _SHOWN = 60  # characters of a word in a message
+_LONGEST = 1_000  # characters of a message
+
+
+def shortened(text: str, longest: int) -> str:
+    """Returns a text, of a long one its beginning and its end: names in others' files have any length."""
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[:half]}…{text[-half:]}"
 
 
 class DataError(ValueError):
     """The data cannot be used as asked; the message is one line that says why and what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shortened(message, _LONGEST))
 
 
 def check_text(text: object) -> str:
@@ -26,7 +36,7 @@ class UnreadError(DataError):
     """A file is not read, for a reason, the attribute `reason`, that stands beside its name where others were read."""
 
     def __init__(self, path: str, reason: str) -> None:
-        self.reason = reason
+        self.reason = shortened(reason, _LONGEST // 2)
         super().__init__(f"Expected a text. Received: {path}, which is {reason}")
 
 

@@ -7,13 +7,14 @@ import hashlib
 import itertools
 import logging
 import operator
+import os
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from kerasptb.data.errors import UnreadError
+from kerasptb.data.errors import UnreadError, shortened
 from kerasptb.data.paragraphs import is_wrapped, pieces_of
 from kerasptb.data.sources.archives import archive_errors, members_of
 from kerasptb.data.sources.download import PTB_SHA256
@@ -33,6 +34,7 @@ _JUDGED, _UNKNOWN_IN = 1 << 24, 10_000
 
 _LARGEST_OF_PTB = 10_000_000  # bytes; the training text has 5 MB
 _SHOWN = 10  # names of files that were left out
+_LONGEST_NAME = 100  # characters of one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +134,7 @@ def _own_name(path: Path) -> str:
 def _on_disk(file: TextFile) -> Path | None:
     """Returns the path of a file, or of the archive that it is in; `None` for a pipe."""
     path = Path(file.path)
-    return next((each for each in (path, *path.parents) if each.is_file()), None)
+    return next((each for each in (path, *path.parents) if os.path.isfile(each)), None)  # noqa: PTH113  (`Path.is_file` raises for long names)
 
 
 def _read(files: Sequence[TextFile], source: Source, name: str) -> TextFile:
@@ -164,7 +166,7 @@ def _joined(files: Sequence[TextFile], source: Source, name: str) -> TextFile:
                     raise
                 joined.seek(begin)
                 joined.truncate()
-                left_out.append((error.reason, Path(file.path).name))
+                left_out.append((error.reason, shortened(Path(file.path).name, _LONGEST_NAME)))
         if left_out:
             logger.warning("Left out: %s.", _described(left_out))
         return TextFile.of_copy(joined, name)

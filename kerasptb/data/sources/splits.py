@@ -6,7 +6,7 @@ import logging
 from collections.abc import Collection
 from pathlib import PurePosixPath
 
-from kerasptb.data.errors import DataError
+from kerasptb.data.errors import DataError, shortened
 from kerasptb.data.sources.text_file import TextFile, unpacked_name
 
 logger = logging.getLogger(__name__)
@@ -22,6 +22,7 @@ _PLACES = {PurePosixPath(place) for place in ("", "data", "simple-examples/data"
 
 # What a text is cut after: an empty line, a line's end, a space or a full stop of a script without spaces.
 _SEPARATORS = (b"\n\n", b"\r\n\r\n", b"\n", b" ", "\u3002".encode())
+_LONGEST_PLACE = 500  # characters of a folder in a message
 _MOST_UNEVEN = 1.5  # a part is so many times as long as was asked, or as short
 _CHUNK_BYTES = 1 << 16
 
@@ -56,9 +57,10 @@ def choose_names(names: Collection[str], where: str) -> dict[str, str]:
                 return selected
             missing = " and ".join(wanted[split] for split in SPLITS if split not in selected)
             partial.append(f"{missing} missing in {where}{'' if folder == PurePosixPath() else f'/{folder}'}")
+    received = shortened(partial[0], _LONGEST_PLACE) if partial else f"{where}, which holds none of them"
     raise FileNotFoundError(
         "Expected ptb.train.txt, ptb.valid.txt and ptb.test.txt, or train.txt, valid.txt and test.txt. "
-        f"Received: {partial[0] if partial else f'{where}, which holds none of them'}."
+        f"Received: {received}."
     )
 
 

@@ -314,3 +314,28 @@ def test_what_does_not_begin_as_a_compressed_file_is_not_unpacked(tmp_path, monk
     with pytest.raises(DataError, match="which is no text"):
         open_text(path)
     assert not opened
+
+
+def test_zeros_are_no_archive(tmp_path):
+    (tmp_path / "zeros").write_bytes(bytes(20_000))
+    with pytest.raises(DataError, match=r"zeros, which is no text, or none that is known how to read"):
+        open_text(tmp_path / "zeros")
+
+
+@pytest.mark.parametrize("write", [write_tar, write_zip])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.txt", b"a\n" + b"x" * 70_000 + b"\0"), ("a.png", b"\0"), ("a.txt.gz", b"no"), ("train.txt", b"")],
+)
+def test_long_names_are_shortened_in_messages(write, name, content, tmp_path, caplog):
+    long = "long" * 15_000
+    for others in ([], [("b.txt", b"a text\n" * 99)]):
+        write(tmp_path / "archive", [(f"{long}/{name}", content), *others])
+        caplog.clear()
+        try:
+            open_text(tmp_path / "archive")
+            told = caplog.text
+        except (FileNotFoundError, DataError) as error:
+            told = str(error)
+        assert len(told) < 1_200
+        assert name in told or "valid.txt" in told

@@ -23,7 +23,7 @@ def texts(file: TextFile, source: Source) -> Iterator[str]:
         content = json.loads(b"".join(file.chunks()))
         chats = content["chats"]["list"] if "chats" in content else [content]
         messages = [(_author(each), _written(each.get("text", ""))) for chat in chats for each in chat["messages"]]
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise DataError(f"Expected a chat as Telegram exports it. {file.path} is damaged.") from None
     return messages_of(messages, file.path, source)
 

@@ -170,6 +170,8 @@ def test_of_telegrams_export_the_messages_are_read():
         paragraphs(export, "result.json", author="Eva")
     with pytest.raises(DataError, match=r"a chat as Telegram exports it\. result\.json is damaged"):
         paragraphs(json.dumps(TELEGRAM)[:-2], "result.json")
+    with pytest.raises(DataError, match=r"a chat as Telegram exports it\. result\.json is damaged"):
+        paragraphs('{"messages": [{"date": ' + "[" * 99_999, "result.json")
 
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])
