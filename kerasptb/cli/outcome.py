@@ -11,6 +11,8 @@ from pathlib import Path
 from kerasptb.utils.interrupts import Terminated
 from kerasptb.utils.processors import available_processors
 
+_TRAINING = ("train", "tune")
+
 
 def run(options: Namespace) -> int:
     """Runs a command whose arguments have been read; returns the status as `main`."""
@@ -36,14 +38,14 @@ def run(options: Namespace) -> int:
         return 128 + (signal.SIGTERM if is_ended else signal.SIGINT)
     except BrokenPipeError:
         _discard_output()
-        if options.name not in ("train", "tune"):
+        if options.name not in _TRAINING:
             return 0  # the reader (`| head`) has seen enough, and nothing is wrong
         print("kerasptb: stopped, because what read the output has ended", file=sys.stderr)
         return 1
     except Exception as error:
         if options.debug or not _is_plain(error):
             raise
-        print(f"kerasptb: {printable(_one_line(error))}", file=sys.stderr)
+        print(f"kerasptb: {printable(_one_line(error, trains=options.name in _TRAINING))}", file=sys.stderr)
         try:
             sys.stdout.flush()
         except OSError:
@@ -72,8 +74,9 @@ def _is_plain(error: Exception) -> bool:
 
 
 def _is_memory(error: Exception) -> bool:
-    """Whether the memory was not enough, Python's or TensorFlow's."""
-    return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
+    """Whether the memory was not enough, Python's, TensorFlow's or JAX's."""
+    of_jax = isinstance(error, RuntimeError) and str(error).startswith("RESOURCE_EXHAUSTED")
+    return isinstance(error, MemoryError) or of_jax or type(error).__name__ == "ResourceExhaustedError"
 
 
 def _missing_package(error: Exception) -> str | None:
@@ -82,11 +85,12 @@ def _missing_package(error: Exception) -> str | None:
     return package if isinstance(error, ModuleNotFoundError) and package not in ("", "kerasptb") else None
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: Exception, trains: bool) -> str:
     if package := _missing_package(error):
         return f"This command needs the package {package}, which is not installed."
     if _is_memory(error):
-        return "The memory is not enough. Smaller batches (--batch-size) or layers (--units) need less."
+        advice = " Smaller batches (--batch-size) or layers (--units) need less." if trains else ""
+        return f"The memory is not enough.{advice}"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     text = str(error)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from kerasptb.data import UNK
+from kerasptb.data import UNK, DataError
 from kerasptb.data.errors import check_text
 from kerasptb.keyboard.channel import Channel, Taps, open_channel
 from kerasptb.keyboard.writer import Writer
@@ -50,8 +50,11 @@ def suggest(
     Raises:
         ValueError: if `k` is out of range, if the model does not know its tokenizer, or if that has no `<unk>` and the
             text contains a word that is not in it.
+        DataError: for `touches` without `typos`, or not as many as letters.
     """
     if typos is None:
+        if touches is not None:
+            raise DataError("Expected `touches` with `typos`, which says on what keys. Received: touches alone")
         return exact.suggest(model, text, k, exclude, complete)
     reader, left_out = open_reader(model), exact.words_left_out(exclude)
     writer = Writer(reader.tokenizer, left_out)

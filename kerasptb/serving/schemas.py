@@ -1,8 +1,8 @@
 """The bodies of requests and answers, as in the OpenAPI description."""
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from kerasptb.serving.engine import MAX_SCORED
 
@@ -76,6 +76,12 @@ class SuggestRequest(_Request):
         description="With `typos`, where the keys were hit for each letter of the unfinished word: x to the right and "
         "y down from the corner of the keys, in widths of a key. null if that is not known.",
     )
+
+    @model_validator(mode="after")
+    def _check_touches(self) -> Self:
+        if self.touches is not None and self.typos is None:
+            raise ValueError("`touches` are of the keys that `typos` names: send both")
+        return self
 
 
 class Correction(BaseModel):

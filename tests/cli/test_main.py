@@ -169,10 +169,19 @@ def test_output_that_cannot_be_written_is_told(monkeypatch, tmp_path, error, sta
     assert said in heard.getvalue()
 
 
-@pytest.mark.parametrize("error", [MemoryError(), type("ResourceExhaustedError", (Exception,), {})("OOM")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        type("ResourceExhaustedError", (Exception,), {})("OOM"),
+        RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes."),
+    ],
+)
 def test_too_little_memory_is_one_line(capsys, error):
     def command(_):
         raise error
 
+    assert outcome.run(types.SimpleNamespace(command=command, name="score", debug=False)) == 1
+    assert capsys.readouterr().err == "kerasptb: The memory is not enough.\n"
     assert outcome.run(types.SimpleNamespace(command=command, name="train", debug=False)) == 1
-    assert capsys.readouterr().err.startswith("kerasptb: The memory is not enough.")
+    assert capsys.readouterr().err.startswith("kerasptb: The memory is not enough. Smaller batches (--batch-size)")

@@ -36,6 +36,8 @@ def test_words_typed_with_errors_are_suggested(model):
     assert found[0].word == "cat"
     with pytest.raises(DataError, match="Expected a point x, y for each of 3 taps"):
         suggest(model, "the cst", typos="qwerty", touches=[on_c, on_s])
+    with pytest.raises(DataError, match="Expected `touches` with `typos`"):
+        suggest(model, "the cst", complete=True, touches=[on_c, on_s, on_t])
     for wrong in ([on_c, on_s, (1.0,)], [on_c, on_s, "t"], 3, []):
         with pytest.raises(DataError, match="Expected a point x, y for each of 3 taps"):
             suggest(model, "the cst", typos="qwerty", touches=wrong)

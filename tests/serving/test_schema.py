@@ -51,7 +51,7 @@ def test_the_api_is_as_described(api, reader, path, method, mode):
         if is_given and mode == "right" and path == "/v1/stream" and case.body.get("state") is not None:
             case.body["state"] = encode_state(reader.begin().state, reader.fingerprint)
         if mode == "right" and path == "/v1/suggest" and case.body.get("touches") is not None:
-            case.body |= {"text": "a " + "b" * len(case.body["touches"]), "complete": True}
+            case.body |= {"text": "a " + "b" * len(case.body["touches"]), "complete": True, "typos": "qwerty"}
         seen.add(case.call_and_validate().status_code)
 
     check()

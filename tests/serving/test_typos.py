@@ -83,6 +83,7 @@ def test_words_typed_before_stay(client):
         ({"text": "The cst", "touches": [[1, 1]]}, "Expected a point x, y for each of 3 taps. Received: shape (1, 2)"),
         ({"text": "The cst", "touches": [[1, 1], [1], [1, 1]]}, "`touches.1"),
         ({"text": "The c", "touches": [[1e9, 1]]}, "less than or equal to 100"),
+        ({"text": "The c", "touches": [[1, 1]], "typos": None}, "are of the keys that `typos` names: send both"),
         ({"text": "The c", "touches": [["1", 1]]}, "`touches.0.0`"),
         ({"text": "The c", "typos": "../../secret"}, "'azerty', 'portuguese', 'qwerty' or 'qwertz'"),
         ({"text": "The c", "typos": True}, "`typos`"),
