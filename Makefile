@@ -40,7 +40,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	  if [ $@ -nt pyproject.toml ] && [ $@ -nt constraints.txt ]; then exit; fi; \
 	  $(PYTHON) -m venv $(VENV); \
 	  echo "Installing into $(VENV): TensorFlow is large, this takes a minute or more"; \
-	  $(PIP) --editable ".[serve]"; \
+	  $(PIP) --editable ".[serve,texts]"; \
 	  pwd -P > $@'
 
 $(VENV)/.installed-dev: $(VENV)/.installed

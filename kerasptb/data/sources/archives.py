@@ -24,8 +24,9 @@ from kerasptb.data.sources.tar import is_tar, tar_members
 from kerasptb.data.sources.text_file import TextFile, check_regular, temporary_file
 from kerasptb.utils.files import DAMAGE
 
-# The member of a zip that makes it an EPUB, one text.
+# The members of a zip that make it an EPUB, or a document of an office program: one text.
 EPUB_CONTAINER = "META-INF/container.xml"
+OFFICE_MEMBERS = frozenset(["[Content_Types].xml", "mimetype"])
 
 _MEMBER = b"PK\x03\x04"  # what begins one of a zip
 _PIECE_BYTES = 1 << 18
@@ -66,7 +67,7 @@ def _is_hidden(part: str) -> bool:
 
 
 def open_archive(path: Path, room: Room) -> dict[str, TextFile] | None:
-    """Returns the files in a tar (of any compression) or zip file, by name; `None` for another file, or an EPUB."""
+    """Returns the files in a tar (of any compression) or zip file, by name; `None` for another file, or a document."""
     with archive_errors(check_regular(path)):
         # tar is tried first: a tar that holds a zip can look like a zip, but a zip never looks like a tar.
         if (files := _read_tar(path, room)) is not None:
@@ -159,10 +160,8 @@ def _read_zip(path: Path, room: Room) -> dict[str, TextFile] | None:
     with open_zip(file) as archive:
         infos = (info for info in archive.infolist() if not info.is_dir() and _is_inside(info.filename))
         members = {info.filename: info for info in infos}
-        if EPUB_CONTAINER in members:
+        if EPUB_CONTAINER in members or not OFFICE_MEMBERS.isdisjoint(members):
             return None
-        if "[Content_Types].xml" in members or "mimetype" in members:
-            raise DataError(f"Expected a text. {path} is a document of an office program: save it as a text, or HTML.")
         if any(map(is_corpus_name, members)):
             members = {name: members[name] for name in choose_names(members, str(path)).values()}
         places = {}

@@ -78,7 +78,7 @@ def _found(sample: bytes, path: str) -> str:
     except ImportError:
         raise DataError(
             f"Expected a text in UTF-8. {path} is not: name its encoding with --encoding, such as cp1252, or install "
-            "kerasptb[texts], which finds it."
+            "resiliparse, which finds it."
         ) from None
     found = detect_encoding(sample, html5_compatible=False)
     if found is None:

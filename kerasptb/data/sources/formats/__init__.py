@@ -4,7 +4,22 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from kerasptb.data.errors import DataError, UnreadError
-from kerasptb.data.sources.formats import chat, epub, html, mbox, plain, table, telegram
+from kerasptb.data.sources.formats import (
+    chat,
+    epub,
+    html,
+    markdown,
+    mbox,
+    notebook,
+    office,
+    pdf,
+    plain,
+    rtf,
+    subtitles,
+    table,
+    telegram,
+)
+from kerasptb.data.sources.formats.kinds import kind_of
 from kerasptb.data.sources.source import Source
 from kerasptb.data.sources.text_file import TextFile
 
@@ -19,7 +34,9 @@ class Format(Protocol):
         """Yields what is to be read of a file, in pieces; an empty line parts its paragraphs."""
 
 
-FORMATS: tuple[Format, ...] = (epub, mbox, telegram, table, html, chat, plain)
+FORMATS: tuple[Format, ...] = (
+    epub, office, pdf, rtf, notebook, subtitles, mbox, telegram, table, html, chat, markdown, plain
+)  # fmt: skip
 
 
 def has_messages(file: TextFile) -> bool:
@@ -37,9 +54,9 @@ def format_of(file: TextFile, source: Source) -> Format:
     """Returns what reads a file; raises an `UnreadError` if nothing does."""
     for format in FORMATS:
         if format.recognises(file):
-            if format is plain and source.author is not None:
+            if format in (markdown, plain) and source.author is not None:
                 raise UnreadError(file.path, "no chat and no mail that is known how to read, as --author asks")
             return format
-    if source.encoding is not None:  # one like UTF-16, without a mark
+    if source.encoding is not None and plain.is_text(file.head(), source.encoding):  # one like UTF-16, without a mark
         return plain
-    raise UnreadError(file.path, "no text, or none that is known how to read")
+    raise UnreadError(file.path, f"no text, {kind_of(file.head())}")

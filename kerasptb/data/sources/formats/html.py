@@ -55,7 +55,7 @@ def page_text(
         from resiliparse.parse.encoding import bytes_to_str, detect_encoding  # noqa: PLC0415
         from resiliparse.parse.html import HTMLTree, traverse_dom  # noqa: PLC0415
     except ImportError:
-        raise UnreadError(path, "a page of HTML, to read which install kerasptb[texts]") from None
+        raise UnreadError(path, "a page of HTML: `pip install resiliparse` lets it be read") from None
     text = bytes_to_str(page, encoding or detect_encoding(page, from_html_meta=True) or "utf-8")
     tree, found = HTMLTree.parse(text), []
 

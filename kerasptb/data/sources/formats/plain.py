@@ -1,19 +1,30 @@
 """Plain text, whatever its name is."""
 
+import re
 from collections.abc import Iterator
 
 from kerasptb.data.errors import DataError
-from kerasptb.data.sources.encodings import MARKS, encoding_of
+from kerasptb.data.sources.encodings import encoding_of, marked_encoding
 from kerasptb.data.sources.source import Source
 from kerasptb.data.sources.text_file import TextFile, check_no_binary, with_newlines
 
 _LONGEST_LINE = 1 << 26  # characters, of a table, a record or a chat
+# Control characters that texts have: those of white space, backspace, DOS' end of a file, what terminals obey, and
+# separators. Of the others random bytes have 8 in 100, and machine code more.
+_CONTROLS = re.compile(r"[\x01-\x07\x0e-\x19\x7f]")
+_MOST_CONTROLS = 0.01
 
 
 def recognises(file: TextFile) -> bool:
-    """Returns whether a file has no byte of 0, which no text has but in UTF-16 and UTF-32."""
+    """Returns whether a file begins as a text does, in whatever encoding is found for it."""
     head = file.head()
-    return b"\0" not in head or head.startswith(MARKS)
+    return is_text(head, marked_encoding(head) or "latin-1")  # all others have the control characters of ASCII
+
+
+def is_text(head: bytes, encoding: str) -> bool:
+    """Returns whether the beginning of a file in an encoding has no character of 0, and few others that no text has."""
+    text = head.decode(encoding, "replace")
+    return "\0" not in text and len(_CONTROLS.findall(text)) <= _MOST_CONTROLS * len(text)
 
 
 def texts(file: TextFile, source: Source) -> Iterator[str]:

@@ -1,0 +1,194 @@
+"""PDFs, by PDFium, the reader of Chrome: their paragraphs, without page numbers and running heads.
+
+A PDF has lines at places, and no paragraphs. Lines are one paragraph as far as they are one below the other and full,
+and none is indented. The library pypdf has no places of words; pdfminer.six, which has them, is many times slower and
+brings 27 MB; PDFium is 8 MB, finds hyphens, and reads files that are damaged a little.
+"""
+
+import collections
+import ctypes
+import itertools
+import re
+import statistics
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from kerasptb.data.errors import UnreadError
+from kerasptb.data.scripts import join_lines
+from kerasptb.data.sources.source import Source
+from kerasptb.data.sources.text_file import TextFile
+
+_HYPHEN = "\x02"  # what PDFium has for one at a line's end, and for that end
+_NO_SIGNS = (0, 0xFFFE, 0xFFFF)  # what a font has no letter for
+_LIGATURES = {0xFB00: "ff", 0xFB01: "fi", 0xFB02: "fl", 0xFB03: "ffi", 0xFB04: "ffl", 0xFB05: "st", 0xFB06: "st"}
+_GAP = 1.35  # times the usual distance of two lines: more of it parts paragraphs
+_INDENT = 1 / 3  # of that distance
+_ITEM = re.compile(r"[\u2022\u2023\u25aa\u25cf\u25e6\u2043]")
+_PASSWORD = 4  # an error of PDFium's
+
+
+class _Line(NamedTuple):
+    text: str
+    left: float  # in points, to the right; heights are upwards
+    right: float
+    of_word: float  # the width of its first word
+    baseline: float
+
+
+class _Block(NamedTuple):
+    """Lines one below the other."""
+
+    lines: list[_Line]
+    indent: float  # the least that is one
+
+
+def recognises(file: TextFile) -> bool:
+    """Returns whether a file begins as a PDF does."""
+    return file.head(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"%PDF-")
+
+
+def texts(file: TextFile, source: Source) -> Iterator[str]:
+    """Yields the paragraphs of a PDF."""
+    try:
+        import pypdfium2  # noqa: PLC0415  (an extra)
+    except ImportError:
+        raise UnreadError(file.path, "a PDF: `pip install pypdfium2` lets it be read") from None
+    num_bytes = 0
+    with file.open() as opened:
+        try:
+            document = pypdfium2.PdfDocument(opened)
+        except pypdfium2.PdfiumError as error:
+            is_locked = error.err_code == _PASSWORD
+            raise UnreadError(file.path, "a PDF with a password" if is_locked else "a damaged PDF") from None
+        try:
+            for paragraph in _paragraphs(_without_heads(map(_lines, _pages(document)))):
+                num_bytes += len(paragraph.encode(errors="replace"))
+                file.room.take(file.path, len(paragraph))  # a page may be in it any number of times
+                yield f"{paragraph}\n\n"
+        finally:
+            document.close()
+    if not num_bytes:
+        raise UnreadError(file.path, "a PDF of pictures, without a text")
+
+
+def _pages(document: Any) -> Iterator[Any]:
+    """Yields the text of each page that can be read, which is open until the next one."""
+    import pypdfium2  # noqa: PLC0415
+
+    for number in range(len(document)):
+        try:
+            page = document[number]
+            text = page.get_textpage()
+        except pypdfium2.PdfiumError:
+            continue
+        yield text
+        text.close()
+        page.close()
+
+
+def _lines(page: Any) -> list[_Line]:
+    """Returns the lines of a page that have a letter or sign, in the order of the file."""
+    from pypdfium2 import raw  # noqa: PLC0415
+
+    codes = [raw.FPDFText_GetUnicode(page, index) for index in range(page.count_chars())]
+    ends = [index for index, code in enumerate(codes) if code in (ord("\n"), ord(_HYPHEN))]
+    lines = []
+    for begin, end in itertools.pairwise([-1, *ends, len(codes)]):
+        places = [i for i in range(begin + 1, end) if codes[i] not in _NO_SIGNS and not chr(codes[i]).isspace()]
+        if not places:
+            continue
+        text = "".join(
+            _LIGATURES.get(code) or chr(code) for code in codes[begin + 1 : end + 1] if code not in _NO_SIGNS
+        )
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").strip()
+        last_of_word = next((a for a, b in itertools.pairwise(places) if b > a + 1), places[-1])
+        (left, _), (_, right), (_, of_word) = (_edges(raw, page, i) for i in (places[0], places[-1], last_of_word))
+        lines.append(_Line(text, left, right, of_word - left, _baseline(raw, page, places[0])))
+    return lines
+
+
+def _edges(raw: Any, page: Any, index: int) -> tuple[float, float]:
+    left, right, bottom, top = (ctypes.c_double() for _ in range(4))
+    raw.FPDFText_GetCharBox(page, index, left, right, bottom, top)
+    return left.value, right.value
+
+
+def _baseline(raw: Any, page: Any, index: int) -> float:
+    x, y = ctypes.c_double(), ctypes.c_double()
+    raw.FPDFText_GetCharOrigin(page, index, x, y)
+    return y.value
+
+
+def _without_heads(pages: Iterable[list[_Line]]) -> Iterator[list[_Line]]:
+    """Yields pages without first and last lines that are a number, or those of one of two pages before but for it."""
+    edges: collections.deque[str] = collections.deque(maxlen=4)
+    for lines in pages:
+        seen = {"", *edges}
+        edges.extend(_letters(lines[place]) for place in (0, -1) if lines)
+        left = collections.deque(lines)
+        while left and _letters(left[0]) in seen:
+            left.popleft()
+        while left and _letters(left[-1]) in seen:
+            left.pop()
+        yield list(left)
+
+
+def _letters(line: _Line) -> str:
+    return re.sub(r"[\W\d]", "", line.text)
+
+
+def _paragraphs(pages: Iterable[list[_Line]]) -> Iterator[str]:
+    """Yields the paragraphs of pages; one may go on in the next block, column or page."""
+    held: list[str] = []
+    may_go_on = False  # whether the last line of a block was full
+    for block in itertools.chain.from_iterable(map(_blocks, pages)):
+        margin = max(line.right for line in block.lines)
+        for index, line in enumerate(block.lines):
+            before = block.lines[index - 1] if index else None
+            if held and not (
+                may_go_on and line.text[:1].islower() if before is None else _goes_on(block, index, margin)
+            ):
+                yield _joined(held)
+                held = []
+            held.append(line.text)
+        may_go_on = (len(block.lines) > 1 and margin - line.right < block.indent) or line.text.endswith(_HYPHEN)
+    if held:
+        yield _joined(held)
+
+
+def _blocks(lines: list[_Line]) -> Iterator[_Block]:
+    """Yields the lines of a page, parted where they are not one below the other at the usual distance."""
+    distances = [a.baseline - b.baseline for a, b in itertools.pairwise(lines)]
+    usual = statistics.median([distance for distance in distances if distance > 1] or [0])
+    parts = [0, *(i for i, far in enumerate(distances, 1) if not 1 < far <= _GAP * usual), len(lines)]
+    for begin, end in itertools.pairwise(parts):
+        if begin < end:
+            yield _Block(lines[begin:end], _INDENT * usual)
+
+
+def _goes_on(block: _Block, index: int, margin: float) -> bool:
+    """Returns whether a line of a block is of the paragraph of the one before."""
+    before, line = block.lines[index - 1 : index + 1]
+    if before.text.endswith(_HYPHEN):
+        return True
+    if _ITEM.match(line.text) or before.right + line.of_word + block.indent < margin:  # it had room for the word
+        return False
+    # What is indented begins one, unless more is so, as after the sign of an item.
+    after = block.lines[index + 1] if index + 1 < len(block.lines) else None
+    is_further = line.left > before.left + block.indent
+    return (
+        not is_further
+        or bool(_ITEM.match(before.text))
+        or (after is not None and after.left > line.left - block.indent)
+    )
+
+
+def _joined(lines: list[str]) -> str:
+    """Returns lines as one, a word that was parted as one too; a hyphen stays before a capital letter or a number."""
+    whole = [lines[0]]
+    for line in lines[1:]:
+        if whole[-1].endswith(_HYPHEN):
+            whole[-1] = whole[-1].removesuffix(_HYPHEN) + ("" if line[:1].islower() else "-") + line
+        else:
+            whole.append(line)
+    return join_lines(whole).replace(_HYPHEN, "-")

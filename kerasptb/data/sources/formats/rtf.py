@@ -1,0 +1,34 @@
+"""Documents in RTF, by the library striprtf: of those for it the one that is kept, a file without dependencies."""
+
+from collections.abc import Iterator
+
+from kerasptb.data.errors import UnreadError
+from kerasptb.data.sources.source import Source
+from kerasptb.data.sources.text_file import TextFile
+
+
+def recognises(file: TextFile) -> bool:
+    """Returns whether a file begins as RTF does."""
+    return file.head(5) == b"{\\rtf"
+
+
+def texts(file: TextFile, source: Source) -> Iterator[str]:
+    """Yields the paragraphs of a document."""
+    try:
+        from striprtf.striprtf import rtf_to_text  # noqa: PLC0415  (an extra)
+    except ImportError:
+        raise UnreadError(file.path, "a document in RTF: `pip install striprtf` lets it be read") from None
+    content = b"".join(file.chunks()).decode(source.encoding or "cp1252", "replace")
+    # Instructions of fields, which are left out, by another name: the library would write addresses of links, and look
+    # for their ends in all that follows.
+    content = content.replace("\\fldinst", "\\fldtype")
+    try:
+        read = rtf_to_text(content, source.encoding or "cp1252", errors="replace")
+    except (ValueError, TypeError, LookupError, OverflowError) as error:
+        raise UnreadError(file.path, f"a damaged document in RTF ({error})") from None
+    whole = read.encode("utf-16", "surrogatepass").decode(
+        "utf-16", "replace"
+    )  # halves of a character are written apart
+    for paragraph in whole.replace("\0", "").split("\n"):
+        if text := paragraph.strip():
+            yield f"{text}\n\n"

@@ -1,0 +1,180 @@
+"""Documents of programs, notebooks, subtitles and Markdown, made here as those programs write them."""
+
+import io
+import json
+import zipfile
+
+import pytest
+
+from kerasptb.data import DataError
+from kerasptb.data.corpus import open_text
+
+WORDS = "A text of some words that is long enough to be cut into three parts. " * 40
+
+
+def read(tmp_path, name, content, **others):
+    """The whole text of a file, beside a plain one that is long enough to be cut."""
+    (tmp_path / "texts").mkdir(exist_ok=True)
+    (tmp_path / "texts" / name).write_bytes(content)
+    (tmp_path / "texts" / "zz.txt").write_text(f"{WORDS}\n\n" * 3)
+    files = open_text(str(tmp_path / "texts")).files
+    whole = "".join("".join(file.text()) for file in files.values())
+    return whole.partition(WORDS.strip())[0].strip()
+
+
+def zipped(members):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in members.items():
+            archive.writestr(name, text)
+    return content.getvalue()
+
+
+W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+
+
+def docx(body):
+    return zipped({"[Content_Types].xml": "<Types/>", "word/document.xml": f"<w:document {W}>{body}</w:document>"})
+
+
+def odt(body):
+    names = 'xmlns:text="urn:oasis:names:tc:opendocument:xmlns:text:1.0" xmlns:office="urn:o"'
+    content = f"<office:document-content {names}>{body}</office:document-content>"
+    return zipped({"mimetype": "application/vnd.oasis.opendocument.text", "content.xml": content})
+
+
+def test_paragraphs_of_word_processors(tmp_path):
+    body = (
+        "<w:p><w:pPr><w:t>no</w:t></w:pPr><w:r><w:t>One </w:t></w:r><w:r><w:t>paragraph.</w:t></w:r></w:p>"
+        "<w:p><w:del><w:r><w:delText>gone</w:delText><w:t>gone</w:t></w:r></w:del><w:r><w:t>Two</w:t><w:tab/>"
+        "<w:t>columns &amp; a line</w:t><w:br/><w:t>end.</w:t></w:r></w:p>"
+    )
+    assert read(tmp_path, "a.docx", docx(body)) == "One paragraph.\n\nTwo columns & a line\n\nend."
+    body = (
+        "<text:h>A head</text:h><text:p>One<text:s/><text:span>paragraph</text:span>.</text:p>"
+        "<text:tracked-changes><text:p>gone</text:p></text:tracked-changes><text:p>Two.</text:p>"
+    )
+    assert read(tmp_path, "a.docx", odt(body)) == "A head\n\nOne paragraph.\n\nTwo."
+
+
+def test_what_is_no_document_of_a_word_processor_is_told(tmp_path):
+    with pytest.raises(DataError, match=r"sheet\.xlsx, which is a document of an office program: save it as a text"):
+        open_text(_written(tmp_path, "sheet.xlsx", zipped({"[Content_Types].xml": "<T/>", "xl/a.xml": "<x/>"})))
+    bomb = '<!DOCTYPE x [<!ENTITY a "aaaa">]><x>&a;</x>'
+    content = zipped({"[Content_Types].xml": "<T/>", "word/document.xml": bomb})
+    with pytest.raises(DataError, match=r"bomb\.docx, which is a damaged document \(it declares a DOCTYPE\)"):
+        open_text(_written(tmp_path, "bomb.docx", content))
+
+
+def _written(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    return str(tmp_path / name)
+
+
+RTF = rb"""{\rtf1\ansi\ansicpg1252{\fonttbl\f0 Arial;}
+\f0 Ein Dom\'e4nenname, \b fett\b0 .\par
+Ein \u8222?Satz\u8220?.\par
+{\field{\*\fldinst{HYPERLINK "https://example.org"}}{\fldrslt a link}}.\par}"""
+
+
+def test_rtf_is_read_and_no_codes_of_it(tmp_path):
+    pytest.importorskip("striprtf", reason="striprtf is not installed")
+    assert read(tmp_path, "a.rtf", RTF) == "Ein Domänenname, fett.\n\nEin „Satz“.\n\na link."
+    assert read(tmp_path, "a.rtf", RTF).count("example.org") == 0
+
+
+def pdf(lines):
+    """A PDF of a page with lines at places: pairs of x, y and a text."""
+    drawn = "".join(f"BT /F 10 Tf {x} {y} Td ({text}) Tj ET\n" for x, y, text in lines)
+    objects = [
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 400 400] /Contents 4 0 R /Resources << /Font << /F 5 0 R >> >> >>",
+        f"<< /Length {len(drawn)} >>\nstream\n{drawn}endstream",
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Courier >>",
+    ]
+    content, places = "%PDF-1.4\n", []
+    for number, each in enumerate(objects, 1):
+        places.append(len(content))
+        content += f"{number} 0 obj\n{each}\nendobj\n"
+    table = "".join(f"{place:010} 00000 n \n" for place in places)
+    size = len(objects) + 1
+    end = f"trailer << /Size {size} /Root 1 0 R >>\nstartxref\n{len(content)}\n%%EOF\n"
+    return f"{content}xref\n0 {size}\n0000000000 65535 f \n{table}{end}".encode()
+
+
+def test_a_pdf_has_paragraphs_of_its_lines(tmp_path):
+    pytest.importorskip("pypdfium2", reason="pypdfium2 is not installed")
+    lines = [
+        (40, 300, "The first line of a paragraph that is full"),
+        (40, 288, "and the second one of it, and a third of a"),
+        (40, 276, "few words."),
+        (40, 240, "Another paragraph stands further below it,"),
+        (40, 228, "of two lines."),
+        (200, 20, "17"),
+    ]
+    assert read(tmp_path, "a.pdf", pdf(lines)) == (
+        "The first line of a paragraph that is full and the second one of it, and a third of a few words.\n\n"
+        "Another paragraph stands further below it, of two lines."
+    )
+    with pytest.raises(DataError, match=r"empty\.pdf, which is a PDF of pictures, without a text"):
+        open_text(_written(tmp_path, "empty.pdf", pdf([])))
+    with pytest.raises(DataError, match=r"cut\.pdf, which is a damaged PDF"):
+        open_text(_written(tmp_path, "cut.pdf", pdf(lines)[:60]))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "module", "package"),
+    [("a.pdf", pdf([(9, 9, "a")]), "pypdfium2", "pypdfium2"), ("a.rtf", RTF, "striprtf.striprtf", "striprtf")],
+)
+def test_without_its_library_a_document_is_refused_by_what_it_is(
+    tmp_path, monkeypatch, caplog, name, content, module, package
+):
+    monkeypatch.setitem(__import__("sys").modules, module, None)
+    with pytest.raises(DataError, match=rf"{name}, which is .*: `pip install {package}` lets it be read"):
+        open_text(_written(tmp_path, name, content))
+    assert read(tmp_path, name, content) == ""  # beside others it is left out, with a line
+    assert f"pip install {package}" in caplog.text
+
+
+def test_a_notebook_gives_its_markdown(tmp_path):
+    cells = [
+        {"cell_type": "markdown", "source": ["# Head\n", "A [link](https://example.org)."]},
+        {"cell_type": "code", "source": ["print(1)"], "outputs": [{"text": ["1"]}]},
+    ]
+    found = read(tmp_path, "a.ipynb", json.dumps({"cells": cells, "nbformat": 4}).encode())
+    assert found == "# Head\nA link."
+    with pytest.raises(DataError, match=r"b\.ipynb, which is a damaged notebook"):
+        open_text(_written(tmp_path, "b.ipynb", b'{"cells": 5}'))
+
+
+def test_subtitles_give_what_is_spoken(tmp_path):
+    srt = b"1\n00:00:01,000 --> 00:00:02,500\n<i>A line,</i>\nand its end.\n\n"
+    srt += b"2\n00:00:03,000 --> 00:00:04,000\n- Yes.\n- No.\n"
+    assert read(tmp_path, "a.srt", srt) == "A line, and its end.\n\n- Yes.\n\n- No."
+    vtt = b"WEBVTT\n\nNOTE no\n\n00:01.000 --> 00:02.000 align:start\n<v Ann>Tom &amp; I.\n\n"
+    vtt += b"00:02.000 --> 00:03.000\nTom &amp; I.\n"
+    assert read(tmp_path, "a.srt", vtt) == "Tom & I."
+
+
+def test_markdown_is_read_without_front_matter_and_addresses(tmp_path):
+    text = (
+        '---\ntitle: No\n---\n# Head\n\nA [link](https://a.example/x_(y) "t") and ![a picture](p.png), `[code](x)`.\n\n'
+        "```\n[in](code)\n```\n\n[1]: https://b.example\nSee [there][1].\n"
+    )
+    assert read(tmp_path, "a.md", text.encode()) == (
+        "# Head\n\nA link and a picture, `[code](x)`.\n\n```\n[in](code)\n```\n\nSee there."
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9, "no text, but an image"),
+        (b"\x7fELF" + bytes(range(256)) * 9, "no text, but a program"),
+        (bytes(range(1, 256)) * 9, "no text, or none that is known how to read"),
+    ],
+)
+def test_what_is_no_text_is_refused_by_what_it_is(tmp_path, content, what):
+    with pytest.raises(DataError, match=rf"a\.dat, which is {what}"):
+        open_text(_written(tmp_path, "a.dat", content))
