@@ -12,8 +12,8 @@ from kerasptb.utils.types import Tokens
 
 DATA_HELP = (
     "auto (PTB where it is found or can be downloaded, else the built-in sample), ptb, sample, a folder with "
-    "train, valid and test texts, an archive of them, or files, folders and archives with any text (plain, HTML, EPUB, "
-    "CSV, JSON, mail, chats; - for a pipe), of which the last tenth is half validation, half test"
+    "train, valid and test texts, an archive of them, or files, folders and archives with any text (plain, PDF, DOCX, "
+    "HTML, EPUB, CSV, JSON, mail, chats; - for a pipe), of which the last tenth is half validation, half test"
 )
 
 Commands: TypeAlias = "argparse._SubParsersAction[ArgumentParser]"
