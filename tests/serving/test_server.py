@@ -477,7 +477,7 @@ def test_the_rate_is_limited_unless_none_is_asked_for(monkeypatch, tmp_path, ask
     pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
     seen = []
 
-    def create_app(reader, name, rate, hosts):
+    def create_app(reader, name, rate, hosts, origins):
         seen.append(rate)
         raise KeyboardInterrupt
 
@@ -530,7 +530,7 @@ def test_at_this_machine_s_own_address_no_foreign_name_is_allowed(monkeypatch, t
     pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
     seen = []
 
-    def create_app(reader, name, rate, hosts):
+    def create_app(reader, name, rate, hosts, origins):
         seen.append(hosts)
         raise KeyboardInterrupt
 
