@@ -8,6 +8,7 @@ brings 27 MB; PDFium is 8 MB, finds hyphens, and reads files that are damaged a 
 import collections
 import ctypes
 import itertools
+import math
 import re
 import statistics
 from collections.abc import Iterable, Iterator
@@ -23,7 +24,10 @@ _NO_SIGNS = (0, 0xFFFE, 0xFFFF)  # what a font has no letter for
 _LIGATURES = {0xFB00: "ff", 0xFB01: "fi", 0xFB02: "fl", 0xFB03: "ffi", 0xFB04: "ffl", 0xFB05: "st", 0xFB06: "st"}
 _GAP = 1.35  # times the usual distance of two lines: more of it parts paragraphs
 _INDENT = 1 / 3  # of that distance
+_FULL = 0.95  # of the width, with the word that comes next; margins are ragged, and signs narrower than their places
 _ITEM = re.compile(r"[\u2022\u2023\u25aa\u25cf\u25e6\u2043]")
+_SENTENCE_END = re.compile(r"[.!?:\u2026\u3002\uff01\uff1f][^\w\s]*$")
+_PARTED = re.compile(r"\d-$")  # PDFium takes no such hyphen for one at a line's end
 _PASSWORD = 4  # an error of PDFium's
 
 
@@ -40,6 +44,7 @@ class _Block(NamedTuple):
 
     lines: list[_Line]
     indent: float  # the least that is one
+    full: float  # where a line ends, with the next word, that had no room for it
 
 
 def recognises(file: TextFile) -> bool:
@@ -120,17 +125,21 @@ def _baseline(raw: Any, page: Any, index: int) -> float:
 
 
 def _without_heads(pages: Iterable[list[_Line]]) -> Iterator[list[_Line]]:
-    """Yields pages without first and last lines that are a number, or those of one of two pages before but for it."""
+    """Yields pages without highest and lowest lines that are a number, or but for it those of one of two pages before.
+
+    They may stand anywhere in the file.
+    """
     edges: collections.deque[str] = collections.deque(maxlen=4)
     for lines in pages:
         seen = {"", *edges}
-        edges.extend(_letters(lines[place]) for place in (0, -1) if lines)
-        left = collections.deque(lines)
-        while left and _letters(left[0]) in seen:
-            left.popleft()
-        while left and _letters(left[-1]) in seen:
-            left.pop()
-        yield list(left)
+        upwards = collections.deque(sorted(lines, key=lambda line: line.baseline))
+        edges.extend(_letters(upwards[place]) for place in (0, -1) if upwards)
+        while upwards and _letters(upwards[0]) in seen:
+            upwards.popleft()
+        while upwards and _letters(upwards[-1]) in seen:
+            upwards.pop()
+        kept = set(map(id, upwards))
+        yield [line for line in lines if id(line) in kept]
 
 
 def _letters(line: _Line) -> str:
@@ -140,18 +149,21 @@ def _letters(line: _Line) -> str:
 def _paragraphs(pages: Iterable[list[_Line]]) -> Iterator[str]:
     """Yields the paragraphs of pages; one may go on in the next block, column or page."""
     held: list[str] = []
-    may_go_on = False  # whether the last line of a block was full
+    room = 0.0  # after the last line
     for block in itertools.chain.from_iterable(map(_blocks, pages)):
-        margin = max(line.right for line in block.lines)
         for index, line in enumerate(block.lines):
-            before = block.lines[index - 1] if index else None
-            if held and not (
-                may_go_on and line.text[:1].islower() if before is None else _goes_on(block, index, margin)
-            ):
+            if index:
+                goes_on = _goes_on(block, index)
+            else:
+                is_within = line.text[0].islower() or not (held and _SENTENCE_END.search(held[-1]))
+                goes_on = line.of_word > room and is_within
+            if held and not goes_on:
                 yield _joined(held)
                 held = []
             held.append(line.text)
-        may_go_on = (len(block.lines) > 1 and margin - line.right < block.indent) or line.text.endswith(_HYPHEN)
+        room = block.full - line.right if len(block.lines) > 1 else math.inf
+        if line.text.endswith(_HYPHEN):
+            room = -math.inf
     if held:
         yield _joined(held)
 
@@ -163,15 +175,17 @@ def _blocks(lines: list[_Line]) -> Iterator[_Block]:
     parts = [0, *(i for i, far in enumerate(distances, 1) if not 1 < far <= _GAP * usual), len(lines)]
     for begin, end in itertools.pairwise(parts):
         if begin < end:
-            yield _Block(lines[begin:end], _INDENT * usual)
+            block = lines[begin:end]
+            left, right = min(line.left for line in block), max(line.right for line in block)
+            yield _Block(block, _INDENT * usual, left + _FULL * (right - left))
 
 
-def _goes_on(block: _Block, index: int, margin: float) -> bool:
+def _goes_on(block: _Block, index: int) -> bool:
     """Returns whether a line of a block is of the paragraph of the one before."""
     before, line = block.lines[index - 1 : index + 1]
     if before.text.endswith(_HYPHEN):
         return True
-    if _ITEM.match(line.text) or before.right + line.of_word + block.indent < margin:  # it had room for the word
+    if _ITEM.match(line.text) or before.right + line.of_word < block.full:  # it had room for the word
         return False
     # What is indented begins one, unless more is so, as after the sign of an item.
     after = block.lines[index + 1] if index + 1 < len(block.lines) else None
@@ -189,6 +203,8 @@ def _joined(lines: list[str]) -> str:
     for line in lines[1:]:
         if whole[-1].endswith(_HYPHEN):
             whole[-1] = whole[-1].removesuffix(_HYPHEN) + ("" if line[:1].islower() else "-") + line
+        elif _PARTED.search(whole[-1]):
+            whole[-1] += line
         else:
             whole.append(line)
     return join_lines(whole).replace(_HYPHEN, "-")

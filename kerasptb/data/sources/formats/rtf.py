@@ -26,9 +26,8 @@ def texts(file: TextFile, source: Source) -> Iterator[str]:
         read = rtf_to_text(content, source.encoding or "cp1252", errors="replace")
     except (ValueError, TypeError, LookupError, OverflowError) as error:
         raise UnreadError(file.path, f"a damaged document in RTF ({error})") from None
-    whole = read.encode("utf-16", "surrogatepass").decode(
-        "utf-16", "replace"
-    )  # halves of a character are written apart
+    # Halves of a character are written apart.
+    whole = read.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     for paragraph in whole.replace("\0", "").split("\n"):
         if text := paragraph.strip():
             yield f"{text}\n\n"

@@ -8,6 +8,7 @@ import pytest
 
 from kerasptb.data import DataError
 from kerasptb.data.corpus import open_text
+from kerasptb.data.sources import room
 
 WORDS = "A text of some words that is long enough to be cut into three parts. " * 40
 
@@ -83,16 +84,19 @@ def test_rtf_is_read_and_no_codes_of_it(tmp_path):
     assert read(tmp_path, "a.rtf", RTF).count("example.org") == 0
 
 
-def pdf(lines):
-    """A PDF of a page with lines at places: pairs of x, y and a text."""
-    drawn = "".join(f"BT /F 10 Tf {x} {y} Td ({text}) Tj ET\n" for x, y, text in lines)
+def pdf(*pages, font="/BaseFont /Courier"):
+    """A PDF of pages with lines at places: triples of x, y and a text."""
+    kids = [4 + 2 * number for number in range(len(pages))]
     objects = [
         "<< /Type /Catalog /Pages 2 0 R >>",
-        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 400 400] /Contents 4 0 R /Resources << /Font << /F 5 0 R >> >> >>",
-        f"<< /Length {len(drawn)} >>\nstream\n{drawn}endstream",
-        "<< /Type /Font /Subtype /Type1 /BaseFont /Courier >>",
+        f"<< /Type /Pages /Kids [{' '.join(f'{kid} 0 R' for kid in kids)}] /Count {len(pages)} >>",
+        f"<< /Type /Font /Subtype /Type1 {font} >>",
     ]
+    for kid, lines in zip(kids, pages, strict=True):
+        drawn = "".join(f"BT /F 10 Tf {x} {y} Td ({text}) Tj ET\n" for x, y, text in lines)
+        box = "/MediaBox [0 0 400 400] /Resources << /Font << /F 3 0 R >> >>"
+        objects.append(f"<< /Type /Page /Parent 2 0 R /Contents {kid + 1} 0 R {box} >>")
+        objects.append(f"<< /Length {len(drawn)} >>\nstream\n{drawn}endstream")
     content, places = "%PDF-1.4\n", []
     for number, each in enumerate(objects, 1):
         places.append(len(content))
@@ -121,6 +125,89 @@ def test_a_pdf_has_paragraphs_of_its_lines(tmp_path):
         open_text(_written(tmp_path, "empty.pdf", pdf([])))
     with pytest.raises(DataError, match=r"cut\.pdf, which is a damaged PDF"):
         open_text(_written(tmp_path, "cut.pdf", pdf(lines)[:60]))
+
+
+def below(top, *lines, left=40):
+    """Lines one below the other; two spaces before one indent it."""
+    return [(left + 12 * line.startswith("  "), top - 12 * row, line.strip()) for row, line in enumerate(lines)]
+
+
+def paragraphs(tmp_path, *pages, **choices):
+    pytest.importorskip("pypdfium2", reason="pypdfium2 is not installed")
+    return read(tmp_path, "a.pdf", pdf(*pages, **choices)).split("\n\n")
+
+
+def test_words_that_a_pdf_parts_are_whole(tmp_path):
+    lines = ["The book of a paragraph that was parted be-", "fore its end, and the law of the Anglo-", "Saxon times,"]
+    lines += ["and a ruler of England in the years of 899-", "924, and of that no more than this."]
+    assert paragraphs(tmp_path, below(300, *lines)) == [
+        "The book of a paragraph that was parted before its end, and the law of the Anglo-Saxon times,",
+        "and a ruler of England in the years of 899-924, and of that no more than this.",
+    ]
+    font = "/BaseFont /Helvetica /Encoding << /BaseEncoding /WinAnsiEncoding /Differences [1 /fi] >>"
+    assert paragraphs(tmp_path, below(300, "a \\001sh"), font=font) == ["a fish"]
+
+
+def test_paragraphs_of_a_pdf_are_told_by_their_first_lines_and_by_their_last_ones(tmp_path):
+    lines = ["  One begins further to the right than all", "of its others, and ends where there is none"]
+    lines += ["  Two does so too, and it ends in the middle", "of a line.", "Three is not indented, but one of two had"]
+    lines += ["room for its first word."]
+    assert paragraphs(tmp_path, below(300, *lines)) == [
+        "One begins further to the right than all of its others, and ends where there is none",
+        "Two does so too, and it ends in the middle of a line.",
+        "Three is not indented, but one of two had room for its first word.",
+    ]
+    items = [
+        "\\267 an item of a list whose lines are full,",
+        "  and whose second one is indented as are",
+        "  others",
+    ]
+    items += ["\\267 another of them"]
+    font = "/BaseFont /Courier /Encoding /WinAnsiEncoding"
+    items = [each.replace("267", "225") for each in items]
+    assert paragraphs(tmp_path, below(300, *items), font=font) == [
+        "• an item of a list whose lines are full, and whose second one is indented as are others",
+        "• another of them",
+    ]
+
+
+def test_a_paragraph_goes_on_in_the_next_page_or_column_and_heads_are_no_text(tmp_path):
+    def page(number, *lines):
+        return [*below(380, f"{number} My book"), *below(30, f"- {number} -", left=200), *below(340, *lines)]
+
+    pages = [
+        page(8, "This page has two lines, which are full and", "the second one is so too, since there comes"),
+        page(
+            9,
+            "more of it here.",
+            "And a new one that ends a page in a full line.",
+            "The end of it is full as much as it can be.",
+        ),
+        page(10, "Of the page before nothing is left to say.", "It is the last page and this its last line."),
+        [
+            *below(300, "The first column of a", "page is full up to its"),
+            *below(300, "end.", "Then a new one", left=220),
+        ],
+    ]
+    assert paragraphs(tmp_path, *pages) == [
+        "8 My book",
+        "This page has two lines, which are full and the second one is so too, since there comes more of it here.",
+        "And a new one that ends a page in a full line. The end of it is full as much as it can be.",
+        "Of the page before nothing is left to say. It is the last page and this its last line.",
+        "The first column of a page is full up to its end.",
+        "Then a new one",
+    ]
+
+
+def test_a_page_that_is_in_a_pdf_many_times_counts_each_time(tmp_path, monkeypatch):
+    pytest.importorskip("pypdfium2", reason="pypdfium2 is not installed")
+    kids = b" ".join([b"4 0 R"] * 50)
+    content = pdf(below(300, "a", "b" * 60, "c")).replace(b"[4 0 R] /Count 1", b"[%s] /Count 50" % kids)
+    monkeypatch.setattr(room, "MAX_UNPACKED_BYTES", 1_000)
+    with pytest.raises(
+        DataError, match=r"unpack to 1,000 bytes at most, all together\. With .*many\.pdf they unpack to"
+    ):
+        open_text(_written(tmp_path, "many.pdf", content))
 
 
 @pytest.mark.parametrize(
