@@ -45,7 +45,7 @@ def recognises(file: TextFile) -> bool:
 
 def texts(file: TextFile, source: Source) -> Iterator[str]:
     """Yields the messages."""
-    return messages_of(_messages(plain.lines(file, source)), file.path, source)
+    return messages_of(with_lines(_messages(plain.lines(file, source))), file.path, source)
 
 
 def _messages(lines: Iterable[str]) -> Iterator[tuple[str | None, str]]:
@@ -58,6 +58,11 @@ def _messages(lines: Iterable[str]) -> Iterator[tuple[str | None, str]]:
         else:
             text += line
     yield author, _OF_PROGRAM.sub("", text)
+
+
+def with_lines(messages: Iterable[tuple[str | None, str]]) -> Iterator[tuple[str | None, str]]:
+    """Yields messages in which each line is a paragraph: people who chat end one because they mean to."""
+    return ((author, text.replace("\n", "\n\n")) for author, text in messages)
 
 
 def messages_of(messages: Iterable[tuple[str | None, str]], path: str, source: Source) -> Iterator[str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kerasptb.data.errors import DataError
-from kerasptb.data.sources.formats.chat import messages_of
+from kerasptb.data.sources.formats.chat import messages_of, with_lines
 from kerasptb.data.sources.source import Source
 from kerasptb.data.sources.text_file import TextFile
 
@@ -25,7 +25,7 @@ def texts(file: TextFile, source: Source) -> Iterator[str]:
         messages = [(_author(each), _written(each.get("text", ""))) for chat in chats for each in chat["messages"]]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise DataError(f"Expected a chat as Telegram exports it. {file.path} is damaged.") from None
-    return messages_of(messages, file.path, source)
+    return messages_of(with_lines(messages), file.path, source)
 
 
 def _author(message: dict[str, Any]) -> str | None:

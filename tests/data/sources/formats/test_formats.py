@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 
-from kerasptb.data import DataError, Source
+from kerasptb.data import DataError, Source, load_corpus
 from kerasptb.data.errors import UnreadError
 from kerasptb.data.sources.formats import format_of, mbox, plain, table
 from kerasptb.data.sources.text_file import TextFile
@@ -107,7 +107,7 @@ def paragraphs(content, name="file", **choices):
 @pytest.mark.parametrize(
     ("chat", "messages", "author", "authors"),
     [
-        (WHATSAPP, ["Olá! Tudo bem?", "Tudo: e você?\nSegunda linha.", "Até logo"], "Ana", [0, 2]),
+        (WHATSAPP, ["Olá! Tudo bem?", "Tudo: e você?", "Segunda linha.", "Até logo"], "Ana", [0, 3]),
         (IPHONE, ["Hallo", "Na, wie geht’s?", "Gut"], "Bruno", [1]),
         (AMERICAN, [f"message {i}" for i in range(4)], "Ann B.", [0, 1, 2, 3]),
         (SIGNAL, [f"message {i}" for i in range(4)], "Me", [0, 1, 2, 3]),
@@ -137,7 +137,23 @@ def test_a_chat_of_any_country_is_read_without_times_and_names(stamp):
 def test_chats_of_a_message_or_of_long_ones_are_chats():
     message = "30/11/2026, 21:09 - \u202a+55 11 9123\u202c: one\n" + "line\n" * 8
     for times in (1, 5):
-        assert paragraphs(message * times, "chat.txt", author="+55 11 9123") == ["one" + "\nline" * 8] * times
+        assert paragraphs(message * times, "chat.txt", author="+55 11 9123") == ["one", *["line"] * 8] * times
+
+
+@pytest.mark.parametrize("kind", ["whatsapp", "telegram"])
+def test_the_lines_of_a_message_are_not_joined_however_long_they_are(kind, tmp_path):
+    lines = ["I went there and looked for you, as we had said,", "but nobody was at the door when I came to it so"]
+    message = "\n".join([*lines, "late that night."])
+    if kind == "telegram":
+        export = {**TELEGRAM, "messages": [{"type": "message", "date": "x", "from": "Ana", "text": message}] * 50}
+        (path := tmp_path / "result.json").write_text(json.dumps(export))
+    else:
+        (path := tmp_path / "chat.txt").write_text(f"30/11/2026, 21:09 - Ana: {message}\n" * 50)
+    (tmp_path / "novel.txt").write_text(f"{message}\n\n" * 50)  # of which lines are joined
+    joined = [
+        load_corpus(data, tokens="characters").count("train").joined for data in (path, [path, tmp_path / "novel.txt"])
+    ]
+    assert joined == [0, 2 * 40]
 
 
 def test_what_the_program_says_is_left_out_and_nothing_that_the_author_says():
