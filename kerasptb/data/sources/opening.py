@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from kerasptb.data.errors import UnreadError, shortened
+from kerasptb.data.errors import DataError, UnreadError, shortened
 from kerasptb.data.paragraphs import is_wrapped, pieces_of
 from kerasptb.data.sources.archives import archive_errors, members_of
 from kerasptb.data.sources.download import PTB_SHA256
@@ -95,7 +95,7 @@ def _open_splits(source: Source, members: dict[str, TextFile], names: dict[str, 
     files = {split: _unpacked(members[name]) for split, name in names.items()}
     is_ptb = all(_is_published(split, file) for split, file in files.items())
     if source.choices or not is_ptb:
-        files = {split: _read([file], source, file.path) for split, file in files.items()}
+        files = {split: _read([file], source) for split, file in files.items()}
     path = path_of(source.paths[0])
     paths = tuple(path / name for name in names.values()) if path.is_dir() else (path,)
     return OpenedText(files, "ptb" if is_ptb else _own_name(path), str(path), source.absolute().location, paths)
@@ -111,11 +111,11 @@ def _is_published(split: str, file: TextFile) -> bool:
 def _open_texts(source: Source, files: list[TextFile]) -> OpenedText:
     if not files:
         raise FileNotFoundError(f"Expected a text. Received: {source.paths[0]}, which holds none.")
-    what = files[0].path if len(files) == 1 else f"{len(files)} texts from {files[0].path} to {files[-1].path}"
-    splits = cut_text(_read(files, source, what))
+    text = _read(files, source)
+    splits = cut_text(text)
     location = source.absolute().location if is_read_again(source) else None
     paths = sorted({path for file in files if (path := _on_disk(file))})
-    told = f"{what}, of which the last tenth is half validation, half test"
+    told = f"{text.path}, of which the last tenth is half validation, half test"
     return OpenedText(splits, _name_of(source, files), told, location, tuple(paths))
 
 
@@ -137,7 +137,7 @@ def _on_disk(file: TextFile) -> Path | None:
     return next((each for each in (path, *path.parents) if os.path.isfile(each)), None)  # noqa: PTH113  (`Path.is_file` raises for long names)
 
 
-def _read(files: Sequence[TextFile], source: Source, name: str) -> TextFile:
+def _read(files: Sequence[TextFile], source: Source) -> TextFile:
     """Returns texts one after the other, an empty line between; a single one as it is, if it is plain, and in UTF-8."""
     check_column(files, source)
     if len(files) == 1:
@@ -145,7 +145,7 @@ def _read(files: Sequence[TextFile], source: Source, name: str) -> TextFile:
         with archive_errors(files[0].path):
             if format_of(files[0], source) is plain and is_utf8(files[0], source.encoding):
                 return files[0]
-    return _joined(files, source, name)
+    return _joined(files, source)
 
 
 def _unpacked(file: TextFile) -> TextFile:
@@ -153,22 +153,27 @@ def _unpacked(file: TextFile) -> TextFile:
         return file.unpacked()
 
 
-def _joined(files: Sequence[TextFile], source: Source, name: str) -> TextFile:
-    left_out, named = [], {str(path_of(path)) for path in source.paths}
+def _joined(files: Sequence[TextFile], source: Source) -> TextFile:
+    read, left_out, named = [], [], {str(path_of(path)) for path in source.paths}
     with temporary_file() as joined:
         for file in files:
             begin = joined.tell()
             try:
                 with archive_errors(file.path):
                     _write(file, source, joined)
+                read.append(file.path)
             except UnreadError as error:
                 if file.path in named or len(files) == 1:
                     raise
                 joined.seek(begin)
                 joined.truncate()
                 left_out.append((error.reason, shortened(Path(file.path).name, _LONGEST_NAME)))
+        if not read:
+            raise DataError(f"Expected a text. Received: {len(files)} files without one: {_described(left_out)}.")
+        name = read[0] if len(read) == 1 else f"{len(read)} texts from {read[0]} to {read[-1]}"
         if left_out:
             logger.warning("Left out: %s.", _described(left_out))
+            name = f"{name} ({len(left_out)} left out)"
         return TextFile.of_copy(joined, name)
 
 

@@ -103,8 +103,16 @@ def test_what_has_no_text_in_a_folder_or_an_archive_is_left_out_and_said(tmp_pat
         assert "09.png (no text, or none that is known how to read)" in caplog.text
         assert "10.png" not in caplog.text
         assert "; and 2 more." in caplog.text
+        assert open_text(path).source.startswith(f"2 texts from {path}/a.txt to {path}/c (12 left out), of which")
     with pytest.raises(UnreadError, match=r"a table: --column names what to read of it, one of: id, words"):
         open_text([folder / "a.txt", folder / "b.csv"])
+    (folder / "__pycache__").mkdir()
+    (folder / "c").rename(folder / "__pycache__" / "a.pyc")
+    (folder / "__pycache__" / "a.pyc").write_bytes(b"\xa7\r\r\n\0\0")
+    assert open_text(folder).source.startswith(f"{folder}/a.txt (13 left out), of which")
+    (folder / "a.txt").unlink()
+    with pytest.raises(DataError, match=r"Received: 13 files without one: .*09\.png \(no text, .* and 3 more\.$"):
+        open_text(folder)
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])

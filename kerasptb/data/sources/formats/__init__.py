@@ -57,6 +57,7 @@ def format_of(file: TextFile, source: Source) -> Format:
             if format in (markdown, plain) and source.author is not None:
                 raise UnreadError(file.path, "no chat and no mail that is known how to read, as --author asks")
             return format
-    if source.encoding is not None and plain.is_text(file.head(), source.encoding):  # one like UTF-16, without a mark
-        return plain
-    raise UnreadError(file.path, f"no text, {kind_of(file.head())}")
+    kind = kind_of(file.head())
+    if kind is None and source.encoding is not None and plain.is_text(file.head(), source.encoding):
+        return plain  # in one like UTF-16, without a mark
+    raise UnreadError(file.path, f"no text, {kind or 'or none that is known how to read'}")

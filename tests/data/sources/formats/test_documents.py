@@ -1,12 +1,13 @@
 """Documents of programs, notebooks, subtitles and Markdown, made here as those programs write them."""
 
+import gzip
 import io
 import json
 import zipfile
 
 import pytest
 
-from kerasptb.data import DataError
+from kerasptb.data import DataError, Source
 from kerasptb.data.corpus import open_text
 from kerasptb.data.sources import room
 
@@ -259,9 +260,13 @@ def test_markdown_is_read_without_front_matter_and_addresses(tmp_path):
     [
         (b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9, "no text, but an image"),
         (b"\x7fELF" + bytes(range(256)) * 9, "no text, but a program"),
+        (gzip.compress(WORDS.encode()), r"no text, but compressed: let its name end in \.gz"),
         (bytes(range(1, 256)) * 9, "no text, or none that is known how to read"),
     ],
 )
-def test_what_is_no_text_is_refused_by_what_it_is(tmp_path, content, what):
-    with pytest.raises(DataError, match=rf"a\.dat, which is {what}"):
-        open_text(_written(tmp_path, "a.dat", content))
+@pytest.mark.parametrize("encoding", [None, "latin-1", "utf-16-le"])
+def test_what_is_no_text_is_refused_by_what_it_is_whichever_encoding_is_named(tmp_path, content, what, encoding):
+    path = _written(tmp_path, "a.zip", zipped({"b/a.dat": content}))
+    if encoding != "utf-16-le" or what.startswith("no text, but"):  # as which any bytes may be letters
+        with pytest.raises(DataError, match=rf"a\.zip/b/a\.dat, which is {what}"):
+            open_text(Source(path, encoding=encoding))
