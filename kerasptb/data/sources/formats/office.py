@@ -96,6 +96,7 @@ class _Paragraphs:
         self._open: list[list[str]] = []  # a note, or a box with text, lies in another paragraph
         self._ended: list[str] = []
         self._left_out = self._in_text = 0  # how many such elements are open
+        self._is_contents = False  # whether what comes next is a table of contents, in DOCX
 
     def take(self) -> Iterator[str]:
         """Yields the paragraphs that have ended."""
@@ -106,8 +107,11 @@ class _Paragraphs:
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         name = tag.rpartition("}")[2]
-        if self._left_out or name in self._names.left_out:
+        if self._left_out or name in self._names.left_out or (self._is_contents and name == "sdtContent"):
             self._left_out += 1
+            self._is_contents = False
+        elif name == "docPartGallery":
+            self._is_contents = "Table of Contents" in attributes.values()
         elif name in self._names.paragraphs:
             self._open.append([])
         elif self._names.texts and name in self._names.texts:

@@ -1,10 +1,13 @@
 """Documents in RTF, by the library striprtf: of those for it the one that is kept, a file without dependencies."""
 
+import re
 from collections.abc import Iterator
 
 from kerasptb.data.errors import UnreadError
 from kerasptb.data.sources.source import Source
 from kerasptb.data.sources.text_file import TextFile
+
+_CONTROL = re.compile(r"\\(?:\\|f(?=\d)|fldinst|fcharset\d+)")
 
 
 def recognises(file: TextFile) -> bool:
@@ -19,9 +22,7 @@ def texts(file: TextFile, source: Source) -> Iterator[str]:
     except ImportError:
         raise UnreadError(file.path, "a document in RTF: `pip install striprtf` lets it be read") from None
     content = b"".join(file.chunks()).decode(source.encoding or "cp1252", "replace")
-    # Instructions of fields, which are left out, by another name: the library would write addresses of links, and look
-    # for their ends in all that follows.
-    content = content.replace("\\fldinst", "\\fldtype")
+    content = _CONTROL.sub(_tamed, content)
     try:
         read = rtf_to_text(content, source.encoding or "cp1252", errors="replace")
     except (ValueError, TypeError, LookupError, OverflowError) as error:
@@ -31,3 +32,17 @@ def texts(file: TextFile, source: Source) -> Iterator[str]:
     for paragraph in whole.replace("\0", "").split("\n"):
         if text := paragraph.strip():
             yield f"{text}\n\n"
+
+
+def _tamed(control: re.Match[str]) -> str:
+    """Returns what means the same to the library, and lets it take time in proportion.
+
+    It looks for the ends of links and of fonts in all that follows them. Instructions of fields have another name, so
+    that they are left out, and no address is written; a font begins a line, and ends where its letters are told. A
+    backslash is one by its number, and begins nothing.
+    """
+    if control[0] == "\\\\":
+        return "\\'5c"
+    if control[0] == "\\fldinst":
+        return "\\fldtype"
+    return f"\n{control[0]}" if control[0] == "\\f" else f"{control[0]} x;"

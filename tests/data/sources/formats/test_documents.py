@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import re
 import zipfile
 
 import pytest
@@ -52,11 +53,22 @@ def test_paragraphs_of_word_processors(tmp_path):
         "<w:t>columns &amp; a line</w:t><w:br/><w:t>end.</w:t></w:r></w:p>"
     )
     assert read(tmp_path, "a.docx", docx(body)) == "One paragraph.\n\nTwo columns & a line\n\nend."
+    box = "<w:p><w:r><w:t>In a box.</w:t></w:r></w:p>"
+    body = (
+        f"<w:p><w:r><w:t>Round a box,</w:t></w:r><w:Choice>{box}</w:Choice><w:Fallback>{box}</w:Fallback><w:r>"
+        "<w:t> and on.</w:t></w:r></w:p><w:sdt><w:sdtPr><w:docPartGallery w:val='Table of Contents'/></w:sdtPr>"
+        "<w:sdtContent><w:p><w:t>One 3</w:t></w:p></w:sdtContent></w:sdt>"
+        "<w:sdt><w:sdtContent><w:p><w:t>kept</w:t></w:p></w:sdtContent></w:sdt>"
+    )
+    assert read(tmp_path, "a.docx", docx(body)) == "In a box.\n\nRound a box, and on.\n\nkept"
     body = (
         "<text:h>A head</text:h><text:p>One<text:s/><text:span>paragraph</text:span>.</text:p>"
         "<text:tracked-changes><text:p>gone</text:p></text:tracked-changes><text:p>Two.</text:p>"
     )
     assert read(tmp_path, "a.docx", odt(body)) == "A head\n\nOne paragraph.\n\nTwo."
+    note = "<text:note-citation>1</text:note-citation><text:note-body><text:p>A note.</text:p></text:note-body>"
+    body = f"<text:p>It goes{note}\n   on.<office:annotation><text:p>no</text:p></office:annotation></text:p>"
+    assert read(tmp_path, "a.docx", odt(body)) == "A note.\n\nIt goes on."
 
 
 def test_what_is_no_document_of_a_word_processor_is_told(tmp_path):
@@ -83,6 +95,23 @@ def test_rtf_is_read_and_no_codes_of_it(tmp_path):
     pytest.importorskip("striprtf", reason="striprtf is not installed")
     assert read(tmp_path, "a.rtf", RTF) == "Ein Domänenname, fett.\n\nEin „Satz“.\n\na link."
     assert read(tmp_path, "a.rtf", RTF).count("example.org") == 0
+    fonts = rb"{\fonttbl{\f0\fnil\fcharset0 Arial;}{\f1\fnil\fcharset204{\*\falt A} Arial Cyr;}}"
+    letters = rb"\f1 \'cf\'f0\'e8\f0  C:\\f1\\new \{\u-10179?\u-8704?\}"
+    assert read(tmp_path, "a.rtf", rb"{\rtf1\ansi" + fonts + letters + rb"\par}") == "При C:\\f1\\new {😀}"
+    with pytest.raises(DataError, match=r"b\.rtf, which is a damaged document in RTF"):
+        open_text(_written(tmp_path, "b.rtf", rb"{\rtf1 \u99999999}"))
+
+
+@pytest.mark.parametrize("part", [rb"\f1 ", rb"\\f1 ", rb"\f1\fcharset1 x", rb"{\field{\*\fldinst{"])
+def test_nothing_in_rtf_is_looked_for_in_all_that_follows(tmp_path, monkeypatch, part):
+    striprtf = pytest.importorskip("striprtf.striprtf", reason="striprtf is not installed")
+    given = []
+    monkeypatch.setattr(striprtf, "rtf_to_text", lambda content, *_, **__: given.append(content) or WORDS)
+    read(tmp_path, "a.rtf", rb"{\rtf1{\fonttbl" + part * 1_000)
+    assert len(given[0]) > 3_000
+    assert all(len(found[0]) < 40 for found in re.finditer(r"\\f\d[^\n]*", given[0]))  # where an end is looked for
+    assert all(font.endswith(";") for font in re.findall(r"\\fcharset\d*.{3}", given[0]))
+    assert "fldinst" not in given[0]
 
 
 def pdf(*pages, font="/BaseFont /Courier"):
