@@ -23,10 +23,10 @@ def texts(file: TextFile, source: Source) -> Iterator[str]:
     """Yields what is spoken."""
     before = ""
     for spoken in _spoken(plain.lines(file, source)):
-        for text in _turns(spoken):
-            if text != before:  # captions that roll say a line twice
-                yield f"{text}\n\n"
-            before = text
+        rolled = spoken[0] == before  # captions that roll show a line again, above the next one
+        before = spoken[-1]
+        for text in _turns(spoken[rolled:]):
+            yield f"{text}\n\n"
 
 
 def _spoken(lines: Iterable[str]) -> Iterator[list[str]]:
@@ -51,4 +51,5 @@ def _turns(lines: list[str]) -> Iterator[str]:
             yield join_lines(turn)
             turn = []
         turn.append(line)
-    yield join_lines(turn)
+    if turn:
+        yield join_lines(turn)

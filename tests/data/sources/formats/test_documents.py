@@ -270,8 +270,11 @@ def test_subtitles_give_what_is_spoken(tmp_path):
     srt += b"2\n00:00:03,000 --> 00:00:04,000\n- Yes.\n- No.\n"
     assert read(tmp_path, "a.srt", srt) == "A line, and its end.\n\n- Yes.\n\n- No."
     vtt = b"WEBVTT\n\nNOTE no\n\n00:01.000 --> 00:02.000 align:start\n<v Ann>Tom &amp; I.\n\n"
-    vtt += b"00:02.000 --> 00:03.000\nTom &amp; I.\n"
-    assert read(tmp_path, "a.srt", vtt) == "Tom & I."
+    vtt += (
+        b"00:02.000 --> 00:03.000\nTom &amp; I.\nand so<00:02.500><c> on</c>\n\n00:03.000 --> 00:03.010\nand so on\n\n"
+    )
+    vtt += b"00:03.010 --> 00:04.000\nand so on\n1984\n"
+    assert read(tmp_path, "a.srt", vtt) == "Tom & I.\n\nand so on\n\n1984"
 
 
 def test_markdown_is_read_without_front_matter_and_addresses(tmp_path):
