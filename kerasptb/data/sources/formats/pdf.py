@@ -2,7 +2,8 @@
 
 A PDF has lines at places, and no paragraphs. Lines are one paragraph as far as they are one below the other and full,
 and none is indented. The library pypdf has no places of words; pdfminer.six, which has them, is many times slower and
-brings 27 MB; PDFium is 8 MB, finds hyphens, and reads files that are damaged a little.
+brings 27 MB; PDFium is 8 MB, finds hyphens, and reads files that are damaged a little. It holds a page in memory before
+anything can be asked of it, and says of none how large it is: one made for that takes gigabytes.
 """
 
 import collections
@@ -28,6 +29,7 @@ _FULL = 0.95  # of the width, with the word that comes next; margins are ragged,
 _ITEM = re.compile(r"[\u2022\u2023\u25aa\u25cf\u25e6\u2043]")
 _SENTENCE_END = re.compile(r"[.!?:\u2026\u3002\uff01\uff1f][^\w\s]*$")
 _PARTED = re.compile(r"\d-$")  # PDFium takes no such hyphen for one at a line's end
+_LONGEST_PAGE = 1 << 20  # characters; a page of a newspaper has some ten thousand
 _PASSWORD = 4  # an error of PDFium's
 
 
@@ -66,9 +68,10 @@ def texts(file: TextFile, source: Source) -> Iterator[str]:
             is_locked = error.err_code == _PASSWORD
             raise UnreadError(file.path, "a PDF with a password" if is_locked else "a damaged PDF") from None
         try:
-            for paragraph in _paragraphs(_without_heads(map(_lines, _pages(document)))):
-                num_bytes += len(paragraph.encode(errors="replace"))
-                file.room.take(file.path, len(paragraph))  # a page may be in it any number of times
+            for paragraph in _paragraphs(_without_heads(map(_lines, _pages(document, file.path)))):
+                size = len(paragraph.encode(errors="replace"))
+                file.room.take(file.path, size)  # a page may be in it any number of times
+                num_bytes += size
                 yield f"{paragraph}\n\n"
         finally:
             document.close()
@@ -76,7 +79,7 @@ def texts(file: TextFile, source: Source) -> Iterator[str]:
         raise UnreadError(file.path, "a PDF of pictures, without a text")
 
 
-def _pages(document: Any) -> Iterator[Any]:
+def _pages(document: Any, path: str) -> Iterator[Any]:
     """Yields the text of each page that can be read, which is open until the next one."""
     import pypdfium2  # noqa: PLC0415
 
@@ -86,6 +89,8 @@ def _pages(document: Any) -> Iterator[Any]:
             text = page.get_textpage()
         except pypdfium2.PdfiumError:
             continue
+        if text.count_chars() > _LONGEST_PAGE:
+            raise UnreadError(path, f"a PDF with a page of more than {_LONGEST_PAGE:,} characters")
         yield text
         text.close()
         page.close()

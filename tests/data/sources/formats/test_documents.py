@@ -10,7 +10,7 @@ import pytest
 
 from kerasptb.data import DataError, Source
 from kerasptb.data.corpus import open_text
-from kerasptb.data.sources import room
+from kerasptb.data.sources import formats, room
 
 WORDS = "A text of some words that is long enough to be cut into three parts. " * 40
 
@@ -238,6 +238,14 @@ def test_a_page_that_is_in_a_pdf_many_times_counts_each_time(tmp_path, monkeypat
         DataError, match=r"unpack to 1,000 bytes at most, all together\. With .*many\.pdf they unpack to"
     ):
         open_text(_written(tmp_path, "many.pdf", content))
+
+
+def test_a_page_of_a_pdf_has_a_limit(tmp_path, monkeypatch):
+    pytest.importorskip("pypdfium2", reason="pypdfium2 is not installed")
+    monkeypatch.setattr(formats.pdf, "_LONGEST_PAGE", 10)
+    assert read(tmp_path, "a.pdf", pdf(below(300, "a"), below(300, "x" * 10))).split() == ["a", "x" * 10]
+    with pytest.raises(DataError, match=r"long\.pdf, which is a PDF with a page of more than 10 characters"):
+        open_text(_written(tmp_path, "long.pdf", pdf(below(300, "a"), below(300, "x" * 11))))
 
 
 @pytest.mark.parametrize(
