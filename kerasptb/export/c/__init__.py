@@ -1,4 +1,4 @@
-"""A trained model as C99: a header and a source of tables and a runtime, which any compiler takes."""
+"""A trained model as C99: the core, and the model's tables, which any compiler takes."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ _EXPORT = re.compile(r"^export ((?:async )?(?:class|const|function) (\w+))", re.
 def export_page(run_or_model: RunOrModel, path: StrPath) -> Path:
     """Writes a trained model as one HTML file: a keyboard page that asks no server.
 
-    The page is that of `kerasptb serve`, with the weights in 8 bits, the tokenizer, and the runtime that `export_c`
+    The page is that of `kerasptb serve`, with the weights in 8 bits, the tokenizer, and the core that `export_c`
     writes, compiled to WebAssembly. It opens from a disk or any server, in browsers of 2023 or later, asks no network,
     and shows the words that `suggest` finds. What it learns of its writer stays in the browser.
 

@@ -1,9 +1,9 @@
 """PDFs, by PDFium, the reader of Chrome: their paragraphs, without page numbers and running heads.
 
 A PDF has lines at places, and no paragraphs. Lines are one paragraph as far as they are one below the other and full,
-and none is indented. The library pypdf has no places of words; pdfminer.six, which has them, is many times slower and
-brings 27 MB; PDFium is 8 MB, finds hyphens, and reads files that are damaged a little. It holds a page in memory before
-anything can be asked of it, and says of none how large it is: one made for that takes gigabytes.
+and none is indented. The library pypdf has no places of words; pdfminer.six, which has them, is in Python alone; PDFium
+is 8 MB, finds hyphens, and reads files that are damaged a little. It holds a page in memory before anything can be
+asked of it, and says of none how large it is: one made for that takes gigabytes.
 """
 
 import collections
