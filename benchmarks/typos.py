@@ -26,7 +26,8 @@ import numpy as np
 from benchmarks import machine
 from kerasptb.data import EOS, UNK, Vocabulary
 from kerasptb.data.lexicon import WORD, Lexicon
-from kerasptb.keyboard import Keyboard, Share, Simulator, Writer
+from kerasptb.evaluation import Share
+from kerasptb.keyboard import Keyboard, Simulator, Writer
 from kerasptb.keyboard.measure.typos import contexts_before, type_words, typed_words
 from kerasptb.reading import Context, run_search, run_searches
 from kerasptb.run import load_run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
@@ -121,6 +122,23 @@ class Run(RunFolder):
     def score_document(self, text: str, entropy: bool = False) -> list[evaluation.SentenceScore]:
         """Returns what the model says of the paragraphs of a text, as `evaluation.score_document`."""
         return list(evaluation.score_document(self.reader, text, entropy))
+
+    def evaluate_pairs(
+        self,
+        pairs: Iterable[evaluation.MinimalPair | str | os.PathLike[str]],
+        progress: Callable[[int, int], Any] | None = None,
+    ) -> evaluation.PairsEvaluation:
+        """Measures how often the model finds the good sentence of a pair the likelier, see `evaluation.evaluate_pairs`.
+
+        Args:
+            pairs: `evaluation.MinimalPair`s, or files of them, as `evaluation.read_pairs` takes them.
+            progress: called now and then with the number of pairs that are done, and of all.
+
+        Raises:
+            DataError: a file has no pairs.
+        """
+        read = ([each] if isinstance(each, evaluation.MinimalPair) else evaluation.read_pairs(each) for each in pairs)
+        return evaluation.evaluate_pairs(self.reader, itertools.chain.from_iterable(read), progress)
 
     def evaluate(
         self,

@@ -10,11 +10,12 @@ from typing import Any, Literal
 from kerasptb.cli import arguments
 from kerasptb.cli.notices import import_keras
 from kerasptb.cli.outcome import printable
+from kerasptb.cli.pairs import report_pairs
 from kerasptb.data import Corpus
 from kerasptb.data.sizes import describe
 from kerasptb.data.sources.text_file import read_utf8
 from kerasptb.evaluation import AdaptedEvaluation, TextEvaluation
-from kerasptb.keyboard import Keyboard, KeyboardEvaluation, Share, TypingEvaluation
+from kerasptb.keyboard import Keyboard, KeyboardEvaluation, TypingEvaluation
 from kerasptb.run import Run
 from kerasptb.utils.files import finite
 from kerasptb.utils.status_line import show_status
@@ -77,6 +78,13 @@ def add_parser(commands: arguments.Commands) -> None:
         "--words", type=arguments.positive, help="with --typos: words that are typed at most (default: 5000)"
     )
     command.add_argument(
+        "--pairs",
+        nargs="+",
+        metavar="FILE",
+        help="tell the better of two sentences in each pair: BLiMP's lines of JSON, or tables of two columns, good and "
+        "bad",
+    )
+    command.add_argument(
         "--num-steps",
         type=arguments.positive,
         help="words of a row; with --dynamic those of a segment (default there: 20)",
@@ -89,6 +97,9 @@ def add_parser(commands: arguments.Commands) -> None:
 def execute(options: Namespace) -> None:
     _check(options)
     run = arguments.open_run(options)
+    if options.pairs:
+        report_pairs(options.pairs, run, options.json)
+        return
     options.split = options.split or "test"
     if options.keyboard:
         _type(options, run)
@@ -148,6 +159,10 @@ def _say(text: str) -> None:
 
 def _check(options: Namespace) -> None:
     """Raises for options that do not go together."""
+    of_corpus = options.split, options.data, options.encoding, options.column, options.author
+    ways = options.batch_size, options.dynamic, options.continuous_cache, options.num_steps
+    if options.pairs and (options.keyboard or any(ways) or any(of_corpus)):
+        raise ValueError("--pairs are sentences, each read by itself: leave out --data, --keyboard and their options.")
     if options.keyboard and (options.dynamic or options.batch_size or options.num_steps):
         raise ValueError(
             "--keyboard types one stream, word by word: of the other ways it takes --continuous-cache alone."
@@ -158,7 +173,6 @@ def _check(options: Namespace) -> None:
         raise ValueError("--layout, --letters and --words are of --typos, which types with errors.")
     if options.typos is not None and (not options.keyboard or options.continuous_cache):
         raise ValueError("--typos is of --keyboard, without --continuous-cache.")
-    of_corpus = options.split, options.data, options.encoding, options.column, options.author
     if options.text is not None and any(of_corpus):
         raise ValueError("--text is the text to type, in UTF-8: leave out --split, --data, and how that is read.")
     if options.continuous_cache and (options.learn or options.text is not None):
@@ -220,14 +234,10 @@ def _typos_lines(result: TypingEvaluation) -> str:
         f"{result.keystroke_savings:.1%} of the keystrokes saved "
         f"({result.savings_without_errors:.1%} if nobody errs; {result.num_characters:,} characters), "
         f"a key shows the word after {result.taps_until_shown:.2f} taps\n"
-        f"{_share(result.right)} of the words are right, {_share(result.right_as_typed)} before correction, which "
-        f"changes {_share(result.changed)} of the latter "
+        f"{result.right} of the words are right, {result.right_as_typed} before correction, which "
+        f"changes {result.changed} of the latter "
         f"(95 % intervals; {result.num_words:,} words, {result.wrong_keys:.1%} of the taps on wrong keys)"
     )
-
-
-def _share(share: Share) -> str:
-    return f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})"
 
 
 def _settings(result: dict[str, Any]) -> str:

@@ -10,6 +10,11 @@ from .nbest import by_utterance as by_utterance
 from .nbest import check_references as check_references
 from .nbest import tune_weights as tune_weights
 from .nbest import word_errors as word_errors
+from .pairs import MinimalPair as MinimalPair
+from .pairs import PairsAccuracy as PairsAccuracy
+from .pairs import PairsEvaluation as PairsEvaluation
+from .pairs import evaluate_pairs as evaluate_pairs
+from .pairs import read_pairs as read_pairs
 from .perplexity import AdaptedEvaluation as AdaptedEvaluation
 from .perplexity import Evaluation as Evaluation
 from .perplexity import TextEvaluation as TextEvaluation
@@ -18,5 +23,6 @@ from .sentences import SentenceScore as SentenceScore
 from .sentences import perplexity_of as perplexity_of
 from .sentences import score_document as score_document
 from .sentences import score_sentences as score_sentences
+from .share import Share as Share
 
 __all__: list[str]

@@ -15,7 +15,6 @@ from .measure.savings import Typist as Typist
 from .measure.savings import check_cached as check_cached
 from .measure.savings import evaluate_keyboard as evaluate_keyboard
 from .measure.simulator import Simulator as Simulator
-from .measure.typos import Share as Share
 from .measure.typos import TypingEvaluation as TypingEvaluation
 from .measure.typos import evaluate_typos as evaluate_typos
 from .memory import Memory as Memory

@@ -249,3 +249,29 @@ def test_evaluate_types_by_subwords(tmp_path, capsys, error_of):
     assert "for a model of words. Received: one of subwords" in error_of(
         ["evaluate", run, "--keyboard", "--continuous-cache"]
     )
+
+
+def test_pairs_of_sentences_are_judged(run, tmp_path, capsys):
+    (tmp_path / "numbers.csv").write_text("one two,one two three four one\nnobody,somebody\n")
+    (tmp_path / "judged.csv").write_text("good,bad,linguistics_term\none,one one one one one,counting\n")
+    files = [str(tmp_path / name) for name in ("numbers.csv", "judged.csv")]
+    assert main(["evaluate", run, "--pairs", *files, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == json.loads(json.dumps(dataclasses.asdict(kerasptb.load_run(run).evaluate_pairs(files))))
+    assert [(each["name"], each["num_pairs"], each["num_alike"]) for each in found["sets"]] == [
+        ("numbers", 2, 1),
+        ("judged", 1, 0),
+    ]
+    assert [each["name"] for each in found["phenomena"]] == ["counting"]
+    assert main(["evaluate", run, "--pairs", *files]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split()[:5] == ["numbers", "2", "75.0%", "(19.8%", "to"]
+    assert lines[1].endswith("  read alike: 1")
+    assert lines[-3].split()[:3] == ["overall", "3", f"{found['overall']['accuracy']['value']:.1%}"]
+
+
+def test_pairs_are_no_text(run, tmp_path, error_of):
+    (tmp_path / "pairs.csv").write_text("one,two,three\n")
+    assert "row 1 of" in error_of(["evaluate", run, "--pairs", tmp_path / "pairs.csv"])
+    for other in ["--keyboard"], ["--split", "test"], ["--batch-size", 2]:
+        assert "--pairs are sentences" in error_of(["evaluate", run, "--pairs", "x", *other])

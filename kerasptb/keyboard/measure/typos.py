@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -26,6 +25,7 @@ from kerasptb.data.streams import check_sizes
 from kerasptb.data.tokenizers.tokenizer import Parts, TypedWord
 from kerasptb.data.tokenizers.written_text import is_of_word
 from kerasptb.evaluation.reading import read_blocks
+from kerasptb.evaluation.share import Share
 from kerasptb.keyboard import Keyboard, Memory, Taps, Writer
 from kerasptb.keyboard.measure.savings import find_shown, forms_of, parts_of, with_memory
 from kerasptb.keyboard.measure.simulator import Simulator
@@ -38,35 +38,6 @@ _Found = tuple[Readings, int | None, list[int | None]]
 
 # Words that are searched for at once.
 _SEARCHES = 32
-# Of the standard normal distribution, 95 % lie within as much of its mean.
-_Z = 1.959964
-
-
-@dataclasses.dataclass(frozen=True)
-class Share:
-    """A share that was found in a sample, and the 95 % interval of the true one.
-
-    Attributes:
-        value: the share.
-        low: the lower end of the interval.
-        high: the upper end.
-    """
-
-    value: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, count: int, total: int) -> Share:
-        """Returns the share of some among a total, with the score interval.
-
-        It is that of Wilson (1927, "Probable Inference, the Law of Succession, and Statistical Inference").
-        """
-        if not total:
-            return cls(0.0, 0.0, 1.0)
-        value, weight = count / total, _Z**2 / total
-        centre, half = value + weight / 2, math.sqrt(weight * (value * (1 - value) + weight / 4))
-        return cls(value, max((centre - half) / (1 + weight), 0.0), min((centre + half) / (1 + weight), 1.0))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,12 +1,11 @@
-import dataclasses
-
 import numpy as np
 import pytest
 from small_readers import ConstantNetwork
 
 from kerasptb.data import DataError, Subwords, Vocabulary
 from kerasptb.data.text_format import TextFormat
-from kerasptb.keyboard import Keyboard, Share, Simulator, Taps, evaluate_keyboard, evaluate_typos, load_layout
+from kerasptb.evaluation import Share
+from kerasptb.keyboard import Keyboard, Simulator, Taps, evaluate_keyboard, evaluate_typos, load_layout
 from kerasptb.keyboard.measure import simulator
 from kerasptb.models import LanguageModel
 from kerasptb.reading import Reader
@@ -78,13 +77,6 @@ def test_two_words_without_their_space(monkeypatch):
 def test_a_rate_out_of_range(rate):
     with pytest.raises(DataError, match=r"Expected a share of wrong keys in \[0, 0\.5\]\. Received"):
         Simulator(QWERTY, rate)
-
-
-def test_intervals():
-    """Against a table: 0 of 10, 1 of 2 and 98 of 100 by the score interval."""
-    for count, total, low, high in [(0, 10, 0, 0.2775), (1, 2, 0.0945, 0.9055), (98, 100, 0.9300, 0.9945)]:
-        assert dataclasses.astuple(Share.of(count, total)) == pytest.approx((count / total, low, high), abs=1e-4)
-    assert dataclasses.astuple(Share.of(0, 0)) == (0, 0, 1)
 
 
 def type_as(monkeypatch, typed):
