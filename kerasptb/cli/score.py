@@ -7,7 +7,7 @@ import json
 import sys
 import types
 from argparse import Namespace
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from kerasptb.arguments import Number
 from kerasptb.cli import arguments
+from kerasptb.cli.items import FIGURES, Items, read_items
 from kerasptb.cli.lines import read_lines
 from kerasptb.cli.outcome import printable
 from kerasptb.data import DataError
@@ -34,7 +35,7 @@ from kerasptb.utils.files import atomic_write, finite
 _FORM = """Without --nbest a line for each sentence: log10 of its probability, its words, those of them that are
 unknown, the perplexity of a word, and the sentence, with tabs between; the totals, of the form of SRILM's
 `ngram -ppl`, go to standard error. A sentence's end counts as a word in perplexities."""
-_COLUMNS = ("sentence", "word_number", "word", "token", "log10_probability", "surprisal", "entropy", "counts")
+_NUMBERS = ("sentence", "word_number", "word")
 
 
 def add_parser(commands: arguments.Commands) -> None:
@@ -48,6 +49,13 @@ def add_parser(commands: arguments.Commands) -> None:
         "--csv",
         metavar="FILE",
         help="write a row for each token, with surprisal and entropy in bits; - for standard output in place of lines",
+    )
+    command.add_argument("--words", action="store_true", help="with --csv: a row for each word in place of each token")
+    command.add_argument(
+        "--items",
+        metavar="COLUMN",
+        help="the file is a table with a word in each row, in the column word; rows that follow each other with one "
+        "value in COLUMN are a text. --csv (default: -) has its rows, with the figures of their words",
     )
     command.add_argument(
         "--document", action="store_true", help="read all of it as one text, each paragraph after those before it"
@@ -91,6 +99,12 @@ def _check(options: Namespace) -> None:
         raise ValueError("--tune finds weight and bonus: leave --weight and --bonus out.")
     if options.nbest and (options.verbose or options.json or options.csv or options.document):
         raise ValueError("--verbose, --json, --csv and --document are of sentences, not of --nbest.")
+    if options.items is not None:
+        if options.nbest or options.document or options.verbose or options.json:
+            raise ValueError("--items are of a table: leave out --nbest, --document, --verbose and --json.")
+        options.csv = options.csv or "-"
+    if options.words and not options.csv:
+        raise ValueError("--words is of --csv, which has a row for each.")
     if options.csv == "-" and (options.verbose or options.json):
         raise ValueError("--csv - takes the place of lines: leave --verbose and --json out, or name a file.")
 
@@ -98,9 +112,10 @@ def _check(options: Namespace) -> None:
 def _score(options: Namespace, run: Run) -> None:
     sentences = words = unknown = 0
     log10_probability, have_words = 0.0, True
-    with _open_csv(options.csv) as table:
-        for scored in _scored(options, run):
-            if options.csv != "-":
+    items = None if options.items is None else read_items(options.file, options.items)
+    with _open_csv(options.csv, _columns(options, items)) as table:
+        for scored in _scored(options, run, items):
+            if options.csv != "-" and not items:
                 print(_as_json(scored, options.verbose) if options.json else _as_text(scored, options.verbose))
             if scored is None:
                 continue
@@ -110,7 +125,7 @@ def _score(options: Namespace, run: Run) -> None:
             log10_probability += scored.log10_probability
             have_words &= scored.has_words
             if table is not None:
-                table.writerows({"sentence": sentences, **row} for row in scored.by_token())
+                table.writerows(_rows(options, items, sentences, scored))
     perplexity = perplexity_of(log10_probability, have_words * (words + sentences))
     of_words = perplexity_of(log10_probability, have_words * words)
     if options.json:
@@ -125,8 +140,24 @@ def _score(options: Namespace, run: Run) -> None:
     )
 
 
-def _scored(options: Namespace, run: Run) -> Iterator[SentenceScore | None]:
-    """Yields what a run says of each line, `None` of an empty one; of a document's paragraphs with --document."""
+def _columns(options: Namespace, items: Items | None) -> Sequence[str]:
+    if items:
+        return [*items.columns, *FIGURES]
+    of_tokens = [name for name in FIGURES if name != "word_surprisal"]
+    return [*_NUMBERS, *FIGURES] if options.words else [*_NUMBERS, "token", *of_tokens]
+
+
+def _rows(options: Namespace, items: Items | None, number: int, scored: SentenceScore) -> Iterable[dict[str, Any]]:
+    if items:
+        return items.with_figures(number, scored)
+    return ({"sentence": number, **row} for row in (scored.by_word() if options.words else scored.by_token()))
+
+
+def _scored(options: Namespace, run: Run, items: Items | None) -> Iterator[SentenceScore | None]:
+    """Yields what a run says of each line, `None` of an empty one; of a document's paragraphs, or of items."""
+    if items:
+        yield from run.score(items.sentences(), entropy=True)
+        return
     entropy = options.csv is not None or (options.verbose and options.json)
     if options.document:
         lines = itertools.chain.from_iterable(read_lines(options.file))
@@ -140,19 +171,19 @@ def _scored(options: Namespace, run: Run) -> Iterator[SentenceScore | None]:
 
 
 @contextlib.contextmanager
-def _open_csv(name: str | None) -> Iterator[csv.DictWriter | None]:
+def _open_csv(name: str | None, columns: Sequence[str]) -> Iterator[csv.DictWriter | None]:
     """Yields what writes rows to a CSV file, or to standard output; `None` if it has no name."""
     if name is None:
         yield None
     elif name == "-":
-        yield _table(types.SimpleNamespace(write=lambda row: print(printable(row), end="")))
+        yield _table(columns, types.SimpleNamespace(write=lambda row: print(printable(row), end="")))
     else:
         with atomic_write(name) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-            yield _table(file)
+            yield _table(columns, file)
 
 
-def _table(file: Any) -> csv.DictWriter:
-    table = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
+def _table(columns: Sequence[str], file: Any) -> csv.DictWriter:
+    table = csv.DictWriter(file, columns, lineterminator="\n")
     table.writeheader()
     return table
 

@@ -13,14 +13,15 @@ from kerasptb.data import EOS, DataError, Tokenizer
 from kerasptb.data.encoding import read_paragraphs
 from kerasptb.data.errors import check_text
 from kerasptb.data.sizes import has_words, sizes_of
-from kerasptb.engine import entropies
 from kerasptb.reading import Reader, open_reader
 from kerasptb.reading.counted_reader import CountedReader
+from kerasptb.utils.files import finite
 
 # Sentences that are sorted by length, and tokens that are read together.
 _BLOCK, _TOGETHER = 4096, 1 << 13
 _LONGEST = 256  # tokens of a row; longer sentences are read in pieces
 _ROWS = 512  # distributions that are in memory at once
+_BIT, _LN10 = math.log10(2), math.log(10)
 _Values = TypeVar("_Values")
 
 
@@ -37,7 +38,10 @@ class SentenceScore:
         token_log10_probabilities: float64 [T], of each token after those before it.
         entropies: float64 [T], of the distribution before each token, in bits; `None`, like the other arrays below, if
             they were not asked for.
+        end_log10_probabilities: float64 [T], of that the word before has ended, in that distribution.
         count_shares: float64 [T], the share that counts have in that distribution; 0 without counts.
+        network_log10_probabilities: float64 [T], of each token by the network alone.
+        counts_log10_probabilities: float64 [T], by the counts of the training text alone; NaN without counts.
         words: what stands between white space, and `<eos>`; empty if they were not asked for.
         token_words: int [T], the place among them of the word that each token is of.
     """
@@ -48,7 +52,10 @@ class SentenceScore:
     tokens: tuple[str, ...]
     token_log10_probabilities: np.ndarray
     entropies: np.ndarray | None = None
+    end_log10_probabilities: np.ndarray | None = None
     count_shares: np.ndarray | None = None
+    network_log10_probabilities: np.ndarray | None = None
+    counts_log10_probabilities: np.ndarray | None = None
     words: tuple[str, ...] = ()
     token_words: np.ndarray | None = None
 
@@ -71,7 +78,7 @@ class SentenceScore:
     @property
     def surprisals(self) -> np.ndarray:
         """Those of the tokens in bits, float64 [T]."""
-        return -self.token_log10_probabilities / math.log10(2)
+        return -self.token_log10_probabilities / _BIT
 
     def by_token(self) -> list[dict[str, Any]]:
         """Returns the figures of each token, and its word, dicts; needs `entropy=True`, as `by_word` does."""
@@ -79,8 +86,17 @@ class SentenceScore:
         return [{"token": token, **row} for token, row in zip(self.tokens, rows, strict=True)]
 
     def by_word(self) -> list[dict[str, Any]]:
-        """Returns the figures of each word: sums over its tokens, and the distribution before its first."""
-        return self._rows(np.flatnonzero(np.diff(self._asked(self.token_words), prepend=-1)))
+        """Returns the figures of each word: sums over its tokens, and the distribution before its first.
+
+        `word_surprisal` is that of the word as a whole, among all words: with its end, and given that the one before
+        has ended (Pimentel and Meister, 2024, "How to Compute the Probability of a Word").
+        """
+        firsts = np.flatnonzero(np.diff(self._asked(self.token_words), prepend=-1))
+        ended = np.append(self._asked(self.end_log10_probabilities)[firsts], 0.0) / _BIT
+        ended[0] = 0.0  # nothing comes before the first word
+        rows = self._rows(firsts)
+        more = [row["surprisal"] + ended[i] - ended[i + 1] for i, row in enumerate(rows)]
+        return [{**row, "word_surprisal": float(each)} for row, each in zip(rows, more, strict=True)]
 
     def _rows(self, firsts: np.ndarray) -> list[dict[str, Any]]:
         """Returns dicts of the tokens from each of some to before the next."""
@@ -93,6 +109,9 @@ class SentenceScore:
             "entropy": self._asked(self.entropies)[firsts].tolist(),
             "counts": self._asked(self.count_shares)[firsts].tolist(),
         }
+        for name in "network", "counts":
+            values = self._asked(getattr(self, f"{name}_log10_probabilities"))
+            columns[f"{name}_surprisal"] = [finite(-each) for each in np.add.reduceat(values, firsts) / _BIT]
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     @staticmethod
@@ -184,15 +203,15 @@ def _encoded(reader: Reader, sentence: str) -> np.ndarray:
 
 
 def _score(tokenizer: Tokenizer, sentence: str, ids: np.ndarray, figures: np.ndarray) -> SentenceScore:
-    """Returns the `SentenceScore` of figures, [T, 1], or [T, 3] with entropies and shares."""
+    """Returns the `SentenceScore` of figures, [T, 1], or [T, 6], as `_read` returns them."""
     logs, *others = figures.T
     return SentenceScore(
         sentence,
         len(sentence.split()),
         0 if tokenizer.unk_id is None else int((ids == tokenizer.unk_id).sum()),
         tuple(_texts(tokenizer, ids)),
-        logs / math.log(10),
-        *others,
+        logs / _LN10,
+        *(figure if i in (0, 2) else figure / _LN10 for i, figure in enumerate(others)),
         *(_words(tokenizer, sentence, ids) if others else ()),
     )
 
@@ -219,7 +238,7 @@ def _words(tokenizer: Tokenizer, sentence: str, ids: np.ndarray) -> tuple[tuple[
 
 
 def _figures(reader: Reader, rows: Sequence[np.ndarray], entropy: bool) -> list[np.ndarray]:
-    """Returns those of the tokens of rows, natural logarithms first: a list of float64 [T, 1], or [T, 3]."""
+    """Returns those of the tokens of rows, natural logarithms first: a list of float64 [T, 1], or [T, 6]."""
     eos_id, results = reader.tokenizer.eos_id, [np.zeros((0, 1))] * len(rows)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     while order:
@@ -239,27 +258,47 @@ def _figures(reader: Reader, rows: Sequence[np.ndarray], entropy: bool) -> list[
 
 
 def _read(reader: Reader, tokens: np.ndarray, targets: np.ndarray, entropy: bool) -> np.ndarray:
-    """Returns the log probability of each target, [B, T, 1], or also entropy and share of counts, [B, T, 3]."""
+    """Returns the log probability of each target, [B, T, 1], or with what else is asked for, [B, T, 6].
+
+    That is what `Reader.describe` says of the distribution before, the share of counts in it, and the log probabilities
+    by the network alone and by the counts alone.
+    """
     states, parts = np.zeros((len(tokens), reader.state_size), "float32"), []
     for start in range(0, tokens.shape[1], _LONGEST):
         piece = slice(start, start + _LONGEST)
-        distributions = [_distributions(reader, tokens[:, piece], states)] if entropy else []
-        values, states = reader.log_likelihoods(tokens[:, piece], targets[:, piece], states)
-        parts.append(np.concatenate([values[..., np.newaxis], *distributions], axis=2))
+        of_piece = tokens[:, piece], targets[:, piece], states
+        values, after = reader.log_likelihoods(*of_piece)
+        others = (
+            [_distributions(reader, tokens[:, piece], states), _apart(reader, *of_piece, values)] if entropy else []
+        )
+        parts.append(np.concatenate([values[..., np.newaxis], *others], axis=2))
+        states = after
     return np.concatenate(parts, axis=1)
 
 
 def _distributions(reader: Reader, tokens: np.ndarray, states: np.ndarray) -> np.ndarray:
-    """Returns entropy and share of counts of the distribution after each token, float64 [B, T, 2]."""
+    """Returns what is said of the distribution after each token, and its share of counts, float64 [B, T, 3]."""
     hidden, _ = reader.encode(tokens, states)
     flat = hidden.reshape(-1, hidden.shape[-1])
     pieces = (flat[start : start + _ROWS] for start in range(0, len(flat), _ROWS))
-    of_pieces = [(entropies(reader.log_probabilities(piece)), reader.count_shares(piece)) for piece in pieces]
-    return np.stack([np.concatenate(each) for each in zip(*of_pieces, strict=True)], axis=1).reshape(*tokens.shape, 2)
+    found = [
+        np.column_stack([reader.describe(reader.log_probabilities(each)), reader.count_shares(each)]) for each in pieces
+    ]
+    return np.concatenate(found).reshape(*tokens.shape, 3)
+
+
+def _apart(
+    reader: Reader, tokens: np.ndarray, targets: np.ndarray, states: np.ndarray, values: np.ndarray
+) -> np.ndarray:
+    """Returns the log probabilities of targets by the network and by the counts alone, [B, T, 2]; `values` by both."""
+    if not isinstance(reader, CountedReader):
+        return np.stack([values, np.full_like(values, np.nan)], axis=2)
+    network, _ = reader.alone.log_likelihoods(tokens, targets, states[:, : reader.alone.state_size])
+    return np.stack([network, reader.of_counts(tokens, targets, states)], axis=2)
 
 
 def _read_document(reader: Reader, ids: np.ndarray, entropy: bool) -> np.ndarray:
-    """Returns the figures of all tokens of a text but the first, [T, 1] or [T, 3]."""
+    """Returns the figures of all tokens of a text but the first, [T, 1] or [T, 6]."""
     if not isinstance(reader, CountedReader):
         return _read(reader, ids[np.newaxis, :-1], ids[np.newaxis, 1:], entropy)[0].astype("float64")
     if entropy:

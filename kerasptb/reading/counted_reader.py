@@ -13,9 +13,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from kerasptb.engine import entropies
 from kerasptb.reading.context import Context
-from kerasptb.reading.counts import DEPTH, find_parts, initial_weights, kept_shares, mix_parts, open_counts
+from kerasptb.reading.counts import (
+    DEPTH,
+    find_parts,
+    initial_weights,
+    kept_shares,
+    log_unigrams,
+    mix_parts,
+    open_counts,
+)
 from kerasptb.reading.reader import Reader
 
 # Tokens of which the parts are found together, and how often the weights go over a text, with what rate.
@@ -33,12 +40,14 @@ class CountedText:
         order: int32 [N], of `sort_positions`.
         weights: float32, by which they refine the network.
         going_on: float32, by which the counts of what is read refine that, where they go on.
+        alone: float32, by which they refine the `log_unigrams` of the text, with no network.
     """
 
     tokens: np.ndarray
     order: np.ndarray
     weights: np.ndarray
     going_on: np.ndarray
+    alone: np.ndarray
 
     @property
     def digest(self) -> bytes:
@@ -91,6 +100,31 @@ class CountedReader(Reader):
             mix_parts(weights, 0.0, *find_parts(self._counts, context[1:], of_row), row)
         return values, np.concatenate([after, read[:, -DEPTH:]], axis=1)
 
+    def of_counts(self, tokens: np.ndarray, targets: np.ndarray, states: np.ndarray) -> np.ndarray:
+        """Returns the log probability of each target by the counts alone, without the network.
+
+        Args:
+            tokens: int32 [B, T], as for `log_likelihoods`.
+            targets: int32 [B, T].
+            states: float32 [B, S], before them.
+
+        Returns:
+            float32 [B, T], natural logarithms.
+        """
+        read = _with_history(states, tokens).astype("int32") - 1
+        pairs = zip(read, np.ascontiguousarray(targets, "int32"), strict=True)
+        return np.stack([self._by_counts(context[1:], of_row) for context, of_row in pairs])
+
+    @functools.cached_property
+    def _unigrams(self) -> np.ndarray:
+        return log_unigrams(self._text_counts.tokens, self.network.vocabulary_size)
+
+    def _by_counts(self, context: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Returns the log probabilities of targets, int32 [T], by the counts alone; the context as in `find_parts`."""
+        values = self._unigrams[targets]
+        mix_parts(self._text_counts.alone, 0.0, *find_parts(self._counts, context, targets), values)
+        return values
+
     def score_going_on(
         self, tokens: np.ndarray, of_network: np.ndarray | None = None
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -124,7 +158,9 @@ class CountedReader(Reader):
             tokens: int32 [T], read from a zero state; the first has none.
 
         Yields:
-            float64 [N, 3]: the log probability, the entropy in bits before the token, and the share of all counts.
+            float64 [N, 6]: the log probability; what `describe` says of the distribution before the token, and the
+                share that all counts have in it; the log probabilities by the network alone and by the counts of the
+                training text alone.
         """
         counts, states = (self._counts, open_counts()), np.zeros((1, self.alone.state_size), "float32")
         weights = self._text_counts.weights.copy(), self._text_counts.going_on.copy()
@@ -133,6 +169,7 @@ class CountedReader(Reader):
         for targets, context, values in _pieces(tokens, _score(self.alone, tokens)):
             hidden, states = self.alone.encode(context[np.newaxis, DEPTH - 1 :], states)
             rows, kept = np.ascontiguousarray(self.alone.log_probabilities(hidden[0])), np.ones(len(targets))
+            apart = values.copy(), self._by_counts(context, targets)
             for i in range(len(targets)):
                 one, history = slice(i, i + 1), context[i : i + DEPTH]
                 for of_one, learned, append in zip(counts, weights, (False, True), strict=True):
@@ -140,7 +177,7 @@ class CountedReader(Reader):
                     parts = find_parts(of_one, history, targets[one], append)
                     kept[one] *= kept_shares(learned, *parts)
                     mix_parts(learned, _GOING_ON, *parts, values[one])
-            yield np.stack([values, entropies(rows), 1 - kept], axis=1)
+            yield np.column_stack([values, self.describe(rows), 1 - kept, *apart])
 
     def log_probabilities(self, hidden: np.ndarray) -> np.ndarray:
         """Returns what `Reader.log_probabilities` says."""
@@ -184,8 +221,9 @@ def learn_weights(
     values, parts, numbers, parts_read, numbers_read = map(np.concatenate, zip(*pieces, strict=True))
     weights, with_counts = _learned(parts, numbers, values)
     going_on, together = _learned(parts_read, numbers_read, with_counts)
+    alone, _ = _learned(parts, numbers, log_unigrams(tokens, network.network.vocabulary_size)[valid[1:]])
     means = np.array([each.mean(dtype="float64") for each in (values, with_counts, together)])
-    return CountedText(tokens, order, weights, going_on), means
+    return CountedText(tokens, order, weights, going_on, alone), means
 
 
 def _learned(parts: np.ndarray, numbers: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

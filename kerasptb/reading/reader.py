@@ -15,7 +15,7 @@ import numpy as np
 
 from kerasptb.data.lexicon import Lexicon
 from kerasptb.data.text_format import TextFormat
-from kerasptb.engine import Network
+from kerasptb.engine import Network, entropies
 from kerasptb.reading.context import Beginning, Context
 
 # Tokens that are read at once, and rows of log probabilities that are in memory at once when a text is scored: 20 MB at
@@ -167,6 +167,20 @@ class Reader:
     def log_probabilities(self, hidden: np.ndarray) -> np.ndarray:
         """Returns those of the next token, natural logarithms, float32 [N, V], from hidden, float32 [N, D]."""
         return self.network.log_probabilities(hidden)
+
+    @functools.cached_property
+    def ends_word(self) -> np.ndarray:
+        """Whether a word that stands between white space ends before each token, bool [V]: it begins with a space."""
+        return np.array([text[:1].isspace() for text in self.tokenizer.written])
+
+    def describe(self, log_probabilities: np.ndarray) -> np.ndarray:
+        """Returns what distributions of the next token say, natural logarithms, float32 [N, V].
+
+        Returns:
+            float64 [N, 2]: the entropy in bits, and the natural logarithm of the probability that a word ends there.
+        """
+        ends = np.exp(log_probabilities[:, self.ends_word]).sum(axis=1, dtype="float64")
+        return np.stack([entropies(log_probabilities), np.log(np.clip(ends, 1e-30, 1.0))], axis=1)
 
     def count_shares(self, hidden: np.ndarray) -> np.ndarray:
         """Returns the shares that counts have in the `log_probabilities` of hidden, float64 [N]; 0 without."""

@@ -94,15 +94,15 @@ def _digest(counts: CountedText, owner: bytes) -> bytes:
 def _read(path: Path, vocabulary_size: int, owner: bytes) -> CountedText:
     """Returns the `CountedText` of a file; raises ValueError for what `write_counts` has not written."""
     stored = np.load(path, mmap_mode="r", allow_pickle=False)
-    size, rest = divmod(stored.size - 2 * NUM_WEIGHTS - _DIGEST_SIZE, 2)
+    size, rest = divmod(stored.size - 3 * NUM_WEIGHTS - _DIGEST_SIZE, 2)
     if stored.ndim != 1 or stored.dtype != np.int32 or size < 0 or rest:
         raise ValueError("it does not hold counts")
-    ends = np.cumsum([size, size, NUM_WEIGHTS, NUM_WEIGHTS])
+    ends = np.cumsum([size, size, *[NUM_WEIGHTS] * 3])
     tokens, order, *weights, digest = np.split(stored, ends)
     counts = CountedText(tokens, order, *np.array(weights).view("float32"))
     if digest.tobytes() != _digest(counts, owner):
         raise ValueError("it is not what was written for this tokenizer and these weights")
-    if not np.isfinite([counts.weights, counts.going_on]).all():
+    if not np.isfinite([counts.weights, counts.going_on, counts.alone]).all():
         raise ValueError("its weights are no numbers")
     for array, end in (tokens, vocabulary_size), (order, size):
         if size and not 0 <= array.min() <= array.max() < end:  # the library trusts them
@@ -111,7 +111,7 @@ def _read(path: Path, vocabulary_size: int, owner: bytes) -> CountedText:
 
 
 def write_counts(run: RunFolder, counts: CountedText) -> None:
-    """Writes `CountedText` into a run, as one array of the tokens, their order, both weights' bits and a digest."""
+    """Writes `CountedText` into a run, as one array of the tokens, their order, the weights' bits and a digest."""
     arrays = [np.ascontiguousarray(getattr(counts, field.name)) for field in dataclasses.fields(counts)]
     header = {"descr": "<i4", "fortran_order": False, "shape": (sum(map(len, arrays)) + _DIGEST_SIZE,)}
     with atomic_write(run.folder / COUNTS) as temporary, temporary.open("wb") as file:

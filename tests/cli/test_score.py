@@ -118,6 +118,58 @@ def test_a_table_has_a_row_for_each_token(run, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[1].startswith(r"1,1,\x1b[2J,<unk>,")
 
 
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_table_of_words_has_the_counts_alone_beside_the_network(counted_run, tmp_path, capsys):
+    (tmp_path / "text").write_text("one two\n\nthree, nobody\n")
+    out = tmp_path / "out.csv"
+    assert main(["score", counted_run, str(tmp_path / "text"), "--words", "--csv", str(out)]) == 0
+    scored = kerasptb.load_run(counted_run).score(["one two", "three, nobody"], entropy=True)
+    expected = [{"sentence": i, **row} for i, each in enumerate(scored, start=1) for row in each.by_word()]
+    rows = rows_of(out)
+    assert [row["word"] for row in rows] == ["one", "two", "<eos>", "three,", "nobody", "<eos>"]
+    for row, wanted in zip(rows, expected, strict=True):
+        assert row.keys() == wanted.keys()
+        assert {name: str(value) for name, value in wanted.items()} == row
+    assert all(len({value for name, value in row.items() if "surprisal" in name}) > 2 for row in rows)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_table_of_reading_times_gets_its_words_back(run, tmp_path, capsys, end):
+    table = ["word\tzone\tstory", '"one\t1\ta', "two - three\t2\ta", "four\t1\tb", "one\t1\ta"]
+    (tmp_path / "words.tsv").write_bytes((end.join(table) + end).encode())
+    assert main(["score", run, str(tmp_path / "words.tsv"), "--items", "story"]) == 0
+    output = capsys.readouterr()
+    (tmp_path / "out.csv").write_text(output.out)
+    rows = rows_of(tmp_path / "out.csv")
+    assert [(row["word"], row["zone"], row["story"]) for row in rows] == [
+        ('"one', "1", "a"),
+        ("two - three", "2", "a"),
+        ("four", "1", "b"),
+        ("one", "1", "a"),  # another text of the same name
+    ]
+    first, *others = (
+        each.by_word() for each in kerasptb.load_run(run).score(['"one two - three', "four", "one"], True)
+    )
+    for name in "surprisal", "word_surprisal", "network_surprisal", "log10_probability":
+        wanted = [first[0][name], sum(word[name] for word in first[1:4]), *(words[0][name] for words in others)]
+        assert [float(row[name]) for row in rows] == pytest.approx(wanted)
+    assert float(rows[1]["entropy"]) == pytest.approx(first[1]["entropy"])
+    assert {row["counts_surprisal"] for row in rows} == {""}
+    assert output.err.startswith("3 sentences, 6 words")
+
+
+@pytest.mark.parametrize(
+    "text", ["word,zone\none,1\n", "word,story,surprisal\none,a,1\n", "word,story\n ,a\n", "word,story\na\n", ""]
+)
+def test_tables_without_words_are_told(run, tmp_path, error_of, text):
+    (tmp_path / "table").write_text(text)
+    assert "Expected " in error_of(["score", run, tmp_path / "table", "--items", "story"])
+
+
 def test_a_document_is_one_text(run, tmp_path, capsys):
     text = "one two\n\nthree four\n"
     (tmp_path / "text").write_text(text)
@@ -188,6 +240,8 @@ def test_lists_that_would_mislead_are_refused(run, typed, error_of, tmp_path):
         (["--nbest", "--document"], "not of --nbest"),
         (["--nbest", "--csv", "x"], "not of --nbest"),
         (["--csv", "-", "--json"], "--csv - takes the place of lines: leave --verbose and --json out, or name a file."),
+        (["--words"], "--words is of --csv"),
+        (["--items", "item", "--json"], "leave out --nbest, --document, --verbose and --json"),
         (["--csv", "nowhere/out.csv"], "No such file or directory: nowhere/out.csv"),
         (["missing.txt"], "No such file"),
     ],

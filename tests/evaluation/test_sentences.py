@@ -129,7 +129,7 @@ def counted(model):
     """A reader of the model with the counts of a text, and weights far from even."""
     random = np.random.default_rng(0)
     tokens = np.concatenate([np.tile([5, 0, 1, 2, 3], 5), random.integers(0, 6, 40)]).astype("int32")
-    weights = (counts.initial_weights() + random.normal(-2, 1, (2, counts.NUM_WEIGHTS))).astype("float32")
+    weights = (counts.initial_weights() + random.normal(-2, 1, (3, counts.NUM_WEIGHTS))).astype("float32")
     return CountedReader(open_reader(model), CountedText(tokens, counts.sort_positions(tokens, 6), *weights))
 
 
@@ -268,3 +268,45 @@ def test_the_lines_of_a_document_are_joined_as_those_of_a_training_text():
     assert [each.sentence for each in joined] == [" ".join(prose.split("\n")[:2]), "One."]
     model.tokenizer = TextFormat(tokenizer=tokenizer, keep_lines=True)
     assert [each.sentence for each in score_document(model, prose)] == [line for line in prose.split("\n") if line]
+
+
+def test_the_surprisal_of_a_word_is_that_it_comes_and_ends_after_one_that_has_ended():
+    subwords = Subwords.train(["the cat sat", "the cat ran"] * 3, 262)
+    model = LanguageModel(len(subwords), 4, (5,), batch_size=1, num_steps=2, init_scale=1.0, seed=1, tokenizer=subwords)
+    (scored,) = score_sentences(model, ["the cats, sat"], entropy=True)
+    reader, ids = open_reader(model), subwords.encode("the cats, sat")
+    spaces = [re.match(rb"[\s\x1c-\x1f]", piece) is not None for piece in subwords.pieces]
+    contexts = [reader.read_together([(reader.begin(), ids[:i])])[0] for i in range(len(ids) + 1)]
+    ended = [float(np.exp(context.log_probabilities[spaces], dtype="float64").sum()) for context in contexts]
+    np.testing.assert_allclose(10**scored.end_log10_probabilities, ended, rtol=1e-4)
+    begins = np.flatnonzero([subwords.pieces[i][:1] == b" " for i in ids]).tolist()
+    words, begins = scored.by_word(), [0, *(i for i in begins if i), len(ids)]
+    assert len(words) == len(begins) == 4
+    for word, first, last in zip(words, begins, begins[1:], strict=False):
+        before = math.log2(ended[first]) if first else 0
+        assert word["word_surprisal"] == pytest.approx(word["surprisal"] + before - math.log2(ended[last]), rel=1e-4)
+        assert abs(word["word_surprisal"] - word["surprisal"]) > 0.01
+    assert words[-1]["word_surprisal"] == pytest.approx(words[-1]["surprisal"] + math.log2(ended[-1]), rel=1e-4)
+    total = math.fsum(word["word_surprisal"] for word in words)
+    assert total == pytest.approx(-scored.log10_probability / math.log10(2))
+
+
+def test_a_word_that_is_a_token_ends_at_once(model):
+    (scored,) = score_sentences(model, ["b nobody a"], entropy=True)
+    for word in scored.by_word():
+        assert word["word_surprisal"] == pytest.approx(word["surprisal"], abs=1e-5)
+
+
+def test_network_and_counts_stand_beside_both(model, counted):
+    ids, texts = np.array([[5, 1, 3, 3]], "int32"), ["b d d", "c"]
+    both, alone = (next(score_sentences(each, texts, entropy=True)) for each in (counted, model))
+    np.testing.assert_array_equal(both.network_log10_probabilities, alone.token_log10_probabilities)
+    np.testing.assert_array_equal(alone.network_log10_probabilities, alone.token_log10_probabilities)
+    of_counts = counted.of_counts(ids, np.array([[1, 3, 3, 5]]), np.zeros((1, counted.state_size), "float32"))
+    np.testing.assert_allclose(both.counts_log10_probabilities, of_counts[0] / math.log(10), rtol=1e-6)
+    assert all(row["counts_surprisal"] is None for row in alone.by_word())
+    for rows in both.by_token(), both.by_word():
+        np.testing.assert_allclose([row["counts_surprisal"] for row in rows], -of_counts[0] / math.log(2), rtol=1e-6)
+    (document,) = score_document(counted, "b d d", entropy=True)
+    for name in "network_log10_probabilities", "counts_log10_probabilities":
+        np.testing.assert_allclose(getattr(document, name), getattr(both, name), rtol=1e-5)

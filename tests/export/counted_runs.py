@@ -17,7 +17,7 @@ def count(run, text):
     tokens = np.ascontiguousarray(run.vocabulary.encode(text), "int32")
     make_words(run, tokens)
     order = sort_positions(tokens, len(run.vocabulary))
-    write_counts(run, CountedText(tokens, order, initial_weights(), initial_weights()))
+    write_counts(run, CountedText(tokens, order, *[initial_weights()] * 3))
 
 
 def make_counted(make_run, folder, tokenizer, text, **data):

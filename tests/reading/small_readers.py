@@ -62,7 +62,7 @@ def counted(reader):
     sentences = [" ".join(random.choice(WORDS.split()[4:], 6)) for _ in range(15)]
     lines = [*random.choice(sentences, 60), *["the cat sat on the mat"] * 70]
     text = np.array(vocabulary.encode("".join(f"{line}\n" for line in lines)), "int32")
-    weights = (initial_weights() + random.normal(-2, 1, (2, NUM_WEIGHTS))).astype("float32")
+    weights = (initial_weights() + random.normal(-2, 1, (3, NUM_WEIGHTS))).astype("float32")
     return CountedReader(reader, CountedText(text, sort_positions(text, len(vocabulary)), *weights))
 
 

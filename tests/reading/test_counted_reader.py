@@ -1,19 +1,21 @@
 """A network with the counts of a text: one distribution, however a text is read, and that of the formula."""
 
 import collections
+import dataclasses
+import itertools
 import math
 import threading
 
 import numpy as np
 import pytest
-from small_readers import WORDS
+from small_readers import WORDS, ConstantNetwork
 
 from kerasptb.evaluation import evaluate_counts, score_sentences
 from kerasptb.keyboard import evaluate_keyboard
 from kerasptb.native import loader
-from kerasptb.reading import counted_reader, counts, generate, open_reader, suggest
+from kerasptb.reading import Reader, counted_reader, counts, generate, open_reader, suggest
 from kerasptb.reading.context import Context
-from kerasptb.reading.counted_reader import CountedReader, CountedText, learn_weights
+from kerasptb.reading.counted_reader import CountedReader, learn_weights
 
 SIZE = len(WORDS.split())
 TEXT = "the cat sat on the mat\nthe the a brown fox cat sat on"
@@ -118,10 +120,28 @@ def test_suggestions_samples_and_scores_of_sentences_are_those_of_the_distributi
 
 def test_counts_change_the_fingerprint(counted, reader):
     text = counted._text_counts
-    other = CountedReader(reader, CountedText(text.tokens, text.order, text.weights + 1, text.going_on))
-    same = CountedReader(reader, CountedText(*map(np.copy, (text.tokens, text.order, text.weights, text.going_on))))
+    other = CountedReader(reader, dataclasses.replace(text, weights=text.weights + 1))
+    same = CountedReader(reader, dataclasses.replace(text, tokens=text.tokens.copy(), alone=text.alone.copy()))
     assert counted.fingerprint == same.fingerprint
     assert len({counted.fingerprint, other.fingerprint, reader.fingerprint}) == 3
+
+
+def test_counts_alone_are_a_distribution_without_the_network(counted):
+    """That of the formula, over how many others each token came after."""
+    text, V, ids = counted._text_counts.tokens.tolist(), SIZE, _ids(counted)[:9]
+    after = [{a for a, b in itertools.pairwise(text) if b == token} for token in range(V)]
+    base = np.array([len(each) + 1.0 for each in after])
+    np.testing.assert_allclose(np.exp(counts.log_unigrams(np.array(text, "int32"), V)), base / base.sum(), rtol=1e-5)
+    rows = np.tile(ids, (V, 1)).astype("int32")
+    targets = np.repeat(np.arange(V)[:, np.newaxis], len(ids), axis=1).astype("int32")
+    found = counted.of_counts(rows, targets, np.zeros((V, counted.state_size), "float32"))
+    np.testing.assert_allclose(np.exp(found, dtype="float64").sum(axis=0), 1, rtol=1e-5)
+    alone = dataclasses.replace(counted._text_counts, weights=counted._text_counts.alone)
+    network = ConstantNetwork(np.log(base / base.sum()).astype("float32"))
+    by_hand = CountedReader(Reader(network, counted.text_format), alone)
+    for i in range(len(ids)):
+        zero = Context(np.zeros(by_hand.state_size, "float32"), None)
+        np.testing.assert_allclose(by_hand.read(zero, ids[: i + 1]).log_probabilities, found[:, i], atol=1e-4)
 
 
 def test_a_model_and_its_export_read_alike_with_counts(counted, model):
@@ -143,7 +163,9 @@ def test_without_the_library_all_is_the_same(counted, native_library, monkeypatc
         reader = CountedReader(network, made)
         assert type(reader._counts).__name__ == ("NativeCounts" if native else "NumpyCounts")
         going_on = [values for *_, values in reader.score_going_on(ids)]
-        results.append([means, made.weights, made.going_on, reader.read_typed(TEXT).log_probabilities, *going_on])
+        results.append(
+            [means, made.weights, made.going_on, made.alone, reader.read_typed(TEXT).log_probabilities, *going_on]
+        )
     for here, there in zip(*results, strict=True):
         np.testing.assert_allclose(here, there, atol=2e-4)
 
@@ -216,7 +238,7 @@ def test_odd_texts_are_counted(reader, tokens):
     text = np.array(tokens, "int32")
     counted, means = learn_weights(reader, text, counts.sort_positions(text, SIZE), _ids(reader))
     assert np.isfinite(means).all()
-    assert np.isfinite([counted.weights, counted.going_on]).all()
+    assert np.isfinite([counted.weights, counted.going_on, counted.alone]).all()
     after = CountedReader(reader, counted).read(_zero_of(reader), np.full(20, 3, "int32")).log_probabilities
     assert np.exp(after, dtype="float64").sum() == pytest.approx(1, abs=1e-5)
     alone = reader.read(_zero(reader), np.full(20, 3, "int32")).log_probabilities

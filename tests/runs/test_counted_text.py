@@ -173,7 +173,7 @@ DAMAGES = {
     "cut": lambda path: path.write_bytes(path.read_bytes()[:-4]),
     "shorter": lambda path: np.save(path, np.load(path)[:-1]),
     "without an order": lambda path: np.save(path, np.load(path)[160:]),
-    "weights alone": lambda path: np.save(path, np.load(path)[-2 * NUM_WEIGHTS :]),
+    "weights alone": lambda path: np.save(path, np.load(path)[-3 * NUM_WEIGHTS :]),
     "empty": lambda path: path.write_bytes(b""),
     "a token flipped": lambda path: flip(path, [140]),
     "a weight flipped": lambda path: flip(path, [-3000]),
@@ -238,7 +238,7 @@ def test_positions_out_of_range_do_not_reach_the_library_whatever_the_digest(cou
         load_run(counted.folder).suggest("a", 1)
 
 
-@pytest.mark.parametrize("which", ["weights", "going_on"])
+@pytest.mark.parametrize("which", ["weights", "going_on", "alone"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_weights_that_are_no_numbers_are_told_whatever_the_digest(counted, which, value):
     write_counts(counted, dataclasses.replace(load_counts(counted), **{which: np.full(NUM_WEIGHTS, value, "f4")}))
