@@ -15,6 +15,7 @@ from pathlib import Path
 import keras
 import nbclient
 import nbformat
+import numpy as np
 import pytest
 
 import kerasptb
@@ -100,7 +101,7 @@ def test_the_table_of_the_examples_names_each_file():
     table = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     files = {path.name for path in EXAMPLES.iterdir() if path.is_file() and path.name != "README.md"} | {"cortex-m"}
     assert set(re.findall(r"^\| \[`(.+?)`\]", table, flags=re.MULTILINE)) == files
-    assert len(SCRIPTS) == 13
+    assert len(SCRIPTS) == 14
 
 
 def test_lstm_cell_gives_the_documented_output_and_state():
@@ -466,3 +467,27 @@ def test_a_microcontroller_suggests_the_same_words(tmp_path):
         assert words.split() == [suggestion.word for suggestion in expected], text
         assert len(expected) >= 3 - text.endswith("target")
     assert 1000 < int(re.search(r"(\d+) bytes of stack", output)[1]) < 16 * 1024
+
+
+def test_surprisal_predicts_reading_times(tmp_path):
+    """Times that are made of surprisals, with noise: each measure gains, the one that they are made of most."""
+    stories = ["the cat that sat on the old mat was here ."] * 2 + ["a dog by the river saw what had come ."] * 2
+    random, rows = np.random.default_rng(0), []
+    for item, scored in enumerate(kerasptb.load_run("english").score(stories, entropy=True), start=1):
+        for zone, word in enumerate(scored.by_word()[:-1], start=1):
+            time = np.exp(5 + 0.05 * word["word_surprisal"] + random.normal(0, 0.01))
+            rows.append((word["word"], str(zone), str(item), str(time)))
+    for name in "naturalstories_RTS", "freqs":
+        (tmp_path / name).mkdir()
+    tables = {
+        "naturalstories_RTS/all_stories.tok": [("word", "zone", "item"), *(row[:3] for row in rows)],
+        "naturalstories_RTS/processed_wordinfo.tsv": [("word", "zone", "item", "gmeanItemRT"), *sorted(rows)],
+        "freqs/freqs-1.tsv": [(f"{row[2]}.{row[1]}.word", "1", row[0], "7", "NA") for row in rows],
+    }
+    for name, table in tables.items():
+        (tmp_path / name).write_text("".join("\t".join(row) + "\n" for row in table))
+    head, *lines = run("14_reading_times.py", str(tmp_path)).splitlines()
+    assert head == "4 stories, 42 words, 34 of them with two before them"
+    gained = {line.split()[0]: float(line.split()[1]) for line in lines}
+    assert list(gained) == ["surprisal", "word_surprisal"]
+    assert 0 < gained["surprisal"] < gained["word_surprisal"]
