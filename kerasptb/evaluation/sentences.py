@@ -93,7 +93,8 @@ class SentenceScore:
         """
         firsts = np.flatnonzero(np.diff(self._asked(self.token_words), prepend=-1))
         ended = np.append(self._asked(self.end_log10_probabilities)[firsts], 0.0) / _BIT
-        ended[0] = 0.0  # nothing comes before the first word
+        if not self.tokens[0][:1].isspace():
+            ended[0] = 0.0  # the first word needs no space
         rows = self._rows(firsts)
         more = [row["surprisal"] + ended[i] - ended[i + 1] for i, row in enumerate(rows)]
         return [{**row, "word_surprisal": float(each)} for row, each in zip(rows, more, strict=True)]

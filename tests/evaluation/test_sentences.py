@@ -280,15 +280,26 @@ def test_the_surprisal_of_a_word_is_that_it_comes_and_ends_after_one_that_has_en
     ended = [float(np.exp(context.log_probabilities[spaces], dtype="float64").sum()) for context in contexts]
     np.testing.assert_allclose(10**scored.end_log10_probabilities, ended, rtol=1e-4)
     begins = np.flatnonzero([subwords.pieces[i][:1] == b" " for i in ids]).tolist()
-    words, begins = scored.by_word(), [0, *(i for i in begins if i), len(ids)]
+    words, begins = scored.by_word(), [*begins, len(ids)]
     assert len(words) == len(begins) == 4
     for word, first, last in zip(words, begins, begins[1:], strict=False):
-        before = math.log2(ended[first]) if first else 0
-        assert word["word_surprisal"] == pytest.approx(word["surprisal"] + before - math.log2(ended[last]), rel=1e-4)
+        change = math.log2(ended[first]) - math.log2(ended[last])
+        assert word["word_surprisal"] == pytest.approx(word["surprisal"] + change, rel=1e-4)
         assert abs(word["word_surprisal"] - word["surprisal"]) > 0.01
     assert words[-1]["word_surprisal"] == pytest.approx(words[-1]["surprisal"] + math.log2(ended[-1]), rel=1e-4)
     total = math.fsum(word["word_surprisal"] for word in words)
+    assert total == pytest.approx(-scored.log10_probability / math.log10(2) + math.log2(ended[0]), rel=1e-5)
+
+
+def test_a_first_word_without_a_space_is_given_nothing():
+    tokenizer = Subwords.characters()
+    model = LanguageModel(
+        len(tokenizer), 4, (5,), batch_size=1, num_steps=2, init_scale=1.0, seed=1, tokenizer=tokenizer
+    )
+    (scored, empty) = score_sentences(model, ["ab c", ""], entropy=True)
+    total = math.fsum(word["word_surprisal"] for word in scored.by_word())
     assert total == pytest.approx(-scored.log10_probability / math.log10(2))
+    assert [word["word_surprisal"] for word in empty.by_word()] == pytest.approx(empty.surprisals.tolist())
 
 
 def test_a_word_that_is_a_token_ends_at_once(model):

@@ -173,13 +173,12 @@ def test_the_table_of_the_page_on_scoring_is_what_it_says(english):
         [cell.strip() for cell in row.split("|")[1:-1]] for row in re.findall(r"^\| 1 \|.*\|$", page, re.MULTILINE)
     ]
     (scored,) = english.score("The old man the boat.", entropy=True)
-    rows = scored.by_token()[-len(table) :]
-    assert len(table) == 5
-    for row, (_, number, word, token, *figures) in zip(rows, table, strict=True):
-        # GitHub strips a cell, but not what is code in it.
-        assert (str(row["word_number"]), row["word"], row["token"]) == (number, word.strip("`"), token.strip("`"))
-        found = [row[name] for name in ("log10_probability", "surprisal", "entropy", "counts")]
-        assert found == pytest.approx([float(figure) for figure in figures], abs=0.0051)
+    assert len(table) == 4
+    for row, (_, number, word, *figures, of_counts) in zip(scored.by_word()[-4:], table, strict=True):
+        assert (str(row["word_number"]), row["word"]) == (number, word.strip("`"))  # GitHub strips no code in a cell
+        names = "log10_probability", "surprisal", "word_surprisal", "entropy", "counts", "network_surprisal"
+        assert [row[name] for name in names] == pytest.approx([float(figure) for figure in figures], abs=0.0051)
+        assert (row["counts_surprisal"], of_counts) == (None, "")
 
 
 def test_a_token_is_told_as_it_is_written(english):
