@@ -61,7 +61,10 @@ def read_items(name: str | None, column: str) -> Items:
     columns = list(table.fieldnames or [])
     if not {"word", column} <= {*columns} or not {*FIGURES}.isdisjoint(columns):
         raise DataError(f"Expected the columns word and {column}, and none of the figures. Received: {columns}")
-    rows = list(table)
+    try:
+        rows = list(table)
+    except csv.Error as error:
+        raise DataError(f"Expected a table. Received: line {table.line_num + 1}: {error}") from None
     for i, row in enumerate(rows, start=1):
         if None in row or None in row.values() or not row["word"].split():
             raise DataError(f"Expected a word and {len(columns)} columns. Received: row {i} of the table")

@@ -91,7 +91,7 @@ def read_pairs(path: str | os.PathLike[str]) -> list[MinimalPair]:
             name = row.get("UID") or Path(path).stem
             of_row = (row.get("linguistics_term") or "", row.get("field") or "")
             pairs.append(MinimalPair(_sentence(row, _GOOD), _sentence(row, _BAD), name, *of_row))
-    except (AttributeError, KeyError, ValueError):
+    except (AttributeError, KeyError, ValueError, csv.Error):
         raise DataError(f"Expected two sentences, good and bad. Received: row {len(pairs) + 1} of {path}") from None
     if not pairs:
         raise DataError(f"Expected pairs of sentences. {path} is empty.")

@@ -39,7 +39,7 @@ NUM_WEIGHTS = _OF_COUNTS + (DEPTH + 1) ** 2
 PART = np.dtype([("of_counts", "int32"), ("of_orders", "int32"), ("probability", "float32")])
 _MANY = 128  # followers of a context, of which more are counted as above
 _KEPT = 1 << 19  # tokens of a text that grows; it is cut to them when it has twice as many
-_OF_UNIGRAMS = 1 << 24  # tokens that are sorted for them: two seconds
+_OF_UNIGRAMS = 1 << 22  # tokens that are sorted for them: a second
 _OF_LONGEST = 0.15  # what texts of 0.2 to 7 million tokens learned, about
 _STEEPEST, _LEAST = 20.0, 1e-300
 

@@ -163,7 +163,17 @@ def test_a_table_of_reading_times_gets_its_words_back(run, tmp_path, capsys, end
 
 
 @pytest.mark.parametrize(
-    "text", ["word,zone\none,1\n", "word,story,surprisal\none,a,1\n", "word,story\n ,a\n", "word,story\na\n", ""]
+    "text",
+    [
+        "",
+        "word,zone\none,1\n",
+        "word,story,surprisal\none,a,1\n",
+        "word,story\n ,a\n",
+        "word,story\none\n",
+        "word,story\none,a,b\n",
+        f"word,story\n{'a' * 200_000},a\n",
+    ],
+    ids=range(7),
 )
 def test_tables_without_words_are_told(run, tmp_path, error_of, text):
     (tmp_path / "table").write_text(text)

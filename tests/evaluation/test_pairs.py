@@ -66,6 +66,7 @@ def test_lines_of_blimp_and_tables_are_read(tmp_path):
     for text in (
         "One.\tTwo.\nThree.\n",
         "one\n",
+        "one," + "b" * 200_000,
         '{"sentence_good": "A."}\n',
         '{"sentence_good": 1, "sentence_bad": "A"}',
     ):
