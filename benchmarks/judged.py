@@ -6,11 +6,12 @@
 
 Each takes a clone of the repository that holds sentences and results, as it is: alexwarstadt/blimp (CC BY),
 cpllab/syntactic-generalization (MIT), facebookresearch/colorlessgreenRNNs (CC BY-NC: to measure). Figures are
-percentages of what is judged right.
+percentages of what is judged right. With --ngrams the counts of the run's training text are asked alone.
 """
 
 import argparse
 import csv
+import dataclasses
 import json
 import re
 from collections import defaultdict
@@ -20,7 +21,10 @@ from statistics import fmean
 import numpy as np
 
 from benchmarks import machine
-from kerasptb.evaluation import Share
+from kerasptb.evaluation import Share, evaluate_pairs, read_pairs, score_sentences
+from kerasptb.reading import Reader
+from kerasptb.reading.counted_reader import CountedReader
+from kerasptb.reading.counts import log_unigrams
 from kerasptb.run import load_run
 
 # SyntaxGym's circuits by how the names of their suites begin, the suites that the authors leave out, and models that
@@ -58,13 +62,42 @@ def percent(count, total):
     }
 
 
-def blimp(run, folder):
+class Unigrams:
+    """A network that expects the same after any text: of log probabilities, float32 [V]."""
+
+    state_size = 0
+
+    def __init__(self, log_probabilities):
+        self._row, self.vocabulary_size = log_probabilities, len(log_probabilities)
+
+    def encode(self, tokens, states):
+        """Returns nothing, after each token."""
+        return np.zeros((*tokens.shape, 0), "float32"), states
+
+    def log_likelihoods(self, tokens, targets, states):
+        """Returns the log probabilities of targets."""
+        return self._row[targets], states
+
+    def log_probabilities(self, hidden):
+        """Returns those of all tokens."""
+        return np.tile(self._row, (len(hidden), 1))
+
+
+def ngrams(reader):
+    """Returns what reads with the counts of a `CountedReader` alone."""
+    counts = reader._text_counts
+    network = Unigrams(log_unigrams(counts.tokens, reader.network.vocabulary_size))
+    return CountedReader(Reader(network, reader.text_format), dataclasses.replace(counts, weights=counts.alone))
+
+
+def blimp(reader, folder):
     """Returns a row for each set of pairs, for each phenomenon, as the authors group the sets, and for all."""
     summary = folder / "raw_results" / "summary"
     lines = [json.loads(line) for line in (summary / "models_summary.jsonl").read_text().splitlines()]
     with (summary / "human_validation_summary.csv").open(newline="") as file:
         people = {row["Condition"]: float(row["total_mean"]) for row in csv.DictReader(file)}
-    found = {each.name: each for each in run.evaluate_pairs(sorted((folder / "data").glob("*.jsonl"))).sets}
+    pairs = [pair for path in sorted((folder / "data").glob("*.jsonl")) for pair in read_pairs(path)]
+    found = {each.name: each for each in evaluate_pairs(reader, pairs).sets}
     term_of = {line["UID"]: line["linguistics_term"] for line in lines}
     rows = []
     for line in lines:
@@ -83,7 +116,7 @@ def blimp(run, folder):
     return rows
 
 
-def syntaxgym(run, folder):
+def syntaxgym(reader, folder):
     """Returns a row for each suite that the authors count, for each of their circuits, and for all."""
     published, rows = read_published(folder / "data" / "raw" / "sg_results"), []
     for path in sorted((folder / "test_suites" / "json").glob("*.json")):
@@ -91,7 +124,7 @@ def syntaxgym(run, folder):
         if circuit is None or path.stem in LEFT_OUT:
             continue
         suite = json.loads(path.read_text())
-        right = judge(run, suite)
+        right = judge(reader, suite)
         of_others = {model: round(100 * fmean(suites[path.stem]), 1) for model, suites in published.items()}
         rows.append({"suite": path.stem, "circuit": circuit, "items": len(right), **percent(sum(right), len(right))})
         rows[-1] |= of_others
@@ -117,13 +150,13 @@ def read_published(folder):
     return shares
 
 
-def judge(run, suite):
+def judge(reader, suite):
     """Returns whether the first prediction of a suite holds, for each item."""
     conditions = [(item, each) for item in suite["items"] for each in item["conditions"]]
     texts = [with_ends([region["content"] for region in each["regions"]]) for _, each in conditions]
     surprisals = defaultdict(dict)
     for (item, condition), (_, ends), scored in zip(
-        conditions, texts, run.score(text for text, _ in texts), strict=True
+        conditions, texts, score_sentences(reader, (text for text, _ in texts)), strict=True
     ):
         surprisals[item["item_number"]][condition["condition_name"]] = of_regions(scored, ends)
     formula = suite["predictions"][0]["formula"]
@@ -157,7 +190,7 @@ def holds(formula, surprisals):
     return bool(eval(plain))  # numbers and signs alone
 
 
-def agreement(run, folder):
+def agreement(reader, folder):
     """Returns a row for sentences as people wrote them, and for those of other words in their places.
 
     What an LSTM of n-grams says is of sentences with other words than the rest.
@@ -166,7 +199,9 @@ def agreement(run, folder):
     files = {model: read_agreement(english / f"{name}.tab") for model, name in AGREEMENT.items()}
     pairs = files["lstm"]
     texts = [with_ends([f"{each['prefix']} {each['form']}"])[0] for both in pairs for each in both]
-    for each, scored in zip((each for both in pairs for each in both), run.score(texts, entropy=True), strict=True):
+    for each, scored in zip(
+        (each for both in pairs for each in both), score_sentences(reader, texts, entropy=True), strict=True
+    ):
         *_, word, _ = scored.by_word()
         each |= {
             "ours": -word["word_surprisal"],
@@ -205,9 +240,11 @@ def main():
     parser.add_argument("benchmark", choices=benchmarks)
     parser.add_argument("run")
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--ngrams", action="store_true", help="by the counts alone, of a run that has them")
     parser.add_argument("--csv", type=Path)
     options = parser.parse_args()
-    rows = benchmarks[options.benchmark](load_run(options.run), options.folder)
+    reader = load_run(options.run).reader
+    rows = benchmarks[options.benchmark](ngrams(reader) if options.ngrams else reader, options.folder)
     for row in rows:
         print(*(f"{key} {value}" for key, value in row.items()), sep=", ")
     if options.csv:

@@ -1,14 +1,18 @@
 import json
 
+import numpy as np
 import pytest
 
 import kerasptb
-from benchmarks.judged import agreement, blimp, holds, judge, with_ends
+from benchmarks.judged import agreement, blimp, holds, judge, ngrams, with_ends
+from kerasptb.evaluation import score_sentences
+from kerasptb.reading import counts
+from kerasptb.reading.counted_reader import CountedReader, CountedText
 
 
 @pytest.fixture(scope="module")
 def english():
-    return kerasptb.load_run("english")
+    return kerasptb.load_run("english").reader
 
 
 def test_formulas_of_conditions_are_judged():
@@ -31,7 +35,7 @@ def test_the_surprisals_of_regions_are_those_of_their_words(english):
         ", the nurse left",
         ".",
     ]
-    (scored,) = english.score(text)
+    (scored,) = score_sentences(english, text)
     tokens = dict(zip(scored.tokens, scored.surprisals, strict=True))
     formulas = [f"(2;%a%) - {tokens[' found']:.9f}", f"(6;%a%) - {tokens['.']:.9f}", "(3;%a%)"]
     sums = "[(1;%a%) + (2;%a%) + (4;%a%) + (5;%a%) + (6;%a%)]"
@@ -78,3 +82,14 @@ def test_agreement_is_judged_by_whole_words(english, tmp_path):
     assert (original["pairs"], original["right"], original["frequency"]) == (1, 100.0, 0.0)
     assert [original[name] for name in ("lstm", "ngram_lstm", "srnn")] == [100.0, 100.0, 0.0]
     assert [generated[name] for name in ("lstm", "ngram_lstm", "srnn")] == [0.0, 0.0, 100.0]
+
+
+def test_ngrams_are_the_counts_alone(english):
+    text = np.tile(english.tokenizer.encode("the cats and the dogs sleep\n"), 3).astype("int32")
+    weights = np.stack([counts.initial_weights() - i for i in range(3)])
+    size = len(english.tokenizer)
+    both = CountedReader(english, CountedText(text, counts.sort_positions(text, size), *weights))
+    (wanted,) = score_sentences(both, "the cats sleep", entropy=True)
+    (found,) = score_sentences(ngrams(both), "the cats sleep", entropy=True)
+    np.testing.assert_allclose(found.token_log10_probabilities, wanted.counts_log10_probabilities, rtol=1e-5)
+    assert abs(found.log10_probability - wanted.log10_probability) > 0.1
