@@ -80,6 +80,10 @@ class Exhaustive:
     def __init__(self, reader, context, prefix, begins, k):
         self._reader, self._pieces = reader, pieces_of(reader.tokenizer)
         self._prefix, self._begins, self._k = fold_bytes(prefix), begins, k
+        unnamed = zip(reader.tokenizer.tokens, self._pieces.written, strict=True)
+        self._folded = [b"\0" if token in reader.tokenizer.unnamed else fold_bytes(text) for token, text in unnamed]
+        self._sizes = np.array(list(map(len, self._folded)))
+        self._after_space = np.flatnonzero([bool(text) and not text[0].isspace() for text in self._pieces.written])
         self._words, self._waiting, self._order, self._total = {}, [], itertools.count(), 0.0
         self._add(context, "", -self._pieces.log_given(context.log_probabilities, prefix, begins))
 
@@ -109,11 +113,8 @@ class Exhaustive:
 
     def _add(self, context, written, before):
         following, rest = context.log_probabilities, self._rest(written)
-        if rest or not (written or self._begins):
-            ids = self._pieces.fitting(rest)
-        else:
-            ids = self._pieces.going_on if written.strip() else self._pieces.after_space
-        covers = self._pieces.covers(ids, rest)
+        ids = self._next(written, rest)
+        covers = self._sizes[ids] >= len(rest)
         if rest or not written:
             self._total += float(np.exp(following[ids[covers]] + before).sum())
         values, least = following[ids] + before, self._least()
@@ -123,6 +124,14 @@ class Exhaustive:
                 self._found(text, math.exp(value))
             else:
                 heapq.heappush(self._waiting, (-value, next(self._order), context, text, int(ids[i])))
+
+    def _next(self, written, rest):
+        """Returns the ids of the pieces that may come next."""
+        if rest:
+            return np.array([i for i, text in enumerate(self._folded) if text.startswith(rest) or rest.startswith(text)])
+        if not (written or self._begins):
+            return np.flatnonzero(self._pieces.ends_word)
+        return self._pieces.going_on if written.strip() else self._after_space
 
     def _found(self, written, probability):
         text = written.encode(errors="surrogateescape").decode(errors="replace")

@@ -24,7 +24,8 @@ import numpy as np
 from kerasptb.data import DataError
 from kerasptb.data.tokenizers.prefixes import fold_case
 from kerasptb.keyboard.layout import Layout, load_layout
-from kerasptb.keyboard.taps import Hits, Trie
+from kerasptb.keyboard.taps import Trie
+from kerasptb.native import core
 from kerasptb.utils.files import read_small
 
 # Signs of words that many do not type.
@@ -69,6 +70,11 @@ class Errors:
     unshifted: float = 0.01
     shifted: float = 1e-6
     unknown: float = 0.12
+
+    @property
+    def hit(self) -> float:
+        """That a letter has a tap of its own, in its place."""
+        return 1 - self.omitted - self.exchanged
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -117,8 +123,8 @@ class Channel(abc.ABC):
         self.errors = errors
         self._tables: Any = weakref.WeakKeyDictionary()
 
-    def hits(self, trie: Trie, taps: Taps, whole: bool) -> Hits:
-        """Returns what taps say of the letters of a `Trie`, as `Hits`.
+    def hits(self, trie: Trie, taps: Taps, whole: bool) -> core.Hits:
+        """Returns what taps say of the letters of a `Trie`, as an `lm_hits`.
 
         Args:
             trie: the `Trie`.
@@ -140,15 +146,16 @@ class Channel(abc.ABC):
         omitted = np.full(len(trie.symbols), errors.omitted)
         omitted[[trie.symbols[sign] for sign in _SILENT if sign in trie.symbols]] = errors.silent
         omitted[-1] = errors.unspaced
-        return Hits(
-            likelihoods=np.ascontiguousarray(likelihoods.T),
-            strays=strays,
-            omitted=omitted,
-            hit=1 - errors.omitted - errors.exchanged,
+        return core.hits_of(
+            np.ascontiguousarray(likelihoods.T),
+            omitted,
+            strays,
+            hit=errors.hit,
             doubled=errors.doubled,
             undoubled=errors.undoubled,
             exchanged=errors.exchanged,
-            whole=whole,
+            unknown=errors.unknown,
+            is_whole=whole,
         )
 
     def rewritings(self, text: str) -> Iterator[tuple[str, float]]:

@@ -20,8 +20,9 @@ from kerasptb.data.lexicon import Lexicon
 from kerasptb.data.tokenizers.ptb_words import letters_for_marks
 from kerasptb.data.tokenizers.tokenizer import Ending
 from kerasptb.keyboard.channel import Channel, Taps, open_channel
-from kerasptb.keyboard.tapped import MAX_TAPS, Literal, trie_of
+from kerasptb.keyboard.tapped import Readings, may_be_tapped, trie_of
 from kerasptb.keyboard.writer import Writer
+from kerasptb.native.core import MOST_TAPS
 from kerasptb.reading.context import Beginning, Context
 from kerasptb.reading.reader import Reader, open_reader
 from kerasptb.reading.search import Searching, run_searches
@@ -161,7 +162,7 @@ class _Corrector:
                 continue  # the second of two that are one
             context = yield from self._after(context, text[max(place, start - _GAP) : start])
             place = end
-            if len(text[start:end]) > MAX_TAPS:
+            if not may_be_tapped(text[start:end]):
                 continue
             begins = self._begins(text, start)
             if begins is None or not self._is_word(text, start, end):
@@ -198,7 +199,7 @@ class _Corrector:
         if self._lexicon is None or len(spans) < 2 or text[spans[0][1] : spans[1][0]] != " ":
             return False
         first, second = (text[start:end] for start, end in spans)
-        return len(first) + len(second) < MAX_TAPS and first + second in self._lexicon
+        return len(first) + len(second) < MOST_TAPS and first + second in self._lexicon
 
     def _may_replace(self, word: str, written: str) -> bool:
         """Returns whether a word is known, and other than what is written in more than its capitals."""
@@ -212,21 +213,7 @@ class _Corrector:
     ) -> Searching[tuple[Correction | None, Context]]:
         """Returns what is likelier than what stands at a place, or `None`, and the `Context` after what it is."""
         written, rest = text[start:end], text[end : min(until, end + _GAP)]
-        literal = yield from self._literal(context, written, begins)
-        best, after = None, (yield from self._after_tokens(literal.context, literal.unread))
-        likelier = yield from self._likelier(context, written, literal, begins)
-        rest_as_it_is = (yield from self._log_probability(after, rest)) if likelier else 0.0
-        for word, by_those_before in likelier:
-            after_word = yield from self._after(context, word, Ending.OPENING if begins else Ending.WORD)
-            odds = by_those_before + (yield from self._log_probability(after_word, rest)) - rest_as_it_is
-            if odds > (best.log_odds if best else self._margin):
-                best, after = Correction(start, end, written, word, odds), after_word
-        return best, after
-
-    def _likelier(
-        self, context: Context, written: str, literal: Literal, begins: bool
-    ) -> Searching[list[tuple[str, float]]]:
-        """Returns pairs of a word that is likelier than what is written by the words before it, and its log odds."""
+        before = Ending.OPENING if begins else Ending.WORD
         readings = yield from self._writer.readings(
             context,
             Taps(written),
@@ -236,40 +223,58 @@ class _Corrector:
             begins=begins,
             lexicon=self._lexicon,
             least_odds=math.exp(self._before),
-            literal=literal,
         )
+        likelier = yield from self._likelier(context, written, readings, before)
+        best, after = None, readings.context or context
+        if self._writer.pieces.are_words:
+            _, after = yield from self._summed(after, self._tokens(written, before)[-1:])
+        rest_as_it_is = (yield from self._log_probability(after, rest)) if likelier else 0.0
+        for word, by_those_before in likelier:
+            after_word = yield from self._after(context, word, before)
+            odds = by_those_before + (yield from self._log_probability(after_word, rest)) - rest_as_it_is
+            if odds > (best.log_odds if best else self._margin):
+                best, after = Correction(start, end, written, word, odds), after_word
+        return best, after
+
+    def _likelier(
+        self, context: Context, written: str, readings: Readings, before: Ending
+    ) -> Searching[list[tuple[str, float]]]:
+        """Returns pairs of a word that is likelier than what is written by the words before it, and its log odds."""
         found = {word: readings.log_odds(word) for word, _ in readings.words if self._may_replace(word, written)}
-        prior = 1.0 if self._is_known(written) else self._channel.errors.unknown
-        as_it_is = literal.log_probability + math.log(prior)
+        as_it_is = math.log(max(readings.literal_probability, 1e-300))
+        as_it_is -= len(written) * math.log(self._channel.errors.hit)
         for word, share in self._channel.rewritings(written):
             if self._may_replace(word, written):
-                read = yield from self._literal(context, word, begins)
-                found[word] = max(found.get(word, -math.inf), read.log_probability + math.log(share) - as_it_is)
+                log_probability = yield from self._of_word(context, word, before)
+                found[word] = max(found.get(word, -math.inf), log_probability + math.log(share) - as_it_is)
         likelier = [pair for pair in found.items() if pair[1] > self._before]
         return sorted(likelier, key=lambda pair: -pair[1])[:_WORDS]
 
-    def _literal(self, context: Context, text: str, begins: bool) -> Searching[Literal]:
-        """Returns a `Literal` that is read."""
-        literal = Literal(self._writer.pieces, context, text, begins)
-        while asked := literal.take():
-            literal.read((yield asked)[0])
-        return literal
+    def _of_word(self, context: Context, word: str, before: Ending) -> Searching[float]:
+        """Returns the log probability of a word, given that one begins, and that it ends."""
+        given = self._writer.pieces.log_given(context.known(), "" if before == Ending.OPENING else " ")
+        total, after = yield from self._summed(context, self._tokens(word, before))
+        return total - given + self._log_end(after)
 
     def _log_probability(self, context: Context, text: str) -> Searching[float]:
         """Returns the log probability of a text after a word that has ended."""
-        total = -math.log(max(self._writer.pieces.end_probability(context.known()), 1e-30))
-        for token in self._tokens(text, Ending.WORD):
+        total, _ = yield from self._summed(context, self._tokens(text, Ending.WORD))
+        return total - self._log_end(context)
+
+    def _log_end(self, context: Context) -> float:
+        return math.log(max(self._writer.pieces.end_probability(context.known()), 1e-30))
+
+    def _summed(self, context: Context, tokens: Iterable[int]) -> Searching[tuple[float, Context]]:
+        """Returns the log probability of tokens, and the `Context` after them."""
+        total = 0.0
+        for token in tokens:
             total += float(context.known()[token])
-            context = yield from self._after_tokens(context, [token])
-        return total
+            (context,) = yield [Beginning(context, token)]
+        return total, context
 
     def _after(self, context: Context, text: str, before: Ending = Ending.WORD) -> Searching[Context]:
         """Returns the `Context` after a text."""
-        return (yield from self._after_tokens(context, self._tokens(text, before)))
-
-    def _after_tokens(self, context: Context, tokens: Iterable[int]) -> Searching[Context]:
-        for token in tokens:
-            (context,) = yield [Beginning("", 0.0, context, token)]
+        _, context = yield from self._summed(context, self._tokens(text, before))
         return context
 
     def _tokens(self, text: str, before: Ending) -> list[int]:

@@ -24,6 +24,7 @@ import numpy as np
 
 from kerasptb.data import EOS, UNK
 from kerasptb.data.tokenizers.prefixes import fold_case
+from kerasptb.native import core
 
 # The last words that are remembered, of so many characters.
 WINDOW = 2000
@@ -110,6 +111,16 @@ class Memory:
             left = k * different / (total + k * different)
             of_model, shares = of_model * left, shares * left + counts / (total + k * different)
         return of_model, shares
+
+    @functools.cached_property
+    def texts(self) -> core.Texts:
+        """The words of the lexicon, for the core."""
+        return core.Texts(self.lexicon[: len(self.counts)])
+
+    @functools.cached_property
+    def hashes(self) -> np.ndarray:
+        """The `hashes` of the remembered words."""
+        return core.Texts(self.lexicon[place] for place in np.flatnonzero(self.counts)).hashes
 
     def beginning(self, prefix: str) -> np.ndarray:
         """Returns the places of the remembered words that begin with a prefix, whatever the case, int [M]."""

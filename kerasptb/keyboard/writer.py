@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kerasptb.data import EOS, UNK, Tokenizer
+from kerasptb.data import Tokenizer
 from kerasptb.keyboard.channel import Channel, Taps
 from kerasptb.keyboard.memory import WINDOW, Memory
 from kerasptb.keyboard.tapped import Readings, search_taps, trie_of
@@ -34,7 +34,7 @@ class Writer:
 
     def __init__(self, tokenizer: Tokenizer, exclude: Collection[str] | None = None) -> None:
         self.tokenizer, self.pieces = tokenizer, pieces_of(tokenizer)
-        self.exclude = frozenset((EOS, UNK, *tokenizer.unnamed) if exclude is None else exclude)
+        self.exclude = self.pieces.unshown if exclude is None else frozenset(exclude)
 
     @property
     def most_words(self) -> int:
@@ -92,7 +92,7 @@ class Writer:
         if memory is None:
             return (yield from search())
         ids = memory.ids(self.tokenizer.token_to_id if self.pieces.are_words else {})
-        found = yield from search(left_out=ids[ids >= 0], beside=memory)
+        found = yield from search(left_out=ids[ids >= 0], beside=memory.hashes)
         return self._mixed(found, context, prefix, k, memory, ids)
 
     def readings(

@@ -214,7 +214,7 @@ def translation_units() -> list[Unit]:
 
 
 def _key() -> str:
-    paths = [path for path in sorted(SOURCES.rglob("*")) if path.suffix in (".cc", ".h", ".cu", ".cuh", ".map")]
+    paths = [path for path in sorted(SOURCES.rglob("*")) if path.suffix in (".cc", ".c", ".h", ".cu", ".cuh", ".map")]
     digest = hashlib.sha256(_digest_of(tuple((path, path.stat().st_mtime_ns) for path in paths), SOURCES))
     settings = (COMMON_FLAGS, LEVELS, LINK_FLAGS, nvcc.FLAGS, nvcc.CODES)
     # Machines that share a home folder may have different C libraries, and an older one cannot load what was built

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,21 +30,8 @@ class Context:
         return self.log_probabilities
 
 
-@dataclasses.dataclass(frozen=True)
-class Beginning:
-    """The beginning of a word, after a text.
+class Beginning(NamedTuple):
+    """A beginning of a word that is to be read: the `Context` before its last piece, and the id of that."""
 
-    Attributes:
-        written: its characters; bytes that are no whole character yet are surrogates.
-        log_probability: of its pieces.
-        context: the `Context` before its last piece.
-        piece: the id of its last piece.
-        row: how its letters align with taps, if it is looked for by them: a `Row`; the log probability is then that of
-            both, at most.
-    """
-
-    written: str
-    log_probability: float
     context: Context
     piece: int
-    row: Any = None

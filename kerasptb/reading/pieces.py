@@ -3,14 +3,16 @@
 import functools
 import math
 import unicodedata
-import weakref
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 
-from kerasptb.data import EOS, Tokenizer
+from kerasptb.data import EOS, UNK, Tokenizer
+from kerasptb.data.tokenizers.prefixes import fold_bytes
 from kerasptb.data.tokenizers.written_text import is_of_word
-from kerasptb.reading.context import Context
+from kerasptb.native import core
+from kerasptb.reading.characters import characters
 
 
 class WordPieces:
@@ -28,11 +30,11 @@ class WordPieces:
         is_whole: bool [V], whether a piece is a word that ends at once: of a vocabulary of words, or a sign.
         has_letter: bool [V], whether a piece writes a letter or a digit, or a part of one.
         going_on: int [M], the ids of those that go on with a word.
-        after_space: int [M], the ids of those that do not begin with white space.
+        unshown: words that no key shows: what names no word, and the end of a paragraph.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer, self.written, self._prefixes = tokenizer, tokenizer.written, tokenizer.prefixes
+        self.tokenizer, self.written = tokenizer, tokenizer.written
         self.ends_word = np.array([not text or not is_of_word(text[0]) for text in self.written])
         self.are_words = bool(self.ends_word.all())
         self.has_ways = not self.are_words and max(map(len, tokenizer.pieces)) > 1
@@ -40,9 +42,8 @@ class WordPieces:
             [any(each.isalnum() or is_surrogate(each) for each in text) for text in self.written]
         )
         self.is_whole = np.array([self.are_words or _is_sign(text) for text in self.written])
-        self.going_on, self._ending = np.flatnonzero(~self.ends_word), np.flatnonzero(self.ends_word)
-        self.after_space = np.flatnonzero([bool(text) and not text[0].isspace() for text in self.written])
-        self._ended: weakref.WeakKeyDictionary[Context, float] = weakref.WeakKeyDictionary()
+        self.going_on = np.flatnonzero(~self.ends_word)
+        self.unshown = frozenset((EOS, UNK, *tokenizer.unnamed))
 
     @functools.cached_property
     def whole(self) -> dict[str, list[int]]:
@@ -52,40 +53,13 @@ class WordPieces:
             words.setdefault(word_of(self.written[index]), []).append(index)
         return words
 
-    def fitting(self, rest: bytes) -> np.ndarray:
-        """Returns the ids of the pieces that may come next where the rest of a prefix is to be written, int [M].
-
-        Args:
-            rest: what is to be written, with the space before it, as `fold_bytes` has it; b"" where anything may begin.
-        """
-        if not rest:
-            return self._ending
-        ids = self._prefixes.beginning_with(rest)
-        return ids if self.are_words else np.sort(np.append(ids, self._prefixes.beginning_of(rest)))
-
-    def going_on_above(self, log_probabilities: np.ndarray, least: float) -> np.ndarray:
-        """Returns the ids of the pieces that go on with a word whose log probability is above the least, int [M]."""
-        likely = np.flatnonzero(log_probabilities > least)
-        return likely[~self.ends_word[likely]]
-
-    def covers(self, ids: np.ndarray, rest: bytes) -> np.ndarray:
-        """Returns which of the pieces that fit write the whole rest of a prefix, bool [M]."""
-        return self._prefixes.sizes[ids] >= len(rest)
-
     def ids_of(self, words: Collection[str]) -> list[int]:
         """Returns the ids of the pieces that are one of some words, which ends at once."""
         return [index for word in words for index in self.whole.get(word, ())]
 
     def end_probability(self, log_probabilities: np.ndarray) -> float:
         """Returns the probability that a word ends, from those of the next piece, natural logarithms, float [V]."""
-        return 1.0 if self.are_words else mass(log_probabilities[self._ending])
-
-    def end_after(self, context: Context) -> float:
-        """Returns the probability that a word ends after a `Context`; it is remembered while that is."""
-        ended = self._ended.get(context)
-        if ended is None:
-            ended = self._ended[context] = self.end_probability(context.known())
-        return ended
+        return 1.0 if self.are_words else mass(log_probabilities[self.ends_word])
 
     def log_given(self, log_probabilities: np.ndarray, prefix: str, begins: bool = False) -> float:
         """Returns the logarithm of the probability of what is known before a word's first letter.
@@ -99,7 +73,53 @@ class WordPieces:
         """
         if self.are_words or begins or prefix[:1] not in ("", " "):
             return 0.0
-        return math.log(max(mass(log_probabilities[self.fitting(prefix[:1].encode())]), 1e-30))
+        known = self._spaced if prefix else self.ends_word
+        return math.log(max(mass(log_probabilities[known]), 1e-30))
+
+    @functools.cached_property
+    def _spaced(self) -> np.ndarray:
+        """Whether a piece begins with a space and may be shown, bool [V]."""
+        return np.array([text[:1] == b" " for text in self._folded()])
+
+    def _folded(self) -> list[bytes]:
+        """Returns what the pieces write as it is compared with what is typed; nothing of those that name no word."""
+        named = zip(self.tokenizer.tokens, self.written, strict=True)
+        return [b"" if token in self.tokenizer.unnamed else fold_bytes(text) for token, text in named]
+
+    @functools.cached_property
+    def fields(self) -> dict[str, Any]:
+        """The fields of an `lm_model` that a search for words needs."""
+        classes, cases = characters()
+        return {
+            "kind": 0 if self.are_words else 1 if self.has_ways else 2,
+            "unk": core.id_of(self.tokenizer.unk_id),
+            "num_tokens": len(self.tokenizer.pieces),
+            "num_classes": len(classes),
+            "num_cases": len(cases),
+            "most_letters": max(map(len, self.tokenizer.pieces)),
+            **_joined("pieces", self.tokenizer.pieces),
+            **_joined("folded", self._folded()),
+            "roles": self._roles(),
+            "classes": classes,
+            "cases": cases,
+        }
+
+    @functools.cached_property
+    def model(self) -> core.Model:
+        """What the core searches words of these pieces with."""
+        return core.Model(self.fields)
+
+    def _roles(self) -> np.ndarray:
+        """Returns the bits of `LM_ENDS_WORD` and so on, uint8 [V]."""
+        bits = (
+            self.ends_word,
+            self.is_whole,
+            [not text or text[0].isspace() for text in self.written],
+            [bool(text.strip()) for text in self.written],
+            [any(map(is_surrogate, text)) for text in self.written],
+            np.isin(np.arange(len(self.written)), self.ids_of(self.unshown)),
+        )
+        return np.packbits(np.array(bits, bool), axis=0, bitorder="little")[0]
 
 
 @functools.lru_cache(8)
@@ -128,6 +148,12 @@ def mass(log_probabilities: np.ndarray) -> float:
 def is_surrogate(character: str) -> bool:
     """Returns whether it stands for a byte that is no whole character."""
     return unicodedata.category(character) == "Cs"
+
+
+def _joined(name: str, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
+    """Returns texts one behind the other, and where each ends, as fields of an `lm_model`."""
+    ends = np.cumsum([len(text) for text in texts]).astype("int32")
+    return {name: np.frombuffer(b"".join(texts), "uint8"), f"{name}_ends": ends}
 
 
 def _is_sign(written: str) -> bool:

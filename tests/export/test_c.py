@@ -24,7 +24,7 @@ from kerasptb.data.text_format import TextFormat
 from kerasptb.data.tokenizers.prefixes import fold_case
 from kerasptb.export import c as c_format
 from kerasptb.export import export_c
-from kerasptb.keyboard import Errors, Keyboard, Taps, Writer
+from kerasptb.keyboard import Keyboard, Taps, Writer
 from kerasptb.keyboard.tapped import MARGIN
 from kerasptb.models import LanguageModel
 from kerasptb.models.weights import save_weights
@@ -248,50 +248,6 @@ def test_what_cannot_be_in_c_is_told(model, subwords, tmp_path, monkeypatch):
     with pytest.raises(ExportError, match=r"at most 100 weights.* Received: [\d,]{3,}$"):
         export_c(model, tmp_path / "new")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["taken"]
-
-
-@pytest.mark.parametrize("text", ["the ca", "the c", "", "it is "])
-def test_a_host_with_a_network_of_its_own(exported, reader, text):
-    """Python's: it reads what a search takes, and has lists of words that are not found, or do not count."""
-    writer = Writer(reader.tokenizer)
-    typed = writer.split(text)
-    exported.split(text)
-
-    def read(asked):
-        return reader.extend([context for context, _ in asked], [token for _, token in asked])
-
-    context = reader.read_typed(typed.whole)
-    everything, total = keys(reader, text, 8)
-    everything = [(word.partition("\0")[0], probability) for word, probability in everything]  # where a text in C ends
-    found, found_total, _ = exported.find(context, read, 8)
-    assert [word for word, _ in found] == [word for word, _ in everything]
-    assert found_total == pytest.approx(total, rel=1e-5)
-    (first, _), (second, _), *_ = everything
-    without, _, _ = exported.find(context, read, 3, excluded=[first])
-    assert first not in dict(without) and without[0][0] == second
-    besides, _, _ = exported.find(context, read, 3, beside=[second])
-    assert [word for word, _ in besides] == [word for word, _ in everything[:4]]
-
-
-def test_such_a_host_s_words_with_errors(tapped, reader):
-    c, _ = tapped
-    typed = Writer(reader.tokenizer).split("the cst")
-    c.split("the cst")
-    asked_for = []
-
-    def read(asked):
-        asked_for.append(len(asked))
-        return reader.extend([context for context, _ in asked], [token for _, token in asked])
-
-    context, literal = reader.read_typed(typed.whole), reader.tokenizer.encode_further("cst").tolist()
-    found, total, of_literal = c.find(context, read, 3, literal=literal)
-    in_c, _ = c.suggest_typos(c_context(c, typed.whole), 3)
-    likely = [word for word, _ in in_c if word != "cst"]
-    assert likely and [word for word, _ in found if word != "cst"][: len(likely)] == likely
-    assert 0 < of_literal < 1 and total > 0
-    # Known, it is as likely as any other.
-    _, _, of_known = c.find(context, read, 3, literal=literal, known=["cst"])
-    assert of_known == pytest.approx(of_literal / Errors().unknown)
 
 
 TWO_MODELS = """

@@ -13,7 +13,7 @@ TRIE = Trie([" the", "The", "nao", "não", "it's", "it’s", "well-known", "q", 
 
 def _likelihoods(keyboard, text, points=None, whole=True):
     hits = keyboard.hits(TRIE, Taps(text, points), whole)
-    return {symbol: hits.likelihoods[place] for symbol, place in TRIE.symbols.items()}, hits
+    return {symbol: hits.arrays[0][place] for symbol, place in TRIE.symbols.items()}, hits
 
 
 @pytest.mark.parametrize("wrong", [0.0, 0.01, 0.069, 0.3])
@@ -57,14 +57,14 @@ def test_accents_apostrophes_and_capitals_need_not_be_typed():
     lower, _ = _likelihoods(Keyboard(), "t")
     assert (lower["T"][0], lower["t"][0]) == (rates.unshifted, 1)
     assert likely["'"][3] == likely["’"][3] == 1
-    assert hits.omitted[TRIE.symbols["'"]] == hits.omitted[TRIE.symbols["’"]] > hits.omitted[TRIE.symbols["t"]]
+    assert hits.arrays[1][TRIE.symbols["'"]] == hits.arrays[1][TRIE.symbols["’"]] > hits.arrays[1][TRIE.symbols["t"]]
 
 
 def test_a_layout_with_a_key_for_a_letter_does_not_take_its_base_for_it():
     umlauts = Trie(["über", "uber", "vogel"])
     hits = Keyboard("qwertz").hits(umlauts, Taps("ü"), whole=True)
-    assert hits.likelihoods[umlauts.symbols["ü"], 0] == 1
-    assert hits.likelihoods[umlauts.symbols["u"], 0] < 1e-2
+    assert hits.arrays[0][umlauts.symbols["ü"], 0] == 1
+    assert hits.arrays[0][umlauts.symbols["u"], 0] < 1e-2
 
 
 def test_a_space_among_taps_is_a_space_or_one_too_many():
@@ -72,7 +72,7 @@ def test_a_space_among_taps_is_a_space_or_one_too_many():
     assert likely[" "].tolist() == [0, 1, 0]
     assert [values[1] for symbol, values in likely.items() if symbol != " "] == [0] * (len(likely) - 1)
     assert hits.strays[1] == Errors().spaced
-    assert hits.omitted[-1] == Errors().unspaced
+    assert hits.arrays[1][-1] == Errors().unspaced
 
 
 @pytest.mark.parametrize("layout", ["qwerty", "azerty", "qwertz", "portuguese"])
@@ -81,8 +81,8 @@ def test_nothing_is_likelier_than_one(layout):
     text = "".join(random.choice(list("qwertzßãж'3-PÉ"), 30))
     for points in (None, random.normal(4, 6, (30, 2))):
         hits = Keyboard(layout, Errors(wrong=0.2)).hits(TRIE, Taps(text, points), whole=False)
-        assert hits.likelihoods.max() <= 1
-        assert hits.likelihoods.min() >= 0
+        assert hits.arrays[0].max() <= 1
+        assert hits.arrays[0].min() >= 0
     of_model = {text: Keyboard(layout).hits(TRIE, Taps(text), whole=False).may_be_words for text in ("qx-ãГ", "qж")}
     assert list(of_model.values()) == [True, False]  # it has no ж
 

@@ -11,9 +11,9 @@ import kerasptb
 from kerasptb.data import Vocabulary
 from kerasptb.data.lexicon import Lexicon
 from kerasptb.keyboard import Errors, Keyboard, Memory, Readings, Taps, search_taps
-from kerasptb.keyboard import taps as ops
-from kerasptb.keyboard.tapped import MAX_TAPS, trie_of
+from kerasptb.keyboard.tapped import trie_of
 from kerasptb.keyboard.writer import Writer
+from kerasptb.native import core
 from kerasptb.reading import Context, pieces_of, run_search
 
 CHANCES = {" ca": 0.2, " c": 0.15, " b": 0.1, "a": 0.12, "t": 0.18, "at": 0.1, ".": 0.1, "\n": 0.05}
@@ -26,11 +26,8 @@ class Pieces:
     kind, unnamed, unk_id, spells = "subwords", frozenset(), None, True
 
     def __init__(self, pieces=CHANCES):
-        from kerasptb.data.tokenizers.prefixes import PrefixIndex
-
         self.tokens = self.written = tuple(pieces)
         self.pieces = tuple(piece.encode() for piece in pieces)
-        self.prefixes = PrefixIndex(pieces)
 
     def encode_further(self, text, before="a"):
         ids, left = [], text if before == "(" else f" {text}"
@@ -51,10 +48,15 @@ def find(text, k=8, whole=True, errors=None, tokenizer=TOKENIZER, context=CONTEX
     return run_search(search, lambda beginnings: [context] * len(beginnings))
 
 
-def _of_all_pieces(text, errors, whole):
-    """The words of up to five pieces, with the probability that they come and are typed so, the likeliest first."""
+def aligned(text, errors, whole, *words):
+    """The probability of what is typed for words."""
     trie = trie_of(pieces_of(TOKENIZER))
     hits = Keyboard(errors=errors).hits(trie, Taps(text), whole)
+    return core.Texts(words).align(core.Model(trie.fields), hits)
+
+
+def _of_all_pieces(text, errors, whole):
+    """The words of up to five pieces, with the probability that they come and are typed so, the likeliest first."""
     ended, spaced = sum(CHANCES[each] for each in (" ca", " c", " b", ".", "\n")), 0.45
     found = {}
     letters = {piece: chance for piece, chance in CHANCES.items() if piece.strip().isalpha()}
@@ -62,7 +64,7 @@ def _of_all_pieces(text, errors, whole):
         for pieces in itertools.product(letters, repeat=number):
             written = "".join(pieces)
             if written[0] == " " and " " not in written[1:]:
-                typed = ops.align(hits, ops.first_row(hits), trie.spell(written[1:])).end
+                (typed,) = aligned(text, errors, whole, written[1:])
                 value = math.prod(map(CHANCES.get, pieces)) / spaced * ended * typed
                 found[written[1:]] = found.get(written[1:], 0.0) + value
     return sorted(found.items(), key=lambda pair: -pair[1])
@@ -120,12 +122,10 @@ def test_words_typed_before_are_likelier_those_that_no_piece_writes_too():
     memory = Memory(["zebra", "cat"] * 5)
     found = dict(find("zevra", memory=memory).words)
     of_model, shares = memory.shares
-    hits = Keyboard(errors=Errors(wrong=0.2)).hits(trie_of(pieces_of(TOKENIZER)), Taps("zevra"), whole=True)
     assert "zebra" not in found  # whose letters no piece has
     known = dict(find("cst", memory=memory).words)["cat"]
     alone = dict(find("cst").words)["cat"]
-    hits = Keyboard(errors=Errors(wrong=0.2)).hits(trie_of(pieces_of(TOKENIZER)), Taps("cst"), whole=True)
-    typed = ops.align(hits, ops.first_row(hits), trie_of(pieces_of(TOKENIZER)).spell("cat")).end
+    (typed,) = aligned("cst", Errors(wrong=0.2), True, "cat")
     assert known == pytest.approx(of_model * alone + shares[memory.lexicon.index("cat")] * typed, rel=1e-3)
 
 
@@ -135,8 +135,8 @@ def test_excluded_words_are_not_found():
 
 
 def test_too_many_taps_stay_as_they_are():
-    found = find("c" * (MAX_TAPS + 1))
-    assert (found.words, found.corrected()) == ([], "c" * (MAX_TAPS + 1))
+    found = find("c" * (core.MOST_TAPS + 1))
+    assert (found.words, found.corrected()) == ([], "c" * (core.MOST_TAPS + 1))
     assert find("c" * 10_000).corrected() == "c" * 10_000
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import strategies as st
 
 from kerasptb.data import EOS, Subwords, Vocabulary
-from kerasptb.data.tokenizers.prefixes import PrefixIndex
 from kerasptb.data.tokenizers.written_text import comes_unspaced, is_of_word, split_typed
-from kerasptb.reading import Context, pieces_of, run_search, search_words, words
+from kerasptb.native.core import Texts
+from kerasptb.reading import Context, pieces_of, run_search, search_words
 
 # What a small model may write, and how likely, whatever came before.
 CHANCES = {" ca": 0.2, " c": 0.15, " ": 0.1, "c": 0.02, "ca": 0.03, "a": 0.1, "t": 0.15, ",": 0.15, "\n": 0.1}
@@ -19,12 +19,12 @@ CHANCES = {" ca": 0.2, " c": 0.15, " ": 0.1, "c": 0.02, "ca": 0.03, "a": 0.1, "t
 class Pieces:
     """A tokenizer of some pieces; in two of those above the same can be written."""
 
-    unnamed = frozenset()
+    unnamed, unk_id = frozenset(), None
 
     def __init__(self, pieces=CHANCES):
         self.tokens = tuple(pieces)
         self.pieces = tuple(piece.encode(errors="surrogateescape") for piece in pieces)
-        self.written, self.prefixes = self.tokens, PrefixIndex(pieces)
+        self.written = self.tokens
 
     def __len__(self):
         return len(self.tokens)
@@ -39,17 +39,26 @@ def found(tokenizer, prefix, k, chances, **settings):
 
 
 def searched(tokenizer, first, values, what, prefix, k, **settings):
-    """The result of a search whose log probabilities are a function of `what` of a beginning, `first` at first."""
+    """The result of a search whose log probabilities are a function of `what` of the pieces read, `first` at first."""
 
-    def at(place):
-        return Context(np.zeros(0), values(place))
+    def after(beginning):
+        read = (*beginning.context.state, beginning.piece)
+        return Context(read, values(what("".join(tokenizer.written[piece] for piece in read), read)))
 
-    search = search_words(pieces_of(tokenizer), at(first), prefix, k, **settings)
-    return run_search(search, lambda beginnings: [at(what(each)) for each in beginnings])
+    search = search_words(pieces_of(tokenizer), Context((), values(first)), prefix, k, **settings)
+    return run_search(search, lambda beginnings: list(map(after, beginnings)))
 
 
-def last(beginning):
-    return beginning.written[-1]
+def last(written, pieces):
+    return written[-1]
+
+
+def whole(written, pieces):
+    return written
+
+
+def piece(written, pieces):
+    return pieces[-1]
 
 
 @functools.cache
@@ -132,7 +141,7 @@ def test_characters_find_words_that_begin_with_letters_of_several_bytes():
         return np.log(chances / chances.sum())
 
     def likely(prefix):
-        found = searched(characters, "", values, lambda each: each.written, prefix, 3)
+        found = searched(characters, "", values, whole, prefix, 3)
         words = {word: round(probability, 3) for word, probability in found.words if probability > 0.01}
         return words, round(found.prefix_probability, 3)
 
@@ -165,7 +174,7 @@ def test_a_long_beginning_costs_some_rows_for_each_character_and_a_very_long_one
     assert found.prefix_probability > 0
     assert found.words[0][0].lower() == "x" * 39
     assert sum(rows) <= 64 + 16 * 3 + 4 * 40
-    assert search(" " + "x" * 40).words == []
+    assert search(" " + "x" * 159).words == []
     assert rows == []
 
 
@@ -208,7 +217,7 @@ def test_words_that_are_left_out_leave_the_others():
 def test_words_beside_do_not_count():
     everything = found(Pieces(), "", 4, list(CHANCES.values())).words
     assert [word for word, _ in everything] == [",", "ca", "c", EOS]
-    result = found(Pieces(), "", 2, list(CHANCES.values()), beside={",", "c"})
+    result = found(Pieces(), "", 2, list(CHANCES.values()), beside=Texts([",", "c"]).hashes)
     assert [word for word, _ in result.words] == [",", "ca", "c", EOS]
     assert dict(result.words) == pytest.approx(dict(everything), rel=0.11)  # a comma after a space may not count
 
@@ -222,7 +231,7 @@ def test_long_words_and_rare_letters_are_found():
         chances[characters.encode(" z" if following == "z" else following)] = (1.0, 5e-4)[: 1 + (following == "z")]
         return np.log(chances / chances.sum())
 
-    ((word, probability),) = searched(characters, "", values, lambda each: each.written, " Moz", 1).words
+    ((word, probability),) = searched(characters, "", values, whole, " Moz", 1).words
     assert (word, probability) == (text.strip(), pytest.approx(5e-4, rel=1e-3))
 
 
@@ -236,7 +245,7 @@ def test_a_space_of_two_bytes_is_no_word():
         chances[following.get(last, characters.encode(" ")[0])] = 1.0
         return np.log(chances / chances.sum())
 
-    ((word, probability),) = searched(characters, None, values, lambda each: each.piece, "", 1, begins=True).words
+    ((word, probability),) = searched(characters, None, values, piece, "", 1, begins=True).words
     assert (word, probability) == ("a", pytest.approx(1.0, rel=2e-3))
 
 
@@ -320,11 +329,8 @@ def test_against_an_exhaustive_search(seed, pieces, prefix, begins, k, places):
     hypothesis.assume(total > 2e-3)
     ranked = sorted(ways, key=lambda word: -sum(ways[word]))
     exclude, beside = ranked[places[0] : places[0] + 1], {ranked[i] for i in places[1] if i < len(ranked)}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(words, "_LEAST_SHARE", SHARE)
-        patch.setattr(words, "_MOST_ROWS", 10**6)
-        how = {"exclude": exclude, "begins": begins, "beside": beside}
-        result = searched(tokenizer, None, values, lambda each: each.piece, prefix, k, **how)
+    how = {"exclude": exclude, "begins": begins, "beside": Texts(beside).hashes}
+    result = searched(tokenizer, None, values, piece, prefix, k, least_share=SHARE, most_rows=10**5, **how)
     found_words = dict(result.words)
     others = [word for word in found_words if word not in beside]
     assert not set(exclude) & set(found_words)

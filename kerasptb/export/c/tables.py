@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from kerasptb.cells import Cell
 from kerasptb.data import Subwords, Tokenizer, Vocabulary
-from kerasptb.data.scripts import is_unspaced
 from kerasptb.data.text_format import TextFormat
-from kerasptb.data.tokenizers.prefixes import fold_bytes
 from kerasptb.data.tokenizers.ptb_words import NUMBER
 from kerasptb.engine import Network
 from kerasptb.engine.quantized import quantize_rows
 from kerasptb.export.c.taps import fields_of_taps
 from kerasptb.export.source import Source
-from kerasptb.keyboard.writer import Writer
+from kerasptb.native import core
+from kerasptb.reading.pieces import pieces_of
 from kerasptb.utils.errors import ExportError
 
 # `lm_model.cell`
 CELLS_IN_C = ("lstm", "cifg", "gru")
 # `lm_model.kind`
 _KINDS = ("words", "subwords", "characters")
-_LETTER, _MARK, _DIGIT, _NUMBER, _SPACE, _OPENING, _UNSPACED = (1 << i for i in range(7))
-_LAST = 0x110000
 _LANES = 32
 
 
@@ -71,40 +66,29 @@ def tables_of(source: Source, is_float: bool) -> Tables:
     network, tokenizer = source.network, source.tokenizer
     _check(tokenizer)
     merges, signs = _merges(tokenizer), _signs(source.text_format)
-    classes, cases = _of_unicode()
     embeddings, scales = _stored(network.embeddings, is_float)
     embeddings = _padded(embeddings)
     matrices = list(_matrices(network, embeddings, scales))
-    of_taps = fields_of_taps(tokenizer, source.lexicon)
+    of_words, of_taps = pieces_of(tokenizer).fields, fields_of_taps(tokenizer, source.lexicon)
     fields = {
+        **of_words,
+        **of_taps,
         "kind": _KINDS.index(tokenizer.kind),
         "cell": CELLS_IN_C.index(network.cell.name),
         "first": int(tokenizer.first == " "),
-        "eos": _id(tokenizer.eos_id),
-        "unk": _id(tokenizer.unk_id),
+        "eos": core.id_of(tokenizer.eos_id),
         "number": tokenizer.token_to_id.get(NUMBER, -1) if isinstance(tokenizer, Vocabulary) else -1,
-        "num_tokens": len(tokenizer),
         "num_merges": len(merges),
-        "num_classes": len(classes),
-        "num_cases": len(cases),
         "num_signs": len(signs),
-        **{name: of_taps.pop(name) for name in ("num_symbols", "num_nodes", "space", "num_known")},
-        "most_letters": max(map(len, tokenizer.pieces)),
         **_sizes_of(network, matrices),
         "embeddings": embeddings,
         "embedding_scales": scales,
-        **_texts("pieces", tokenizer.pieces),
-        **_texts("folded", _folded(tokenizer)),
-        "roles": _roles(tokenizer),
         "sorted": _sorted(tokenizer),
         "merges": merges,
         "of_bytes": _of_bytes(tokenizer),
-        "classes": classes,
-        "cases": cases,
         "signs": np.frombuffer(b"".join(signs), "uint8"),
-        **of_taps,
     }
-    return Tables(fields, matrices)
+    return Tables({name: fields[name] for name in core.MODEL_FIELDS if name != "matrices"}, matrices)
 
 
 def _check(tokenizer: Tokenizer) -> None:
@@ -113,10 +97,6 @@ def _check(tokenizer: Tokenizer) -> None:
             "Expected words, characters, or subwords that kerasptb made of a text: others' rules are not in C. "
             "--format litert has any. Received: a tokenizer.json with other rules"
         )
-
-
-def _id(index: int | None) -> int:
-    return -1 if index is None else index
 
 
 def _stored(matrix: np.ndarray, is_float: bool) -> tuple[np.ndarray, np.ndarray | None]:
@@ -181,33 +161,6 @@ def _padded_size(size: int) -> int:
     return -(-size // _LANES) * _LANES
 
 
-def _texts(name: str, texts: Sequence[bytes]) -> dict[str, np.ndarray]:
-    ends = np.cumsum([len(text) for text in texts]).astype("int32")
-    return {name: np.frombuffer(b"".join(texts), "uint8"), f"{name}_ends": ends}
-
-
-def _folded(tokenizer: Tokenizer) -> list[bytes]:
-    """Returns what the tokens write as it is compared with what is typed, bytes; nothing of those that name no word."""
-    named = zip(tokenizer.tokens, tokenizer.written, strict=True)
-    return [b"" if token in tokenizer.unnamed else fold_bytes(text) for token, text in named]
-
-
-def _roles(tokenizer: Tokenizer) -> np.ndarray:
-    """Returns the bits of `LM_ENDS_WORD` and so on, uint8 [V]."""
-    writer = Writer(tokenizer)
-    written, pieces = tokenizer.written, writer.pieces
-    unnamed = np.isin(np.arange(len(tokenizer)), pieces.ids_of(writer.exclude))
-    bits = (
-        pieces.ends_word,
-        pieces.is_whole,
-        ~np.isin(np.arange(len(tokenizer)), pieces.after_space),
-        [bool(text.strip()) for text in written],
-        [any("\udc80" <= letter <= "\udcff" for letter in text) for text in written],
-        unnamed,
-    )
-    return np.packbits(np.array(bits, bool), axis=0, bitorder="little")[0]
-
-
 def _sorted(tokenizer: Tokenizer) -> np.ndarray | None:
     """Returns the words' ids, int32 [V], in the order of their bytes without the space before them."""
     if not isinstance(tokenizer, Vocabulary):
@@ -236,43 +189,3 @@ def _signs(text_format: TextFormat) -> list[bytes]:
         b"".join(bytes([len(text)]) + text for text in (sign.encode(), first.encode(), other.encode()))
         for sign, (first, other) in readings
     ]
-
-
-@functools.cache
-def _of_unicode() -> tuple[np.ndarray, np.ndarray]:
-    """Returns the tables of all characters, for which a second is needed: uint32 [N], and int32 [M, 4]."""
-    return np.array(list(_classes()), "uint32"), np.array(list(_cases()), "int32")
-
-
-def _classes() -> Iterator[int]:
-    """Yields where the class of characters changes, and to what, in one number each."""
-    before = -1
-    for code in range(_LAST):
-        if (of_code := _class_of(chr(code))) != before:
-            yield code << 8 | of_code
-            before = of_code
-
-
-def _class_of(character: str) -> int:
-    category = unicodedata.category(character)
-    kinds = {"L": _LETTER, "M": _MARK, "N": _DIGIT if category == "Nd" else _NUMBER}
-    if kind := kinds.get(category[0], 0):
-        return kind | (_UNSPACED if is_unspaced(character) else 0)
-    return _SPACE if character.isspace() else _OPENING if category == "Ps" else 0
-
-
-def _cases() -> Iterator[tuple[int, int, int, int]]:
-    """Yields ranges of capitals: the first, the last, the distance between two, and what makes each small."""
-    smaller = {code: ord(lower) - code for code in range(_LAST) if len(lower := chr(code).lower()) == 1}
-    capitals = [code for code, add in smaller.items() if add]
-    while capitals:
-        first, *rest = capitals
-        add, last, every = smaller[first], first, 1
-        if rest and rest[0] - first in (1, 2):  # in many scripts every second is a capital
-            every = rest[0] - first
-        for code in rest:
-            if code - last != every or smaller[code] != add:
-                break
-            last = code
-        yield first, last, every, add
-        capitals = capitals[(last - first) // every + 1 :]

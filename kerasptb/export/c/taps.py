@@ -13,6 +13,7 @@ from kerasptb.data.tokenizers.prefixes import fold_case
 from kerasptb.keyboard.channel import Errors, Keyboard
 from kerasptb.keyboard.tapped import trie_of
 from kerasptb.keyboard.taps import Trie
+from kerasptb.native import core
 from kerasptb.reading.pieces import pieces_of
 
 # In the order of LM_AZERTY and so on.
@@ -21,28 +22,16 @@ _MOST_KEYS = 40
 
 
 def fields_of_taps(tokenizer: Tokenizer, lexicon: Lexicon | None) -> dict[str, Any]:
-    """Returns the fields of `lm_model` from `num_symbols` on: four sizes, and from `symbols` up to the matrices."""
+    """Returns the fields of an `lm_model` that typing with errors needs."""
     trie = trie_of(pieces_of(tokenizer))
-    known = np.unique([_hash(fold_case(word)) for word in lexicon.words] if lexicon else []).astype("uint32")
+    known = core.Texts(map(fold_case, lexicon.words if lexicon else ())).hashes
     return {
-        "num_symbols": len(trie.symbols),
-        "num_nodes": len(trie.letters),
-        "space": trie.space,
+        **trie.fields,
         "num_known": len(known),
-        "symbols": np.array(list(map(ord, trie.symbols)), "uint32"),
-        "nodes": np.stack([trie.letters, trie.ends, trie.pieces], axis=1).astype("int32"),
         "known": known,
         "rates": np.array(dataclasses.astuple(Errors()), "float32"),
         **_keys(trie),
     }
-
-
-def _hash(text: str) -> int:
-    """Returns the low bits of `lm_hash`."""
-    value = 14695981039346656037
-    for byte in text.encode():
-        value = (value ^ byte) * 1099511628211 % (1 << 64)
-    return value % (1 << 32)
 
 
 def _keys(trie: Trie) -> dict[str, np.ndarray]:

@@ -30,6 +30,10 @@ extern "C" {
 #define LM_WORD_BYTES 160
 /* Keys that were hit, of a word that may be typed with errors; longer ones are not looked for. */
 #define LM_MOST_TAPS 40
+/* Of what may be typed with errors, the least odds of words that are shown, and the least logarithm of odds with which a
+ * word is written instead. */
+#define LM_LEAST_ODDS 1e-2
+#define LM_MARGIN 1.75
 /* Beginnings that a search for some words reads at most. With fewer it needs less room, and may miss words. */
 #define LM_ROWS(num_words) (64 + 16 * (num_words))
 /* Rows that `lm_suggest` reads together. */
@@ -99,7 +103,9 @@ typedef struct {
   const lm_typed* typed;
   int32_t num_words;
   int32_t num_excluded, num_beside, num_known, num_literal;
+  int32_t most_rows;        /* beginnings that are read at most, and no more than have room; 0 for as many as suit */
   double at_least;          /* the least probability of a word */
+  double least_share;       /* that of what was found; 0 for as little as suits */
   double least_odds;        /* with hits: the least odds against what is typed with which a word is looked for */
   const uint8_t* left_out;  /* [num_tokens], whether no word is this token; 0 for those that are never on a key */
   const uint32_t* excluded; /* sorted, the low bits of `lm_hash` of words that are not looked for */
@@ -117,8 +123,8 @@ enum {
   LM_ERRS = 2   /* what is typed may have errors */
 };
 
-/* Returns the bytes of the room of a search for so many words that reads so many rows; usually LM_ROWS(num_words).
- * An exported model's LM_ROOM is about as many, as a constant. */
+/* Returns the bytes of the room of a search for so many words that reads so many rows; usually LM_ROWS(num_words), and 0
+ * for as many as any search may read. An exported model's LM_ROOM is about as many bytes, as a constant. */
 size_t lm_bytes(const lm_model* model, int32_t num_words, int32_t num_rows, int32_t flags);
 lm_search* lm_open(void* room, const lm_model* model, int32_t num_words, int32_t num_rows, int32_t flags);
 
@@ -143,6 +149,9 @@ double lm_literal(const lm_search* search);
 /* Returns what tells a word from others. */
 uint64_t lm_hash(const char* word, size_t size);
 
+/* Writes the low bits of `lm_hash` of some texts, one behind the other, each with where it ends. */
+void lm_hash_all(const char* texts, const int32_t* ends, int32_t number, uint32_t* hashes);
+
 /* Layouts of keys. */
 enum { LM_AZERTY, LM_PORTUGUESE, LM_QWERTY, LM_QWERTZ };
 
@@ -153,6 +162,11 @@ enum { LM_AZERTY, LM_PORTUGUESE, LM_QWERTY, LM_QWERTZ };
 size_t lm_hits_bytes(const lm_model* model);
 int32_t lm_find_hits(const lm_model* model, const char* letters, int32_t layout, const float* points, int32_t is_whole,
                      void* room, lm_hits* hits);
+
+/* Writes the probability of all taps for each of some texts, as `lm_hash_all` takes them; 0 for those with a letter that
+ * the model lacks. */
+void lm_align_all(const lm_model* model, const lm_hits* hits, const char* texts, const int32_t* ends, int32_t number,
+                  double* probabilities);
 
 /* What a model says, for who has no other way to compute it: all take a search that reads. */
 
@@ -227,7 +241,7 @@ typedef int16_t lm_value;
 #define LM_BYTES(num_words, num_rows, flags, vocabulary, letters, symbols, state, inputs, outputs)           \
   (sizeof(lm_search) + 128 + ((num_rows) + 2) * (2 * sizeof(lm_beginning) + sizeof(lm_asked)) +              \
    2 * (LM_MORE_FOUND + (num_words)) * sizeof(lm_found) + 4 * (vocabulary) +                                 \
-   ((flags) & LM_ERRS ? ((num_rows) + 2) * sizeof(lm_row) + ((letters) + 2) * (8 * (LM_MOST_TAPS + 1) + 8) + \
+   ((flags) & LM_ERRS ? ((num_rows) + 2) * sizeof(lm_row) + ((letters) + 2) * (8 * (LM_MOST_TAPS + 1) + 16) + \
                             8 * (symbols) * (LM_MOST_TAPS + 1)                                               \
                       : 0) +                                                                                 \
    ((flags) & LM_READS                                                                                       \
@@ -255,6 +269,7 @@ struct lm_search {
   lm_row* aligned;                   /* [most_rows] */
   double (*path)[LM_MOST_TAPS + 1];  /* [most_letters + 2], rows of the letters of a token */
   int32_t *path_ends, *path_symbols; /* [most_letters + 1] */
+  double* path_least;                /* [most_letters + 1], the least bound of a row with which one goes on */
   void* room_of_hits;
   lm_hits hits;
   /* if it reads */

@@ -215,10 +215,6 @@ static void read_asked(lm_search* search, const lm_context* context, const lm_as
   }
 }
 
-/* The least odds, against what is typed, of a word that is looked for, and by which a word is written instead. */
-#define LEAST_ODDS 1e-2
-#define ODDS_TO_CORRECT 5.754602676005731 /* e^1.75 */
-
 static int32_t run(lm_search* search, const lm_context* context, const lm_question* question, lm_word* words) {
   const lm_asked* asked;
   int32_t number;
@@ -270,16 +266,16 @@ int32_t lm_suggest_typos(lm_search* search, const lm_context* context, const lm_
   question.hits = &search->hits;
   question.literal = tokens;
   question.num_literal = encode_literal(search->model, typed, tokens);
-  question.least_odds = ODDS_TO_CORRECT;
+  question.least_odds = exp(LM_MARGIN);
   found = run(search, context, &question, correction);
   literal = lm_literal(search);
-  if (!found || correction->probability <= literal * ODDS_TO_CORRECT || !strcmp(correction->text, typed->letters))
+  if (!found || correction->probability <= literal * exp(LM_MARGIN) || !strcmp(correction->text, typed->letters))
     correction->text[0] = 0;
   /* With a letter that no piece has, taps are no slips. */
   if (!search->hits.may_be_words && (found = lm_suggest(search, context, typed, num_words, words)) > 0) return found;
   search->hits.is_whole = 0;
   question.num_words = num_words;
-  question.least_odds = LEAST_ODDS;
+  question.least_odds = LM_LEAST_ODDS;
   found = run(search, context, &question, words);
   literal = lm_literal(search);
   found = place_literal(words, found, num_words, typed->letters, literal);

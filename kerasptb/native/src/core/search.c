@@ -123,7 +123,7 @@ static void let_wait(lm_search* search, int32_t row, int32_t token, double log_p
       high = middle;
     }
   }
-  if (search->num_waiting == search->most_rows) {
+  if (search->num_waiting >= search->left) {
     if (low == 0) return;
     memmove(waiting, waiting + 1, (size_t)--low * sizeof *waiting);
   } else {
@@ -219,40 +219,55 @@ static void take_token(lm_search* search, int32_t index, int32_t token, double v
   let_wait(search, index, token, log_probability);
 }
 
-/* Walks the trie of tokens from one node to another, as far as the bounds of the rows of their letters allow. */
+/* Returns the largest log probability of the tokens from one node of the trie to another. */
+static double likeliest_token(const lm_model* model, int32_t node, int32_t last, const float* log_probabilities) {
+  float most = (float)LOG_LEAST;
+  for (; node < last; node++) {
+    const int32_t token = model->nodes[3 * node + 2];
+    if (token >= 0 && log_probabilities[token] > most) most = log_probabilities[token];
+  }
+  return (double)most;
+}
+
+/* Walks the trie of tokens from one node to another, as far as the bounds of the rows of their letters allow: they and
+ * the likeliest token of what follows a node say what may come there at most. */
 static void walk(lm_search* search, int32_t index, int32_t node, int32_t last, const float* log_probabilities,
                  double least) {
   const lm_model* model = search->model;
   const lm_hits* hits = search->question->hits;
   const lm_row* row = &search->aligned[index];
-  double at_most = (double)log_probabilities[0];
-  int32_t token, depth = 0;
-  for (token = 1; token < model->num_tokens; token++)
-    at_most = (double)log_probabilities[token] > at_most ? (double)log_probabilities[token] : at_most;
+  int32_t depth = 0;
   memcpy(search->path[0], row->values[1], sizeof search->path[0]);
   memcpy(search->path[1], row->values[0], sizeof search->path[0]);
   search->path_ends[0] = last;
   search->path_symbols[0] = row->last;
+  search->path_least[0] = row->bound * exp(least); /* no token is likelier than 1 */
   while (node < last && row->bound > 0.0) {
-    const int32_t symbol = model->nodes[3 * node], end = model->nodes[3 * node + 1];
-    double *r, *q, *p, after, changed;
-    token = model->nodes[3 * node + 2];
+    const int32_t symbol = model->nodes[3 * node], end = model->nodes[3 * node + 1], token = model->nodes[3 * node + 2];
+    double *r, *q, *p, after, of_node;
     while (search->path_ends[depth] <= node) depth--;
     r = search->path[depth];
     q = search->path[depth + 1];
     p = search->path[depth + 2];
     add_letter(hits, model->num_symbols - 1, q, r, search->path_symbols[depth], symbol, p);
     after = bound_of(hits, p, q);
-    changed = after > 0.0 ? log(after / row->bound) : LOG_LEAST;
-    if (changed + at_most <= least) {
+    if (after <= search->path_least[depth]) {
       node = end;
       continue;
     }
-    if (token >= 0 && changed + (double)log_probabilities[token] > least)
-      take_token(search, index, token, changed + (double)log_probabilities[token], p, after, least);
+    of_node = row->bound * exp(least - likeliest_token(model, node, end, log_probabilities));
+    if (after <= of_node) {
+      node = end;
+      continue;
+    }
+    if (token >= 0) {
+      const double value = log(after / row->bound) + (double)log_probabilities[token];
+      if (value > least) take_token(search, index, token, value, p, after, least);
+    }
     depth++;
     search->path_ends[depth] = end;
     search->path_symbols[depth] = symbol;
+    search->path_least[depth] = of_node;
     node++;
   }
 }
@@ -405,8 +420,7 @@ static void take_waiting(lm_search* search) {
   const double least = least_probability(search), share = search->least_share * search->total;
   const int32_t first = search->num_rows, is_exact = !search->question->hits;
   double limit = least * search->round_share;
-  while (search->num_waiting && search->num_rows - first < search->width && search->num_rows < search->most_rows &&
-         search->left) {
+  while (search->num_waiting && search->num_rows - first < search->width && search->left) {
     const lm_beginning* next = &search->waiting[search->num_waiting - 1];
     if (exp(next->log_probability) <= limit) break;
     limit = least * search->row_share;
@@ -465,6 +479,9 @@ static void set_pace(lm_search* search) {
     search->width = search->width > 10 ? search->width : 10;
     search->left = 64 + 12 * k;
   }
+  if (question->most_rows) search->left = question->most_rows;
+  if (search->left > search->most_rows - NUM_FIRST_ROWS) search->left = search->most_rows - NUM_FIRST_ROWS;
+  if (question->least_share > 0.0) search->least_share = question->least_share;
 }
 
 void lm_find(lm_search* search, const lm_question* question) {
@@ -536,6 +553,7 @@ static void lay_out(lm_search* search, lm_room* room, int32_t num_words, int32_t
     search->path = (double (*)[LM_MOST_TAPS + 1]) part(room, sizeof search->path[0], model->most_letters + 2);
     search->path_ends = (int32_t*)part(room, sizeof(int32_t), model->most_letters + 1);
     search->path_symbols = (int32_t*)part(room, sizeof(int32_t), model->most_letters + 1);
+    search->path_least = (double*)part(room, sizeof(double), model->most_letters + 1);
     if (flags & LM_READS) search->room_of_hits = part(room, 1, (int32_t)lm_hits_bytes(model));
   }
   if (flags & LM_READS) {
@@ -547,12 +565,16 @@ static void lay_out(lm_search* search, lm_room* room, int32_t num_words, int32_t
   }
 }
 
+static int32_t most_rows(int32_t num_words, int32_t num_rows) {
+  return NUM_FIRST_ROWS + (num_rows ? num_rows : LM_ROWS(num_words) + WAYS * LM_WORD_BYTES);
+}
+
 size_t lm_bytes(const lm_model* model, int32_t num_words, int32_t num_rows, int32_t flags) {
   lm_search search;
   lm_room room = {0, sizeof(lm_search)};
   memset(&search, 0, sizeof search);
   search.model = model;
-  search.most_rows = num_rows + NUM_FIRST_ROWS;
+  search.most_rows = most_rows(num_words, num_rows);
   lay_out(&search, &room, num_words, flags);
   return room.size;
 }
@@ -564,7 +586,7 @@ lm_search* lm_open(void* begin, const lm_model* model, int32_t num_words, int32_
   room.begin = (char*)begin;
   room.size = sizeof(lm_search);
   search->model = model;
-  search->most_rows = num_rows + NUM_FIRST_ROWS;
+  search->most_rows = most_rows(num_words, num_rows);
   lay_out(search, &room, num_words, flags);
   return search;
 }

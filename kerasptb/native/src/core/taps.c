@@ -165,6 +165,28 @@ static void align(const lm_model* model, const lm_hits* hits, const lm_row* befo
   row->bound = bound_of(hits, row->values[0], row->values[1]);
 }
 
+/* Whether all letters of a text are the model's. */
+static int may_be_tapped(const lm_model* model, const char* text, size_t size) {
+  size_t at, bytes;
+  for (at = 0; at < size; at += bytes)
+    if (symbol_of(model, character_at(text, size, at, &bytes)) < 0) return 0;
+  return 1;
+}
+
+void lm_align_all(const lm_model* model, const lm_hits* hits, const char* texts, const int32_t* ends, int32_t number,
+                  double* probabilities) {
+  lm_row first, row;
+  int32_t i, begin = 0;
+  begin_taps(hits, &first);
+  for (i = 0; i < number; begin = ends[i++]) {
+    const size_t size = (size_t)(ends[i] - begin);
+    probabilities[i] = 0.0;
+    if (!may_be_tapped(model, texts + begin, size)) continue;
+    align(model, hits, &first, &row, texts + begin, size);
+    probabilities[i] = row.values[0][hits->num_taps];
+  }
+}
+
 /* Whether a character is of a word in the list of those that are known. */
 static int is_listed(const lm_model* model, uint32_t character) {
   return (class_of(model, character) & (LM_LETTER | LM_MARK | LM_NUMBER)) || is_joiner(character);
@@ -189,6 +211,12 @@ uint64_t lm_hash(const char* word, size_t size) {
   size_t i;
   for (i = 0; i < size; i++) hash = (hash ^ (uint8_t)word[i]) * 1099511628211u;
   return hash;
+}
+
+void lm_hash_all(const char* texts, const int32_t* ends, int32_t number, uint32_t* hashes) {
+  int32_t i, begin = 0;
+  for (i = 0; i < number; begin = ends[i++])
+    hashes[i] = (uint32_t)lm_hash(texts + begin, (size_t)(ends[i] - begin));
 }
 
 /* Whether a sorted list has a hash. */
@@ -217,7 +245,7 @@ static double prior(const lm_model* model, const lm_question* question, const ch
   char text[LM_WORD_BYTES];
   size_t at = 0, bytes;
   int has_letters = 0;
-  if (!model->num_known || has_hash(question->beside, question->num_beside, (uint32_t)lm_hash(word, size))) return 1.0;
+  if (!(model->num_known || question->num_known) || has_hash(question->beside, question->num_beside, (uint32_t)lm_hash(word, size))) return 1.0;
   size = in_small(model, word, size, 1, text, sizeof text);
   if (size == sizeof text) return unknown;
   if (is_in_list(model, question, text, size)) return 1.0;
