@@ -103,8 +103,7 @@ def search_taps(
         return Readings([], taps.text, 0.0, 0.0)
     trie, model = _tapped(pieces)
     hits = channel.hits(trie, taps, whole)
-    # Its ways add up, though it may be left out.
-    bits, excluded = left_out_of(pieces, frozenset(exclude) - {taps.text})
+    bits, excluded = left_out_of(pieces, frozenset(exclude))
     search = core.Search(
         model,
         fold_bytes("" if begins else " "),
@@ -120,13 +119,12 @@ def search_taps(
         literal=pieces.tokenizer.encode_further(taps.text, Ending.OPENING if begins else Ending.WORD).astype("int32"),
     )
     after = yield from read_for(search, context)
-    found = dict(search.words())
-    found[taps.text] = max(search.literal, found.get(taps.text, 0.0))
+    found, total = dict(search.words()) | {taps.text: search.literal}, search.total
     if memory is not None:
-        _mix(found, memory, exclude, memory.texts.align(model, hits))
-    as_it_is, total = found[taps.text], min(sum(found.values()), 1.0)
+        total = _mix(found, total, memory, exclude, memory.texts.align(model, hits))
     shown = ((word, min(value, 1.0)) for word, value in found.items() if word not in exclude)
-    return Readings(heapq.nlargest(k, shown, key=lambda pair: pair[1]), taps.text, as_it_is, total, after)
+    words = heapq.nlargest(k, shown, key=lambda pair: pair[1])
+    return Readings(words, taps.text, found[taps.text], min(total, 1.0), after)
 
 
 def may_be_tapped(text: str) -> bool:
@@ -159,18 +157,27 @@ def _writes(pieces: WordPieces, text: str) -> bool:
     return text == " " or (bool(letters) and all(is_of_word(each) and not is_surrogate(each) for each in letters))
 
 
-def _mix(found: dict[str, float], memory: Memory, exclude: Collection[str], aligned: np.ndarray) -> None:
+def _mix(
+    found: dict[str, float], total: float, memory: Memory, exclude: Collection[str], aligned: np.ndarray
+) -> float:
     """Mixes a memory into the probabilities of words; those that the search has not found have none of the model.
 
     Args:
         found: the probabilities by word, which change.
+        total: that of all words.
         memory: the `Memory`.
         exclude: words that are left out.
         aligned: float64 [N], the probability of the taps for each word of its lexicon.
+
+    Returns:
+        The total after that.
     """
     of_model, shares = memory.shares
+    total *= of_model
     for word in found:
         found[word] *= of_model
     for place in np.flatnonzero((shares > 0) & (aligned > 0)).tolist():
         if (word := memory.lexicon[place]) not in exclude:
-            found[word] = found.get(word, 0.0) + float(shares[place] * aligned[place])
+            more = float(shares[place] * aligned[place])
+            found[word], total = found.get(word, 0.0) + more, total + more
+    return total

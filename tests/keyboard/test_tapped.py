@@ -79,7 +79,7 @@ def test_words_have_the_probability_that_they_come_and_are_typed_so(text, whole)
     likely = [(word, value) for word, value in expected if value > expected[0][1] / 5]
     assert [word for word, _ in found.words[: len(likely)]] == [word for word, _ in likely]
     for (_, probability), (_, value) in zip(found.words, likely, strict=False):
-        assert probability == pytest.approx(value, rel=0.03)
+        assert probability == pytest.approx(value, rel=0.07)  # some ways to write a word are not read
 
 
 def test_who_never_errs_types_what_is_written():
@@ -181,9 +181,14 @@ def test_words_with_letters_that_the_model_lacks_are_completed_as_they_stand(spe
     assert len(found) == 3
 
 
-def test_the_total_is_of_all_that_was_found():
-    found = [find("ca", k, whole=False) for k in (4, 8)]
-    assert all(each.total >= sum(value for _, value in each.words) for each in found)
+@pytest.mark.parametrize("whole", [True, False])
+def test_nothing_depends_on_how_many_words_are_asked_for(whole):
+    found = {k: find("ca", k, whole=whole) for k in (1, 2, 3, 8)}
+    for k, readings in found.items():
+        assert readings.words[:3] == found[8].words[: min(k, 3)]
+        assert readings.total == found[8].total >= sum(value for _, value in readings.words[:3])
+        assert readings.literal_probability == found[8].literal_probability
+    assert len(found[8].words) == 8
 
 
 def test_what_is_typed_may_be_left_out():

@@ -32,10 +32,13 @@ extern "C" {
 #define LM_MOST_TAPS 40
 /* Of what may be typed with errors, the least odds of words that are shown, and the least logarithm of odds with which a
  * word is written instead. */
-#define LM_LEAST_ODDS 1e-2
+#define LM_LEAST_ODDS 1e-4
 #define LM_MARGIN 1.75
+/* Words that are looked for at first if what is typed may have errors. What is found of them does not depend on how many
+ * more are asked for. */
+#define LM_SURE 3
 /* Beginnings that a search for some words reads at most. With fewer it needs less room, and may miss words. */
-#define LM_ROWS(num_words) (64 + 16 * (num_words))
+#define LM_ROWS(num_words) (64 + 16 * ((num_words) < LM_SURE ? LM_SURE : (num_words)))
 /* Rows that `lm_suggest` reads together. */
 #ifndef LM_ROWS_TOGETHER
 #define LM_ROWS_TOGETHER 4
@@ -137,10 +140,10 @@ int32_t lm_take(lm_search* search, const lm_asked** asked);
 void lm_give(lm_search* search, int32_t row, const float* log_probabilities);
 
 /* Writes the words that were found, the likeliest first, and returns how many there are: no more than were asked for,
- * and those besides. */
+ * and those besides. With errors, what is typed may be among them. */
 int32_t lm_words(const lm_search* search, lm_word* words, int32_t room);
 
-/* Returns the probability that the next word begins as typed; of words with errors, that of the likeliest. */
+/* Returns the probability that the next word begins as typed; with errors, that of all that was found and so typed. */
 double lm_total(const lm_search* search);
 
 /* Returns the probability of what is typed itself, that of its taps included, once a search with errors has ended. */
@@ -227,6 +230,7 @@ typedef struct {
 typedef struct {
   lm_found* words;
   int32_t size, room;
+  int32_t num_settled; /* of the words, whose probabilities stay */
 } lm_list;
 
 #if LM_FLOAT
@@ -253,12 +257,15 @@ struct lm_search {
   const lm_model* model;
   const lm_question* question;
   double total, at_least;        /* that the next word begins as typed; the least probability that is looked for */
+  double sum;                    /* with errors: of the words that were found, and what is typed */
   double least_share;            /* of what was found */
   double round_share, row_share; /* of the last word's probability: of what a round of rows is for, and of its rows */
   double given;                  /* the logarithm of the probability of what is known before the word */
   double literal;                /* of what is typed: the logarithm of its probability so far */
+  uint64_t literal_hash;
+  int32_t goal, is_settled;      /* how many words are looked for; whether those that are sure are found */
   int32_t width;                 /* rows of a round */
-  int32_t most_rows, num_rows, num_waiting, left;
+  int32_t most_rows, most_waiting, num_rows, num_waiting, left;
   int32_t literal_read;        /* of the tokens of what is typed, how many were read */
   int32_t ways[LM_WORD_BYTES]; /* how many more beginnings are read of those that write as much of the prefix */
   lm_list found, beside;

@@ -234,28 +234,11 @@ int32_t lm_suggest(lm_search* search, const lm_context* context, const lm_typed*
   return run(search, context, &question, words);
 }
 
-/* Puts what is typed among the words that were found, in its place by its probability; returns how many there are. */
-static int32_t place_literal(lm_word* words, int32_t found, int32_t room, const char* letters, double literal) {
-  int32_t place = 0;
-  while (place < found && strcmp(words[place].text, letters) != 0) place++;
-  if (place == found && found < room) {
-    found++;
-  } else {
-    place -= place == found; /* there is no room but that of the last */
-    if (words[place].probability >= literal) return found;
-  }
-  for (; place > 0 && words[place - 1].probability < literal; place--) words[place] = words[place - 1];
-  strcpy(words[place].text, letters);
-  words[place].probability = literal < 1.0 ? literal : 1.0;
-  return found;
-}
-
 int32_t lm_suggest_typos(lm_search* search, const lm_context* context, const lm_typed* typed, int32_t layout,
                          const float* points, int32_t num_words, lm_word* words, lm_word* correction) {
   int32_t tokens[LM_WORD_BYTES + 2];
   lm_question question;
-  double literal, total = 0.0;
-  int32_t found, i, has_literal = 0;
+  int32_t found;
   correction->text[0] = 0;
   if (num_words < 1 ||
       !lm_find_hits(search->model, typed->letters, layout, points, 1, search->room_of_hits, &search->hits))
@@ -268,22 +251,13 @@ int32_t lm_suggest_typos(lm_search* search, const lm_context* context, const lm_
   question.num_literal = encode_literal(search->model, typed, tokens);
   question.least_odds = exp(LM_MARGIN);
   found = run(search, context, &question, correction);
-  literal = lm_literal(search);
-  if (!found || correction->probability <= literal * exp(LM_MARGIN) || !strcmp(correction->text, typed->letters))
+  if (!found || correction->probability <= lm_literal(search) * exp(LM_MARGIN) ||
+      !strcmp(correction->text, typed->letters))
     correction->text[0] = 0;
   /* With a letter that no piece has, taps are no slips. */
   if (!search->hits.may_be_words && (found = lm_suggest(search, context, typed, num_words, words)) > 0) return found;
   search->hits.is_whole = 0;
   question.num_words = num_words;
   question.least_odds = LM_LEAST_ODDS;
-  found = run(search, context, &question, words);
-  literal = lm_literal(search);
-  found = place_literal(words, found, num_words, typed->letters, literal);
-  for (i = 0; i < found; i++) {
-    total += words[i].probability;
-    has_literal = has_literal || !strcmp(words[i].text, typed->letters);
-  }
-  if (!has_literal) total += literal;
-  search->total = total;
-  return found;
+  return run(search, context, &question, words);
 }

@@ -3,7 +3,6 @@
 /* Nothing is looked for that has a smaller share of the prefix's probability, or if it is typed with errors of that of
  * the likeliest word; nor a token then that is less likely, with its taps, than e to this power. */
 #define LEAST_SHARE 1e-5
-#define LEAST_SHARE_TYPED 1e-3
 #define LOG_LEAST_TOKEN -20.0
 #define LOG_LEAST -1e30
 /* What a letter of a word that the vocabulary lacks is worth: one of twenty. */
@@ -28,9 +27,13 @@ static double probability_of_end(const lm_search* search) {
   return sum;
 }
 
-/* Returns the probability of the last word that is asked for; the least that is looked for while there are fewer. */
-static double least_probability(const lm_search* search) {
-  const int32_t k = search->question->num_words;
+/* Returns how many words are looked for in all. */
+static int32_t most_words(const lm_search* search) {
+  return search->question->num_words > search->goal ? search->question->num_words : search->goal;
+}
+
+/* Returns the probability of the last of some words that are looked for; the least of all while there are fewer. */
+static double least_probability(const lm_search* search, int32_t k) {
   const double last = search->found.size < k ? 0.0 : search->found.words[k - 1].probability;
   return last > search->at_least ? last : search->at_least;
 }
@@ -72,10 +75,11 @@ static size_t bare_word(const lm_model* model, char* word, size_t size, int is_p
   return is_partial && first && !all ? 0 : size;
 }
 
-/* Adds to the probability of a word, which keeps the words in their order. */
+/* Adds to the probability of a word unless it is settled, which keeps the words in their order. */
 static void add_to(lm_list* list, lm_found found) {
   int32_t place = 0;
   while (place < list->size && list->words[place].hash != found.hash) place++;
+  if (place < list->num_settled) return;
   if (place == list->room) {
     if (list->words[--place].probability >= found.probability) return;
   } else if (place == list->size) {
@@ -83,9 +87,13 @@ static void add_to(lm_list* list, lm_found found) {
   } else {
     found.probability += list->words[place].probability;
   }
-  for (; place > 0 && list->words[place - 1].probability < found.probability; place--)
+  for (; place > list->num_settled && list->words[place - 1].probability < found.probability; place--)
     list->words[place] = list->words[place - 1];
   list->words[place] = found;
+}
+
+static int is_excluded(const lm_question* question, uint64_t hash) {
+  return has_hash(question->excluded, question->num_excluded, (uint32_t)hash);
 }
 
 static void add_word(lm_search* search, int32_t row, int32_t token, double probability) {
@@ -93,11 +101,13 @@ static void add_word(lm_search* search, int32_t row, int32_t token, double proba
   const int is_partial = search->rows[row].is_partial || (token >= 0 && search->model->roles[token] & LM_IS_PARTIAL);
   lm_found found;
   char word[LM_WORD_BYTES];
+  int is_beside;
   const size_t size = bare_word(search->model, word, write_tokens(search, row, token, word), is_partial);
   if (!size) return;
   found.hash = lm_hash(word, size);
-  if (has_hash(question->excluded, question->num_excluded, (uint32_t)found.hash)) return;
-  const int is_beside = has_hash(question->beside, question->num_beside, (uint32_t)found.hash);
+  if (is_excluded(question, found.hash) && (found.hash != search->literal_hash || search->is_settled)) return;
+  is_beside = has_hash(question->beside, question->num_beside, (uint32_t)found.hash);
+  if (is_beside && search->is_settled) return;
   if (question->hits) {
     probability *= prior(search->model, question, word, size);
     if (probability > search->total) search->total = probability;
@@ -123,7 +133,7 @@ static void let_wait(lm_search* search, int32_t row, int32_t token, double log_p
       high = middle;
     }
   }
-  if (search->num_waiting >= search->left) {
+  if (search->num_waiting >= search->most_waiting) {
     if (low == 0) return;
     memmove(waiting, waiting + 1, (size_t)--low * sizeof *waiting);
   } else {
@@ -154,7 +164,7 @@ static int fits(const lm_search* search, const lm_beginning* row, int32_t token,
 }
 
 static double log_least(const lm_search* search, double share) {
-  const double least = least_probability(search) * share, of_all = search->least_share * search->total;
+  const double least = least_probability(search, most_words(search)) * share, of_all = search->least_share * search->total;
   return least > of_all ? log(least) : of_all > 0.0 ? log(of_all) : LOG_LEAST;
 }
 
@@ -307,7 +317,7 @@ static void find_tokens(lm_search* search, const float* log_probabilities) {
     if (!is_left_out(search, token) && begins_as(model, token, typed->prefix, (size_t)typed->prefix_size, 0)) {
       const double probability = (double)search->probabilities[token];
       search->total += probability;
-      if (probability > least_probability(search)) add_word(search, TEXT_ROW, token, probability);
+      if (probability > least_probability(search, search->goal)) add_word(search, TEXT_ROW, token, probability);
     }
   }
 }
@@ -417,7 +427,7 @@ static void align_row(lm_search* search, int32_t index) {
 
 /* Takes the likeliest beginnings that wait as rows, if one of them may change the words that are found. */
 static void take_waiting(lm_search* search) {
-  const double least = least_probability(search), share = search->least_share * search->total;
+  const double least = least_probability(search, search->goal), share = search->least_share * search->total;
   const int32_t first = search->num_rows, is_exact = !search->question->hits;
   double limit = least * search->round_share;
   while (search->num_waiting && search->num_rows - first < search->width && search->left) {
@@ -435,19 +445,86 @@ static void take_waiting(lm_search* search) {
   }
 }
 
+/* Returns how many beginnings are read at most for so many words. */
+static int32_t rows_for(const lm_search* search, int32_t num_words) {
+  const lm_question* question = search->question;
+  const int32_t room = search->most_rows - NUM_FIRST_ROWS;
+  int32_t most = 64 + (question->hits ? 12 : 16) * num_words + (question->hits ? 0 : WAYS * question->typed->prefix_size);
+  if (question->most_rows) most = question->most_rows;
+  return most < room ? most : room;
+}
+
+/* Bytes write a word in one way, which has all of its probability; of several ways each may have less than the last
+ * word although they have more together, and rows are cheap beside a round. */
+static void set_pace(lm_search* search, int32_t goal) {
+  const lm_question* question = search->question;
+  const int32_t has_ways = question->hits || search->model->kind == LM_OF_SUBWORDS;
+  search->goal = goal;
+  search->round_share = has_ways ? 0.7 : 1.0;
+  search->row_share = has_ways ? 0.1 : 1.0;
+  search->width = has_ways ? 3 * goal : goal + 2;
+  if (question->hits && search->width < 10) search->width = 10;
+  search->left = rows_for(search, goal) - (search->num_rows - NUM_FIRST_ROWS);
+}
+
+/* Gives what is typed its probability, as it stands or by all ways that were read to write it, if that is more; it is
+ * among the words that are found unless it is left out. */
+static void settle_literal(lm_search* search, lm_list* list) {
+  lm_found literal = {search->literal_hash, exp(search->literal), LITERAL_ROW, -1};
+  int32_t place = 0;
+  while (place < list->size && list->words[place].hash != literal.hash) place++;
+  if (place < list->size) {
+    literal.probability -= list->words[place].probability;
+    if (literal.probability < 0.0) search->literal = log(list->words[place].probability);
+  }
+  if (!is_excluded(search->question, literal.hash)) {
+    if (literal.probability > 0.0) add_to(list, literal);
+  } else if (place < list->size) {
+    memmove(list->words + place, list->words + place + 1, (size_t)(--list->size - place) * sizeof literal);
+  }
+}
+
+/* Ends the search for so many words, whatever comes of more: they keep their probabilities, and what was found its sum. */
+static void settle(lm_search* search) {
+  const lm_question* question = search->question;
+  const int is_beside = has_hash(question->beside, question->num_beside, (uint32_t)search->literal_hash);
+  const lm_list* lists[2] = {&search->found, &search->beside};
+  int32_t i, j;
+  settle_literal(search, is_beside ? &search->beside : &search->found);
+  search->sum = is_excluded(question, search->literal_hash) ? exp(search->literal) : 0.0;
+  for (i = 0; i < 2; i++)
+    for (j = 0; j < lists[i]->size; j++) search->sum += lists[i]->words[j].probability;
+  search->beside.num_settled = search->beside.size;
+  search->is_settled = 1;
+}
+
+/* Goes on with the search for more words than were found, if more are asked for: so the first do not depend on how many
+ * are. Returns whether it goes on. */
+static int look_for_more(lm_search* search) {
+  if (!search->is_settled) settle(search);
+  if (search->goal >= search->question->num_words) return 0;
+  search->found.num_settled = search->found.size < search->goal ? search->found.size : search->goal;
+  set_pace(search, 3 * search->goal + 1);
+  return 1;
+}
+
 int32_t lm_take(lm_search* search, const lm_asked** asked) {
   const int32_t first = search->num_rows;
+  const lm_question* question = search->question;
+  const int reads_literal = question->hits && search->literal_read <= question->num_literal;
   int32_t row, number = 0;
-  take_waiting(search);
+  do {
+    take_waiting(search);
+  } while (question->hits && !reads_literal && search->num_rows == first && look_for_more(search));
   for (row = first; row < search->num_rows; row++, number++) {
     search->asked[number].row = row;
     search->asked[number].before = search->rows[row].before;
     search->asked[number].token = search->rows[row].token;
   }
-  if (search->question->hits && search->literal_read <= search->question->num_literal) {
+  if (reads_literal) {
     search->asked[number].row = LITERAL_ROW;
     search->asked[number].before = search->literal_read > 1 ? LITERAL_ROW : TEXT_ROW;
-    search->asked[number++].token = search->question->literal[search->literal_read - 1];
+    search->asked[number++].token = question->literal[search->literal_read - 1];
   }
   *asked = search->asked;
   return number;
@@ -465,25 +542,6 @@ void lm_give(lm_search* search, int32_t row, const float* log_probabilities) {
   }
 }
 
-/* Bytes write a word in one way, which has all of its probability; of several ways each may have less than the last
- * word although they have more together, and rows are cheap beside a round. */
-static void set_pace(lm_search* search) {
-  const lm_question* question = search->question;
-  const int32_t k = question->num_words, has_ways = question->hits || search->model->kind == LM_OF_SUBWORDS;
-  search->least_share = question->hits ? LEAST_SHARE_TYPED : LEAST_SHARE;
-  search->round_share = has_ways ? 0.7 : 1.0;
-  search->row_share = has_ways ? 0.1 : 1.0;
-  search->width = has_ways ? 3 * k : k + 2;
-  search->left = 64 + 16 * k + WAYS * question->typed->prefix_size;
-  if (question->hits) {
-    search->width = search->width > 10 ? search->width : 10;
-    search->left = 64 + 12 * k;
-  }
-  if (question->most_rows) search->left = question->most_rows;
-  if (search->left > search->most_rows - NUM_FIRST_ROWS) search->left = search->most_rows - NUM_FIRST_ROWS;
-  if (question->least_share > 0.0) search->least_share = question->least_share;
-}
-
 void lm_find(lm_search* search, const lm_question* question) {
   int32_t i;
   search->question = question;
@@ -495,16 +553,27 @@ void lm_find(lm_search* search, const lm_question* question) {
   memset(search->rows, 0, NUM_FIRST_ROWS * sizeof *search->rows);
   search->rows[TEXT_ROW].before = -1;
   for (i = 0; i < LM_WORD_BYTES; i++) search->ways[i] = WAYS;
-  set_pace(search);
+  search->found.num_settled = search->beside.num_settled = search->is_settled = 0;
+  search->least_share = question->least_share > 0.0 ? question->least_share : LEAST_SHARE;
+  search->literal_hash = question->hits ? lm_hash(question->typed->letters, strlen(question->typed->letters)) : 0;
+  set_pace(search, question->hits ? LM_SURE : question->num_words);
+  search->most_waiting = rows_for(search, most_words(search));
 }
 
-double lm_total(const lm_search* search) { return search->total < 1.0 ? search->total : 1.0; }
+double lm_total(const lm_search* search) {
+  const double total = search->is_settled ? search->sum : search->total;
+  return total < 1.0 ? total : 1.0;
+}
 
 double lm_literal(const lm_search* search) { return exp(search->literal); }
 
 static void write_word(const lm_search* search, const lm_found* found, lm_word* word) {
-  const size_t size = write_tokens(search, found->row, found->token, word->text);
-  word->text[bare_word(search->model, word->text, size, 0)] = 0;
+  if (found->row == LITERAL_ROW) {
+    strcpy(word->text, search->question->typed->letters);
+  } else {
+    const size_t size = write_tokens(search, found->row, found->token, word->text);
+    word->text[bare_word(search->model, word->text, size, 0)] = 0;
+  }
   word->probability = found->probability < 1.0 ? found->probability : 1.0;
 }
 
