@@ -46,10 +46,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(LOCKED) '$(PIP) --editable ".[dev]"; touch $@'
 
-# Cached by a hash of the sources, so it costs nothing when there is nothing to do. Without a compiler the package
-# works all the same, slower, and the command says what is missing.
+# Cached by a hash of the sources, so it costs nothing when there is nothing to do. Where there is no compiler, the one
+# that comes as a package takes its place: words are searched in the library alone.
 build: $(VENV)/.installed
-	@$(BIN)/kerasptb build >/dev/null || echo "Going on without the native library."
+	@[ -n "$$CXX" ] || command -v g++ clang++ c++ >/dev/null || $(LOCKED) '$(PIP) ziglang'
+	@$(BIN)/kerasptb build >/dev/null || echo "Going on without the native library: training is slower, and no words are found."
 
 train: build
 	$(BIN)/kerasptb train $(ARGS)

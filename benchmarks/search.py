@@ -128,7 +128,9 @@ class Exhaustive:
     def _next(self, written, rest):
         """Returns the ids of the pieces that may come next."""
         if rest:
-            return np.array([i for i, text in enumerate(self._folded) if text.startswith(rest) or rest.startswith(text)])
+            return np.array(
+                [i for i, text in enumerate(self._folded) if text.startswith(rest) or rest.startswith(text)]
+            )
         if not (written or self._begins):
             return np.flatnonzero(self._pieces.ends_word)
         return self._pieces.going_on if written.strip() else self._after_space

@@ -123,7 +123,7 @@ class Channel(abc.ABC):
         self.errors = errors
         self._tables: Any = weakref.WeakKeyDictionary()
 
-    def hits(self, trie: Trie, taps: Taps, whole: bool) -> core.Hits:
+    def hits(self, trie: Trie, taps: Taps, whole: bool) -> Any:
         """Returns what taps say of the letters of a `Trie`, as an `lm_hits`.
 
         Args:

@@ -157,9 +157,7 @@ def _writes(pieces: WordPieces, text: str) -> bool:
     return text == " " or (bool(letters) and all(is_of_word(each) and not is_surrogate(each) for each in letters))
 
 
-def _mix(
-    found: dict[str, float], total: float, memory: Memory, exclude: Collection[str], aligned: np.ndarray
-) -> float:
+def _mix(found: dict[str, float], total: float, memory: Memory, exclude: Collection[str], aligned: np.ndarray) -> float:
     """Mixes a memory into the probabilities of words; those that the search has not found have none of the model.
 
     Args:

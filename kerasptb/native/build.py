@@ -22,6 +22,8 @@ in it. How a source is compiled follows from its path:
 | `FATBIN_SOURCE` | once, last: it includes nvcc's output for `cuda/kernels.cu` (see `nvcc.py`), if there is an nvcc |
 | the others | once, baseline flags |
 
+Without XLA's headers, where no framework is installed, the library is `CORE` alone: it finds words, and has no kernels.
+
 `KERASPTB_CXXFLAGS` has further flags for the compiler and the linker, such as sanitizers. A library made with them is
 stored separately, and found if the variable has the same value.
 
@@ -57,6 +59,7 @@ from kerasptb.native.compilers import (
     find_compiler,
     nvcc_version,
     run,
+    why_no_kernels,
     words_of,
 )
 from kerasptb.utils.files import user_cache, write_json
@@ -67,7 +70,7 @@ Unit: TypeAlias = tuple[str, Path, tuple[str, ...]]  # of an object file: its na
 Report: TypeAlias = Callable[[int, int], None]  # of how many files are done, of how many
 
 SOURCES = Path(__file__).parent / "src"
-FATBIN_SOURCE = "cuda/fatbin.cc"
+FATBIN_SOURCE, CORE = "cuda/fatbin.cc", "core/core.cc"
 EXPORTS = "exports.map"
 # In a wheel, the library as `prebuild` has made it.
 PREBUILT = Path(__file__).parent / "prebuilt"
@@ -197,6 +200,8 @@ def translation_units() -> list[Unit]:
     """Returns the object files of the library, a list of (name, source, flags)."""
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     units = []
+    if why_no_kernels():
+        return [("core", SOURCES / CORE, (f"-I{SOURCES}",))]
     for source in sorted(SOURCES.rglob("*.cc")):
         path = source.relative_to(SOURCES)
         name, root = "-".join(path.with_suffix("").parts), f"-I{SOURCES}"
@@ -240,11 +245,13 @@ def _up_to_date() -> Path | None:
     except (FileNotFoundError, NativeBuildError):
         return None
     try:
-        compiler, host = compiler_version(find_compiler()), ffi_version()
+        compiler = compiler_version(find_compiler())
     except NativeBuildError:
         return path  # nothing could be built
     record = _read_json(path.parent / "build.json")
-    if tuple(record.get("ffi_version", ())) > host:
+    if why_no_kernels():
+        return path
+    if not record.get("ffi_version") or tuple(record["ffi_version"]) > ffi_version():
         return None
     at_hand = nvcc_version(nvcc.find()) if nvcc.kernels(SOURCES) else None
     if at_hand is not None and at_hand != (record.get("cuda") or {}).get("nvcc"):
@@ -283,8 +290,9 @@ def _build_into(folder: Path, verbose: bool, report: Report) -> Path:
         sha256 = hashlib.sha256(library.read_bytes()).hexdigest()
         path = folder / f"libkerasptb-{sha256[:16]}.so"
         library.replace(path)
-    record = {"file": path.name, "sha256": sha256, "compiler": version, "ffi_version": ffi_version()}
-    write_json(folder / "build.json", record | {"left_out": left_out, "cuda": cuda})
+    record = {"file": path.name, "sha256": sha256, "compiler": version}
+    ffi = () if why_no_kernels() else ffi_version()
+    write_json(folder / "build.json", record | {"ffi_version": ffi, "left_out": left_out, "cuda": cuda})
     with contextlib.suppress(OSError):
         (folder / "failed.json").unlink(missing_ok=True)
         for old in folder.glob("libkerasptb-*.so"):

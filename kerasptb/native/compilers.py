@@ -17,7 +17,7 @@ class NativeBuildError(RuntimeError):
 
 
 def find_compiler() -> list[str]:
-    """Returns the C++ compiler's command as a list: `$CXX`, else g++, clang++ or c++."""
+    """Returns the C++ compiler's command as a list: `$CXX`, else g++, clang++ or c++, else ziglang's."""
     if wish := os.environ.get("CXX"):
         command = words_of("CXX")
         if command and shutil.which(command[0]):
@@ -26,7 +26,11 @@ def find_compiler() -> list[str]:
     for name in ("g++", "clang++", "c++"):
         if shutil.which(name):
             return [name]
-    raise NativeBuildError("No C++ compiler found (g++, clang++ or c++). Install one (Debian: `apt install g++`).")
+    if importlib.util.find_spec("ziglang"):
+        return [sys.executable, "-m", "ziglang", "c++"]
+    raise NativeBuildError(
+        "No C++ compiler found (g++, clang++ or c++). Install one (Debian: `apt install g++`; else `pip install ziglang`)."
+    )
 
 
 def ffi_include_dir() -> Path:
@@ -37,6 +41,15 @@ def ffi_include_dir() -> Path:
 def ffi_version() -> tuple[int, ...]:
     """Returns the version (major, minor) of the XLA FFI that the headers describe."""
     return _ffi_headers()[0]
+
+
+def why_no_kernels() -> str | None:
+    """Returns one line on why kernels cannot be compiled, or `None`."""
+    try:
+        _ffi_headers()
+    except NativeBuildError as error:
+        return str(error)
+    return None
 
 
 @functools.cache

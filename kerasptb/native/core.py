@@ -174,7 +174,7 @@ def hits_of(likelihoods: np.ndarray, omissions: np.ndarray, strays: np.ndarray, 
 
 @functools.cache
 def _function(name: str, returns: Any, *types: Any) -> Any:
-    return ctypes.PYFUNCTYPE(returns, *types)((name, loader.load()[0]))
+    return ctypes.PYFUNCTYPE(returns, *types)((name, loader.core()))
 
 
 def _at(array: np.ndarray) -> int:

@@ -62,8 +62,13 @@ class Once(Generic[_Result]):
 
 
 def load() -> tuple[ctypes.CDLL, Path]:
-    """Returns the native library and its path; raises NativeUnavailableError where it cannot be used."""
+    """Returns the native library and its path; raises NativeUnavailableError where it has no kernels to be used."""
     return _load()
+
+
+def core() -> ctypes.CDLL:
+    """Returns the library that has the core, with kernels or without; raises NativeUnavailableError without one."""
+    return _open()[0]
 
 
 def function(name: str, *types: Any, returns: Any = ctypes.c_int) -> Any:
@@ -156,6 +161,19 @@ def _load() -> tuple[ctypes.CDLL, Path]:
         raise NativeUnavailableError(
             f"KERASPTB_THREADS must be a whole number of at least 1. Received: KERASPTB_THREADS={threads}."
         )
+    library, path = _open()
+    if not hasattr(library, "kerasptb_handler"):
+        raise NativeUnavailableError(
+            f"The native library was built without kernels, since neither TensorFlow nor JAX was there. {BUILD_HINT}"
+        )
+    library.kerasptb_handler.argtypes = [ctypes.c_int, *[ctypes.POINTER(ctypes.c_char_p)] * 2]
+    library.kerasptb_handler.restype = ctypes.c_void_p
+    library.kerasptb_set_processors(available_processors())
+    return library, path
+
+
+@Once
+def _open() -> tuple[ctypes.CDLL, Path]:
     try:
         path = build.find_library()
     except FileNotFoundError:
@@ -166,9 +184,6 @@ def _load() -> tuple[ctypes.CDLL, Path]:
         library = ctypes.CDLL(str(path))
     except OSError as error:
         raise NativeUnavailableError(f"The native library could not be loaded: {error}. {BUILD_HINT}") from error
-    library.kerasptb_handler.argtypes = [ctypes.c_int, *[ctypes.POINTER(ctypes.c_char_p)] * 2]
-    library.kerasptb_handler.restype = ctypes.c_void_p
-    library.kerasptb_set_processors(available_processors())
     return library, path
 
 

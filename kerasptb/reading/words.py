@@ -7,6 +7,7 @@ is a word, and whatever follows ends it. A sign of punctuation, or the end of a 
 
 import functools
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ def search_words(
     at_least: float = 0.0,
     left_out: np.ndarray = _NONE,
     beside: np.ndarray = _NONE,
-    **limits: float,
+    **limits: Any,
 ) -> Searching[NextWords]:
     """Finds the likeliest next words, exactly among those of at least 1e-5 of the probability of the prefix.
 
@@ -73,8 +74,8 @@ def search_words(
     if len(left_out):
         bits = bits.copy()
         bits[left_out] = 1
-    lists = {"left_out": bits, "excluded": excluded, "beside": beside}
-    search = core.Search(pieces.model, folded, k, begins=begins, at_least=at_least, **lists, **limits)
+    limits |= {"left_out": bits, "excluded": excluded, "beside": beside, "at_least": at_least}
+    search = core.Search(pieces.model, folded, k, begins=begins, **limits)
     yield from read_for(search, context)
     return NextWords(search.words(), search.total)
 

@@ -192,7 +192,8 @@ def test_a_backend_that_is_named_is_the_one_that_runs(native_library):
 
 
 def test_without_the_library_it_runs_in_numpy_unless_the_library_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(loader, "_load", loader.Once(loader._load.do))
+    for name in ("_open", "_load"):
+        monkeypatch.setattr(loader, name, loader.Once(getattr(loader, name).do))
     monkeypatch.setenv("KERASPTB_CACHE", str(tmp_path))
     one = example("lstm", "tied")
     with pytest.raises(NativeUnavailableError, match=r'is not built\. .* Use backend="auto"\.'):

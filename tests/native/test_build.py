@@ -298,3 +298,8 @@ def test_flags_of_unmatched_quotes(monkeypatch):
     monkeypatch.setenv("KERASPTB_CXXFLAGS", "-O1 '-g")
     with pytest.raises(build.NativeBuildError, match="Received: KERASPTB_CXXFLAGS=-O1 '-g"):
         build.build()
+
+
+def test_without_headers_the_library_is_the_core_alone(monkeypatch):
+    monkeypatch.setattr(build, "why_no_kernels", lambda: "Neither TensorFlow nor JAX is installed.")
+    assert [name for name, _, _ in build.translation_units()] == ["core"]

@@ -54,7 +54,8 @@ def test_arrays_that_do_not_fit_are_told_in_a_line(native_library):
 
 
 def test_without_the_library(monkeypatch, tmp_path):
-    monkeypatch.setattr(loader, "_load", loader.Once(loader._load.do))
+    for name in ("_open", "_load"):
+        monkeypatch.setattr(loader, name, loader.Once(getattr(loader, name).do))
     for cached in (loader.handlers, loader.plain_call):
         monkeypatch.setattr(loader, cached.__name__, cached.__wrapped__)
     monkeypatch.setenv("KERASPTB_CACHE", str(tmp_path))

@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from kerasptb.native import compilers
@@ -9,8 +11,16 @@ def test_no_compiler(monkeypatch):
         compilers.find_compiler()
     monkeypatch.delenv("CXX")
     monkeypatch.setenv("PATH", "/nonexistent")
-    with pytest.raises(compilers.NativeBuildError, match="No C\\+\\+ compiler found"):
+    monkeypatch.setattr(compilers.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(compilers.NativeBuildError, match=r"No C\+\+ compiler found.*pip install ziglang"):
         compilers.find_compiler()
+
+
+def test_the_compiler_of_a_package_takes_the_place_of_none(monkeypatch):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setattr(compilers.importlib.util, "find_spec", lambda name: name == "ziglang")
+    assert compilers.find_compiler() == [sys.executable, "-m", "ziglang", "c++"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from kerasptb.native import NativeUnavailableError, build, load, loader, status
 @pytest.fixture
 def fresh(monkeypatch, tmp_path):
     """A loader that has loaded nothing, and an empty cache."""
-    monkeypatch.setattr(loader, "_load", loader.Once(loader._load.do))
+    for name in ("_open", "_load"):
+        monkeypatch.setattr(loader, name, loader.Once(getattr(loader, name).do))
     monkeypatch.setenv("KERASPTB_CACHE", str(tmp_path))
 
 
@@ -83,7 +84,7 @@ def test_loading_starts_no_compiler(fresh, monkeypatch):
 
 def test_it_needs_no_framework():
     script = (
-        "import sys; from kerasptb.native import build, call, count_calls, status, taps; status(); "
+        "import sys; from kerasptb.native import build, call, core, count_calls, status; status(); "
         "print(*{'keras', 'tensorflow', 'jax', 'torch'} & set(sys.modules))"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -25,7 +25,8 @@ def test_registered(native_library):
 
 
 def test_a_library_that_is_not_there_is_told_as_by_the_loader(fresh, monkeypatch, tmp_path):
-    monkeypatch.setattr(loader, "_load", loader.Once(loader._load.do))
+    for name in ("_open", "_load"):
+        monkeypatch.setattr(loader, name, loader.Once(getattr(loader, name).do))
     monkeypatch.setenv("KERASPTB_CACHE", str(tmp_path))
     assert hosts.status() == (False, "The native library is not built. Run `kerasptb build`.", None)
     with pytest.raises(NativeUnavailableError, match="not built"):

@@ -30,12 +30,12 @@ extern "C" {
 #define LM_WORD_BYTES 160
 /* Keys that were hit, of a word that may be typed with errors; longer ones are not looked for. */
 #define LM_MOST_TAPS 40
-/* Of what may be typed with errors, the least odds of words that are shown, and the least logarithm of odds with which a
- * word is written instead. */
+/* Of what may be typed with errors, the least odds of words that are shown, and the least logarithm of odds with which
+ * a word is written instead. */
 #define LM_LEAST_ODDS 1e-4
 #define LM_MARGIN 1.75
-/* Words that are looked for at first if what is typed may have errors. What is found of them does not depend on how many
- * more are asked for. */
+/* Words that are looked for at first if what is typed may have errors. What is found of them does not depend on how
+ * many more are asked for. */
 #define LM_SURE 3
 /* Beginnings that a search for some words reads at most. With fewer it needs less room, and may miss words. */
 #define LM_ROWS(num_words) (64 + 16 * ((num_words) < LM_SURE ? LM_SURE : (num_words)))
@@ -126,8 +126,8 @@ enum {
   LM_ERRS = 2   /* what is typed may have errors */
 };
 
-/* Returns the bytes of the room of a search for so many words that reads so many rows; usually LM_ROWS(num_words), and 0
- * for as many as any search may read. An exported model's LM_ROOM is about as many bytes, as a constant. */
+/* Returns the bytes of the room of a search for so many words that reads so many rows; usually LM_ROWS(num_words), and
+ * 0 for as many as any search may read. An exported model's LM_ROOM is about as many bytes, as a constant. */
 size_t lm_bytes(const lm_model* model, int32_t num_words, int32_t num_rows, int32_t flags);
 lm_search* lm_open(void* room, const lm_model* model, int32_t num_words, int32_t num_rows, int32_t flags);
 
@@ -166,8 +166,8 @@ size_t lm_hits_bytes(const lm_model* model);
 int32_t lm_find_hits(const lm_model* model, const char* letters, int32_t layout, const float* points, int32_t is_whole,
                      void* room, lm_hits* hits);
 
-/* Writes the probability of all taps for each of some texts, as `lm_hash_all` takes them; 0 for those with a letter that
- * the model lacks. */
+/* Writes the probability of all taps for each of some texts, as `lm_hash_all` takes them; 0 for those with a letter
+ * that the model lacks. */
 void lm_align_all(const lm_model* model, const lm_hits* hits, const char* texts, const int32_t* ends, int32_t number,
                   double* probabilities);
 
@@ -242,15 +242,15 @@ typedef int16_t lm_value;
 #endif
 
 /* What `lm_bytes` returns at most, of a model's sizes. */
-#define LM_BYTES(num_words, num_rows, flags, vocabulary, letters, symbols, state, inputs, outputs)           \
-  (sizeof(lm_search) + 128 + ((num_rows) + 2) * (2 * sizeof(lm_beginning) + sizeof(lm_asked)) +              \
-   2 * (LM_MORE_FOUND + (num_words)) * sizeof(lm_found) + 4 * (vocabulary) +                                 \
+#define LM_BYTES(num_words, num_rows, flags, vocabulary, letters, symbols, state, inputs, outputs)            \
+  (sizeof(lm_search) + 128 + ((num_rows) + 2) * (2 * sizeof(lm_beginning) + sizeof(lm_asked)) +               \
+   2 * (LM_MORE_FOUND + (num_words)) * sizeof(lm_found) + 4 * (vocabulary) +                                  \
    ((flags) & LM_ERRS ? ((num_rows) + 2) * sizeof(lm_row) + ((letters) + 2) * (8 * (LM_MOST_TAPS + 1) + 16) + \
-                            8 * (symbols) * (LM_MOST_TAPS + 1)                                               \
-                      : 0) +                                                                                 \
-   ((flags) & LM_READS                                                                                       \
-        ? 4 * ((num_rows) + 2) * (state) +                                                                   \
-              LM_ROWS_TOGETHER * (4 * ((vocabulary) + (inputs) + (outputs)) + sizeof(lm_value) * (inputs))   \
+                            8 * (symbols) * (LM_MOST_TAPS + 1)                                                \
+                      : 0) +                                                                                  \
+   ((flags) & LM_READS                                                                                        \
+        ? 4 * ((num_rows) + 2) * (state) +                                                                    \
+              LM_ROWS_TOGETHER * (4 * ((vocabulary) + (inputs) + (outputs)) + sizeof(lm_value) * (inputs))    \
         : 0))
 
 struct lm_search {
@@ -263,8 +263,8 @@ struct lm_search {
   double given;                  /* the logarithm of the probability of what is known before the word */
   double literal;                /* of what is typed: the logarithm of its probability so far */
   uint64_t literal_hash;
-  int32_t goal, is_settled;      /* how many words are looked for; whether those that are sure are found */
-  int32_t width;                 /* rows of a round */
+  int32_t goal, is_settled; /* how many words are looked for; whether those that are sure are found */
+  int32_t width;            /* rows of a round */
   int32_t most_rows, most_waiting, num_rows, num_waiting, left;
   int32_t literal_read;        /* of the tokens of what is typed, how many were read */
   int32_t ways[LM_WORD_BYTES]; /* how many more beginnings are read of those that write as much of the prefix */

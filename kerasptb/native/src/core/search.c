@@ -164,7 +164,8 @@ static int fits(const lm_search* search, const lm_beginning* row, int32_t token,
 }
 
 static double log_least(const lm_search* search, double share) {
-  const double least = least_probability(search, most_words(search)) * share, of_all = search->least_share * search->total;
+  const double least = least_probability(search, most_words(search)) * share,
+               of_all = search->least_share * search->total;
   return least > of_all ? log(least) : of_all > 0.0 ? log(of_all) : LOG_LEAST;
 }
 
@@ -449,7 +450,8 @@ static void take_waiting(lm_search* search) {
 static int32_t rows_for(const lm_search* search, int32_t num_words) {
   const lm_question* question = search->question;
   const int32_t room = search->most_rows - NUM_FIRST_ROWS;
-  int32_t most = 64 + (question->hits ? 12 : 16) * num_words + (question->hits ? 0 : WAYS * question->typed->prefix_size);
+  int32_t most =
+      64 + (question->hits ? 12 : 16) * num_words + (question->hits ? 0 : WAYS * question->typed->prefix_size);
   if (question->most_rows) most = question->most_rows;
   return most < room ? most : room;
 }
@@ -484,7 +486,8 @@ static void settle_literal(lm_search* search, lm_list* list) {
   }
 }
 
-/* Ends the search for so many words, whatever comes of more: they keep their probabilities, and what was found its sum. */
+/* Ends the search for so many words, whatever comes of more: they keep their probabilities, and what was found its sum.
+ */
 static void settle(lm_search* search) {
   const lm_question* question = search->question;
   const int is_beside = has_hash(question->beside, question->num_beside, (uint32_t)search->literal_hash);
@@ -585,6 +588,9 @@ int32_t lm_words(const lm_search* search, lm_word* words, int32_t room) {
     const int is_found =
         j == beside->size || (i < num_found && found->words[i].probability >= beside->words[j].probability);
     write_word(search, is_found ? &found->words[i] : &beside->words[j], &words[i + j]);
+    /* One that was found after others had been settled stays behind them. */
+    if (i + j > 0 && words[i + j].probability > words[i + j - 1].probability)
+      words[i + j].probability = words[i + j - 1].probability;
     if (is_found) {
       i++;
     } else {

@@ -215,8 +215,7 @@ uint64_t lm_hash(const char* word, size_t size) {
 
 void lm_hash_all(const char* texts, const int32_t* ends, int32_t number, uint32_t* hashes) {
   int32_t i, begin = 0;
-  for (i = 0; i < number; begin = ends[i++])
-    hashes[i] = (uint32_t)lm_hash(texts + begin, (size_t)(ends[i] - begin));
+  for (i = 0; i < number; begin = ends[i++]) hashes[i] = (uint32_t)lm_hash(texts + begin, (size_t)(ends[i] - begin));
 }
 
 /* Whether a sorted list has a hash. */
@@ -245,7 +244,9 @@ static double prior(const lm_model* model, const lm_question* question, const ch
   char text[LM_WORD_BYTES];
   size_t at = 0, bytes;
   int has_letters = 0;
-  if (!(model->num_known || question->num_known) || has_hash(question->beside, question->num_beside, (uint32_t)lm_hash(word, size))) return 1.0;
+  if (!(model->num_known || question->num_known) ||
+      has_hash(question->beside, question->num_beside, (uint32_t)lm_hash(word, size)))
+    return 1.0;
   size = in_small(model, word, size, 1, text, sizeof text);
   if (size == sizeof text) return unknown;
   if (is_in_list(model, question, text, size)) return 1.0;
