@@ -204,3 +204,47 @@ def test_what_is_typed_stays_unless_another_word_is_likelier_by_a_margin(margin,
     assert readings.corrected(margin) == word
     assert readings.log_odds("the") == pytest.approx(math.log(10))
     assert dataclasses.replace(readings, words=readings.words[1:]).corrected(margin) == "tge"
+
+
+TYPED = """
+She lives in a smsll|The report was publisged|I would like to thsnk|He wss|We went to the bank of teh|It is a well-kn|
+They have nefer|A letter from the govern|The ansers|In the begining|Once upon a tme|He looked at the clpck|
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whole", [True, False])
+def test_no_word_of_english_is_missed_that_is_likelier_than_the_last(whole, k=3):
+    """Against all 57,000 words that it knows, in small letters, as the tokenizer cuts them.
+
+    The search expects a letter to come with 0.12 for each tap that is left, so that it may miss a word that is a
+    hundredth as likely as the first.
+    """
+    run = kerasptb.load_run("english")
+    reader, writer, channel = run.reader, Writer(run.reader.tokenizer), Keyboard()
+    words = sorted(set(map(str.lower, reader.lexicon.words)))
+    texts, model = core.Texts(words), core.Model(trie_of(writer.pieces).fields)
+    for text in TYPED.replace("\n", "").strip("|").split("|"):
+        typed = writer.split(text)
+        context, taps = reader.read_typed(typed.whole), Taps(typed.prefix.strip())
+        how = {"lexicon": reader.lexicon, "least_odds": 5.0 if whole else 1e-4}
+        found = run_search(writer.readings(context, taps, channel, k, whole, **how), reader.after)
+        shown = dict(found.words)
+        first, last = max(shown.values()), min(shown.values()) if len(shown) == k else 0.0
+        least = max(first, found.literal_probability * 5.0) if whole else max(last, first / 100)
+        aligned = texts.align(model, channel.hits(trie_of(writer.pieces), taps, whole))
+        for place in np.flatnonzero(aligned > least).tolist():
+            if words[place] not in shown:
+                value = probability(reader, context, writer.pieces, words[place], least / aligned[place])
+                assert value * aligned[place] <= least * 1.001, (text, words[place], found.words)
+
+
+def probability(reader, context, pieces, word, least):
+    """That a word comes and ends, by its own tokens; at most the least where it is less after some of them."""
+    value = -pieces.log_given(context.known(), " ")
+    for token in reader.tokenizer.encode_further(word).tolist():
+        value += float(context.known()[token])
+        if math.exp(value) <= least:
+            return least
+        (context,) = reader.extend([context], [token])
+    return math.exp(value) * pieces.end_probability(context.known())
