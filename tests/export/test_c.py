@@ -268,6 +268,36 @@ def test_two_models_live_in_one_program(tmp_path):
     assert (library.num_tokens(0), library.num_tokens(1)) == (3, 256)
 
 
+IN_CPP = """
+#include "model.h"
+#include <cstdio>
+#include <vector>
+int main() {
+  std::vector<double> room(LM_ROOM(2, LM_ROWS(2), LM_READS) / sizeof(double) + 1);
+  std::vector<float> state(LM_STATE_SIZE), next(LM_VOCABULARY_SIZE);
+  const lm_context context{state.data(), next.data()};
+  lm_search* search = lm_open(room.data(), &LM_MODEL, 2, LM_ROWS(2), LM_READS);
+  lm_typed typed;
+  lm_word words[2];
+  lm_split(&LM_MODEL, "t", 1, &typed);
+  lm_begin(search, &context);
+  for (int i = lm_suggest(search, &context, &typed, 2, words); i-- > 0;) std::puts(words[i].text);
+}
+"""
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="there is no g++")
+def test_a_host_in_cpp(tmp_path):
+    vocabulary = Vocabulary(["<eos>", "<unk>", "the", "cat", "to"])
+    folder = export_c(LanguageModel(5, 4, 5, batch_size=1, num_steps=5, tokenizer=vocabulary), tmp_path / "model")
+    (folder / "host.cc").write_text(IN_CPP)
+    subprocess.run(["cc", "-c", "core.c", "model.c"], check=True, cwd=folder)
+    strict = ["g++", "-std=c++17", "-Wall", "-Wextra", "-Werror"]
+    subprocess.run([*strict, "-o", "host", "host.cc", "core.o", "model.o", "-lm"], check=True, cwd=folder)
+    words = subprocess.run([folder / "host"], capture_output=True, text=True, check=True).stdout.split()
+    assert sorted(words) == ["the", "to"]
+
+
 def test_words_of_any_bytes(tmp_path):
     tokenizer = Vocabulary(["<eos>", "<unk>", "a\0b", '"\\', "*/", "é", "??/"])
     model = LanguageModel(7, 4, 5, batch_size=1, num_steps=5, tokenizer=tokenizer)
