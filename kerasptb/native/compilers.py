@@ -29,7 +29,7 @@ def find_compiler() -> list[str]:
     if importlib.util.find_spec("ziglang"):
         return [sys.executable, "-m", "ziglang", "c++"]
     raise NativeBuildError(
-        "No C++ compiler found (g++, clang++ or c++). Install one (Debian: `apt install g++`; else `pip install ziglang`)."
+        "No C++ compiler found (g++, clang++ or c++). Install one (`apt install g++`, or `pip install ziglang`)."
     )
 
 
