@@ -26,38 +26,23 @@ class PrefixIndex:
 
     Args:
         texts: N texts, as `fold_bytes` takes them.
-
-    Attributes:
-        sizes: int [N], their bytes, folded.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
         folded = list(map(fold_bytes, texts))
         order = sorted(range(len(folded)), key=folded.__getitem__)
         self._sorted, self._ids = [folded[index] for index in order], np.array(order, int)
-        self.sizes = np.array(list(map(len, folded)), int)
-        self._longest = int(self.sizes.max(initial=0))
+        self._longest = max(map(len, folded), default=0)
         self._cached = functools.lru_cache(1 << 12)(self._find)  # the same beginnings are typed again and again
 
     def beginning(self, prefix: str) -> np.ndarray:
         """Returns the indices of the texts that begin with a prefix, in their order, int [M]."""
-        return self.beginning_with(fold_bytes(prefix)) if len(prefix) <= self._longest else self._ids[:0]
-
-    def beginning_with(self, folded: bytes) -> np.ndarray:
-        """Returns the indices of the texts that begin with folded bytes, in their order, int [M]."""
-        return self._cached(folded) if len(folded) <= self._longest else self._ids[:0]
-
-    def beginning_of(self, folded: bytes) -> np.ndarray:
-        """Returns the indices of the texts that more folded bytes begin with, shorter ones first, int [M]."""
-        fits = [self._equal(folded[:end]) for end in range(1, min(len(folded), self._longest + 1))]
-        return np.concatenate(fits) if fits else self._ids[:0]
+        return self._cached(fold_bytes(prefix)) if len(prefix) <= self._longest else self._ids[:0]
 
     def __contains__(self, text: object) -> bool:
         """Whether a text is one of them, whatever the case."""
-        return isinstance(text, str) and len(self._equal(fold_bytes(text))) > 0
-
-    def _equal(self, folded: bytes) -> np.ndarray:
-        return self._between(folded, folded + b"\0")
+        folded = fold_bytes(text) if isinstance(text, str) else b""
+        return isinstance(text, str) and len(self._between(folded, folded + b"\0")) > 0
 
     def _find(self, folded: bytes) -> np.ndarray:
         return np.sort(self._between(folded, folded + b"\xff" * (self._longest + 1)))

@@ -12,7 +12,6 @@ import numpy as np
 
 from kerasptb.data.errors import DataError
 from kerasptb.data.streams import as_ids
-from kerasptb.data.tokenizers.prefixes import PrefixIndex
 from kerasptb.utils.types import Tokens
 
 EOS = "<eos>"
@@ -103,12 +102,6 @@ class Tokenizer(abc.ABC):
     def written(self) -> tuple[str, ...]:
         """The `pieces` as texts; bytes that are no whole character are surrogates."""
         return tuple(piece.decode(errors="surrogateescape") for piece in self.pieces)
-
-    @functools.cached_property
-    def prefixes(self) -> PrefixIndex:
-        """Finds tokens by how what they write begins; what names no word is never found."""
-        named = zip(self.tokens, self.written, strict=True)
-        return PrefixIndex("" if token in self.unnamed else text for token, text in named)
 
     @abc.abstractmethod
     def encode(self, text: str) -> np.ndarray:

@@ -248,6 +248,12 @@ class Vocabulary(Tokenizer):
             for i, word in enumerate(self.to_words(ids))
         ]
 
+    @functools.cached_property
+    def prefixes(self) -> PrefixIndex:
+        """Finds tokens by how what they write begins; what names no word is never found."""
+        named = zip(self.tokens, self.written, strict=True)
+        return PrefixIndex("" if token in self.unnamed else text for token, text in named)
+
     def split_typed(self, text: str, others: WordsThatBegin | None = None) -> tuple[str, str]:
         """Splits a text where the word that is being typed begins.
 

@@ -112,24 +112,14 @@ def test_a_vocabulary_without_words_to_complete():
     assert beginning(vocabulary, "c") == []
 
 
-def test_texts_that_a_longer_one_begins_with():
-    index = PrefixIndex(["b", "ab", "A", "abc", "", "a’", "ab"])
-    assert index.beginning_of(b"abcd").tolist() == [2, 1, 6, 3]
-    assert index.beginning_of(b"abc").tolist() == [2, 1, 6]
-    assert index.beginning_of(b"a'x").tolist() == [2, 5]
-    assert index.beginning_of(b"c").tolist() == []
+def test_texts_by_how_they_begin():
+    index = PrefixIndex(["b", "ab", "A", "abc", "", "a’", "Éa"])
+    assert index.beginning("A").tolist() == [1, 2, 3, 5]
+    assert index.beginning("É").tolist() == [6]
+    assert index.beginning("abcd").tolist() == []
     assert "a'" in index
     assert "aB" in index
     assert "abcd" not in index
-
-
-def test_texts_that_begin_with_a_part_of_a_letter():
-    index = PrefixIndex(["Éa", "\udcc3", "\udcff\udcff", "è", "\udcff", "e"])
-    assert index.sizes.tolist() == [3, 1, 2, 2, 1, 1]
-    assert index.beginning_with(b"\xc3").tolist() == [0, 1, 3]
-    assert index.beginning_of("ÉA".lower().encode() + b"b").tolist() == [1, 0]
-    assert index.beginning_with(b"\xff").tolist() == [2, 4]
-    assert index.beginning("É").tolist() == [0]
 
 
 def test_a_long_run_is_split_in_time_that_grows_with_its_length():
