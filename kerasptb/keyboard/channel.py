@@ -207,9 +207,9 @@ class Keyboard(Channel):
 
     def _likelihoods(self, table: Any, character: str, point: np.ndarray | None) -> tuple[np.ndarray, float]:
         keys, upper, plain, folded = table
-        hit = self.layout.keys.find(character.lower())
-        if hit < 0:  # a key of another page
-            values, own = (folded == fold_case(character)).astype(float), 1.0
+        hit, same = self.layout.keys.find(character.lower()), folded == fold_case(character)
+        if hit < 0 or not (character.isascii() or same.any()):  # a key of another page, or a letter of another language
+            values, own = same.astype(float), 1.0
             anywhere = _ANYWHERE if values.any() else 0.0  # what the model lacks is meant
         else:
             of_key, anywhere = self._of_key(hit, point)

@@ -15,9 +15,6 @@ from kerasptb.reading.reader import open_reader
 from kerasptb.reading.search import run_search
 from kerasptb.reading.suggestion import Suggestion
 
-# Words that are looked for with errors at least: those that are found stand for all, of which each has its share.
-_OF_ALL = 20
-
 
 def suggest(
     model: Any,
@@ -64,6 +61,6 @@ def suggest(
     exact.check_number(writer.pieces, k, left_out)
     how = {"begins": typed.begins, "lexicon": reader.lexicon}
     taps, channel = Taps.at(letters, touches), open_channel(typos)
-    search = writer.readings(reader.read_typed(typed.whole), taps, channel, max(k, _OF_ALL), whole=False, **how)
+    search = writer.readings(reader.read_typed(typed.whole), taps, channel, k, whole=False, **how)
     readings = run_search(search, reader.after)
     return [Suggestion(word, probability / readings.total) for word, probability in readings.words[:k]]

@@ -36,7 +36,7 @@ extern "C" {
 #define LM_MARGIN 1.75
 /* Words that are looked for at first if what is typed may have errors. What is found of them does not depend on how
  * many more are asked for. */
-#define LM_SURE 3
+#define LM_SURE 4
 /* Beginnings that a search for some words reads at most. With fewer it needs less room, and may miss words. */
 #define LM_ROWS(num_words) (64 + 16 * ((num_words) < LM_SURE ? LM_SURE : (num_words)))
 /* Rows that `lm_suggest` reads together. */

@@ -43,8 +43,15 @@ static double likelihood_of_key(const lm_model* model, int32_t layout, int32_t n
          ANYWHERE * *of_none;
 }
 
+/* Whether the model has a character, whatever the case. */
+static int has_symbol(const lm_model* model, uint32_t character) {
+  int32_t symbol = 0;
+  while (symbol < model->num_symbols && folded(model, model->symbols[symbol]) != folded(model, character)) symbol++;
+  return symbol < model->num_symbols;
+}
+
 /* Finds what one tap says of each symbol, relative to the likeliest; returns whether it says anything: a character of
- * another page that the model lacks is meant. */
+ * another page or language that the model lacks is meant. */
 static int find_hit(const lm_model* model, const float* rates, lm_hits* hits, int32_t tap, uint32_t character,
                     int32_t layout, const float* point) {
   const uint32_t *keys = model->keys + MOST_KEYS * layout, letter = small(model, character);
@@ -52,7 +59,7 @@ static int find_hit(const lm_model* model, const float* rates, lm_hits* hits, in
   double of_none = ANYWHERE, most = 1.0, sum = 0.0, *likely = hits->likelihoods + tap;
   int32_t hit = -1, num_keys = 0, symbol;
   for (; num_keys < MOST_KEYS && keys[num_keys]; num_keys++)
-    if (keys[num_keys] == letter) hit = num_keys;
+    if (keys[num_keys] == letter && (character < 0x80 || has_symbol(model, character))) hit = num_keys;
   for (symbol = 0; symbol < model->num_symbols; symbol++) {
     const uint32_t meant = model->symbols[symbol];
     const int32_t at = layout * model->num_symbols + symbol, key = model->key_of[at];
