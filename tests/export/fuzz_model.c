@@ -5,7 +5,7 @@
 
 #include "model.h"
 
-enum { ROOM = 400, NUM_WORDS = 3, NUM_ROWS = 24 };
+enum { ROOM = 400, NUM_WORDS = 7, NUM_ROWS = 24 };
 
 static float state[LM_STATE_SIZE], next[LM_VOCABULARY_SIZE];
 static const lm_context context = {state, next};
@@ -30,6 +30,32 @@ static size_t add(char* text, size_t size) {
   if (size + bytes > ROOM) return size;
   memcpy(text + size, piece, bytes);
   return size + bytes;
+}
+
+/* Searches as a host with a network of its own, which says the same after anything: without the first word that was
+ * found, and with the second beside. Returns how many words there are. */
+static int find(lm_search* search, int found) {
+  lm_word more[NUM_WORDS + 1];
+  lm_question question;
+  const lm_asked* asked;
+  uint32_t hashes[2] = {0, 0};
+  int32_t number, i;
+  for (i = 0; i < 2 && i < found; i++) hashes[i] = (uint32_t)lm_hash(words[i].text, strlen(words[i].text));
+  memset(&question, 0, sizeof question);
+  question.typed = &typed;
+  question.num_words = NUM_WORDS;
+  question.num_excluded = found > 0;
+  question.num_beside = found > 1;
+  question.excluded = hashes;
+  question.beside = hashes + 1;
+  lm_find(search, &question);
+  lm_give(search, 0, next);
+  while ((number = lm_take(search, &asked)) > 0)
+    for (i = 0; i < number; i++) lm_give(search, asked[i].row, next);
+  number = lm_words(search, more, NUM_WORDS + 1);
+  for (i = 0; i < number; i++)
+    if (found > 0 && strcmp(more[i].text, words[0].text) == 0) return -1;
+  return number;
 }
 
 int main(int num_arguments, char** arguments) {
@@ -60,7 +86,7 @@ int main(int num_arguments, char** arguments) {
     found = lm_suggest_typos(search, &context, &typed, (int)draw(4), 0, NUM_WORDS, words, &correction);
     printf(" %d %.3f", found, lm_total(search));
     for (i = 0; i < (size_t)found; i++) printf(" %.3f", words[i].probability);
-    printf("\n");
+    printf(" %d\n", find(search, found));
     free(drawn);
     free(text);
     free(tokens);
