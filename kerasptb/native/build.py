@@ -348,12 +348,14 @@ def _compile_units(
 
 def _compile_cuda(scratch: Path, verbose: bool) -> Record | None:
     """Compiles the CUDA kernels, if there are sources: returns the version of "nvcc", and the "problem" or None."""
-    if not nvcc.kernels(SOURCES):
+    if not nvcc.kernels(SOURCES) or why_no_kernels():
         return None
     if (path := nvcc.find()) is None:
         if os.environ.get("KERASPTB_NVCC") == "":
             return {"nvcc": None, "problem": "KERASPTB_NVCC was empty when it was built, which asks for none."}
         return {"nvcc": None, "problem": f"No nvcc was found when it was built. {nvcc.HINT}"}
+    if "ziglang" in find_compiler():
+        return {"nvcc": nvcc_version(path), "problem": "nvcc compiles with g++ or clang++, and neither was found."}
     try:
         run(nvcc.command(path, SOURCES, scratch / "kernels.fatbin", find_compiler()), verbose=verbose)
     except NativeBuildError as error:

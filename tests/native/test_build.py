@@ -303,3 +303,4 @@ def test_flags_of_unmatched_quotes(monkeypatch):
 def test_without_headers_the_library_is_the_core_alone(monkeypatch):
     monkeypatch.setattr(build, "why_no_kernels", lambda: "Neither TensorFlow nor JAX is installed.")
     assert [name for name, _, _ in build.translation_units()] == ["core"]
+    assert build._compile_cuda(build.SOURCES, verbose=False) is None
