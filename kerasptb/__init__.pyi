@@ -7,6 +7,7 @@ from . import dynamic_evaluation as dynamic_evaluation
 from . import engine as engine
 from . import evaluation as evaluation
 from . import export as export
+from . import frozen as frozen
 from . import keyboard as keyboard
 from . import layers as layers
 from . import losses as losses
@@ -26,6 +27,7 @@ from .conversion import export_litert as export_litert
 from .conversion import export_onnx as export_onnx
 from .conversion import export_saved_model as export_saved_model
 from .conversion import export_sherpa_onnx as export_sherpa_onnx
+from .conversion import freeze as freeze
 from .data import Corpus as Corpus
 from .data import DataError as DataError
 from .data import Vocabulary as Vocabulary
@@ -38,6 +40,7 @@ from .export import export_c as export_c
 from .export import export_keyboard as export_keyboard
 from .export import export_page as export_page
 from .export import export_run as export_run
+from .frozen import load_frozen as load_frozen
 from .keyboard import correct as correct
 from .keyboard import suggest as suggest
 from .models import LanguageModel as LanguageModel

@@ -12,7 +12,7 @@ RUNS = (
     ("utils",),
     ("arguments", "cells", "native"),
     ("data", "engine"),
-    ("reading",),
+    ("frozen", "reading"),
     ("evaluation", "runs"),
     ("keyboard",),
     ("export", "serving"),

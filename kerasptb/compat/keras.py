@@ -1,6 +1,7 @@
 """Private names of Keras."""
 
 import sys
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -17,6 +18,10 @@ from keras.src.backend.common.symbolic_scope import in_symbolic_scope as in_symb
 # Tensors of some backends take no attributes; Keras keeps masks with these.
 from keras.src.backend.common.tensor_attributes import get_tensor_attr as get_tensor_attr
 from keras.src.backend.common.tensor_attributes import set_tensor_attr as set_tensor_attr
+
+# The class of functional models, and how one keeps its layers in their order, with what each is called with: publicly
+# a model tells its layers alone.
+from keras.src.models.functional import Functional as Functional
 
 # What `Model.save_weights` does once it has opened its file. Publicly it writes to a path alone, through HDF5, which
 # kills the process where the disk is full.
@@ -66,6 +71,21 @@ def outermost_layer() -> keras.Layer | None:
 def clear_losses(model: keras.Model) -> None:
     """Drops what a model's layers have left for its loss; publicly a call does so for the outermost model alone."""
     model._clear_losses()
+
+
+def functional_of(model: Any) -> Functional | None:
+    """Returns the functional model that a model is, or that a `Sequential` has; `None` for what is neither."""
+    model = model._functional if isinstance(model, keras.Sequential) else model
+    computes_its_graph = isinstance(model, Functional) and type(model).call is Functional.call
+    return model if computes_its_graph else None
+
+
+def nodes_of(model: Functional) -> Iterator[tuple[Any, Any, list[keras.KerasTensor]]]:
+    """Yields the layers of a functional model in an order to run them: each with its arguments and its outputs."""
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            if not node.is_input:
+                yield node.operation, node.arguments, node.outputs
 
 
 def is_exported() -> bool:

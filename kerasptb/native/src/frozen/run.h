@@ -1,0 +1,335 @@
+// What frozen_float32.cc and frozen_bfloat16.cc compile: products in registers, the recurrences of our cells on them,
+// and the nodes of ops.c.
+//
+// A panel of weights is four vectors of columns, [inputs][4 kLanes], the last as many as are left; in bfloat16
+// [inputs / 2][4 kLanes][2]. Of a recurrence a panel has the gates of kLanes units beside each other.
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cells/capped_lstm.h"
+#include "cells/cifg.h"
+#include "cells/gru.h"
+#include "cells/lstm.h"
+#include "common/simd.h"
+#include "common/threads.h"
+#include "frozen/frozen.h"
+
+namespace kerasptb {
+namespace KERASPTB_LEVEL {
+namespace {
+
+constexpr int kVectors = 4;                          // of columns in a panel
+constexpr int kTileRows = kRegisters >= 32 ? 6 : 2;  // with them, all registers
+
+struct Float32 {
+  typedef float Weight;
+  static constexpr int kPairs = 1;  // inputs that a step takes
+
+  template <int R, int V>
+  static KERASPTB_INLINE_METHOD void multiply(const float* x, int64_t stride, int64_t inputs, const float* w,
+                                              Float (&sums)[R][V]) {
+    int64_t k = 0;
+    if constexpr (R * V < 8) {  // more sums, since each waits for the one before it
+      Float others[R][V] = {};
+      for (; k + 2 <= inputs; k += 2)
+        for (int v = 0; v < V; ++v) {
+          const Float a = load(w + (k * V + v) * kLanes), b = load(w + ((k + 1) * V + v) * kLanes);
+          for (int r = 0; r < R; ++r) {
+            sums[r][v] = multiply_add(splat(x[r * stride + k]), a, sums[r][v]);
+            others[r][v] = multiply_add(splat(x[r * stride + k + 1]), b, others[r][v]);
+          }
+        }
+      for (int r = 0; r < R; ++r)
+        for (int v = 0; v < V; ++v) sums[r][v] += others[r][v];
+    }
+    for (; k < inputs; ++k) {
+      Float columns[V];
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) columns[v] = load(w + (k * V + v) * kLanes);
+#pragma GCC unroll 6
+      for (int r = 0; r < R; ++r) {
+        const Float value = splat(x[r * stride + k]);
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) sums[r][v] = multiply_add(value, columns[v], sums[r][v]);
+      }
+    }
+  }
+};
+
+struct Int8 {
+  typedef int8_t Weight;
+  static constexpr int kPairs = 1;
+
+  static KERASPTB_INLINE_METHOD Float widened(const int8_t* p) {
+#if defined(__AVX512F__)
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+#elif defined(__AVX2__) && defined(__FMA__)
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+#else
+    Float x;
+    for (int i = 0; i < kLanes; ++i) x[i] = p[i];
+    return x;
+#endif
+  }
+
+  template <int R, int V>
+  static KERASPTB_INLINE_METHOD void multiply(const float* x, int64_t stride, int64_t inputs, const int8_t* w,
+                                              Float (&sums)[R][V]) {
+    for (int64_t k = 0; k < inputs; ++k)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) {
+        const Float columns = widened(w + (k * V + v) * kLanes);
+#pragma GCC unroll 6
+        for (int r = 0; r < R; ++r) sums[r][v] = multiply_add(splat(x[r * stride + k]), columns, sums[r][v]);
+      }
+  }
+};
+
+#if defined(__AVX512BF16__)
+struct Bfloat16 {
+  typedef uint16_t Weight;
+  static constexpr int kPairs = 2;
+  static constexpr int64_t kDepth = 512;  // inputs that are rounded at once
+
+  template <int R, int V>
+  static KERASPTB_INLINE_METHOD void multiply(const float* x, int64_t stride, int64_t inputs, const uint16_t* w,
+                                              Float (&sums)[R][V]) {
+    alignas(64) uint16_t rounded[R][kDepth];
+    for (int64_t begin = 0; begin < inputs; begin += kDepth) {
+      const int64_t size = smaller(kDepth, inputs - begin);
+      for (int r = 0; r < R; ++r)
+        for (int64_t k = 0; k < size; k += kLanes) {
+          const Float values = load(x + r * stride + begin + k, lanes_before(k, size));
+          const __m256bh half = _mm512_cvtneps_pbh(values);
+          memcpy(&rounded[r][k], &half, sizeof half);
+        }
+      for (int64_t k = 0; k < size; k += 2) {
+        const uint16_t* p = w + (begin + k) * V * kLanes;
+        __m512bh columns[V];
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) memcpy(&columns[v], p + v * 2 * kLanes, sizeof columns[v]);
+#pragma GCC unroll 6
+        for (int r = 0; r < R; ++r) {
+          int32_t pair;
+          memcpy(&pair, &rounded[r][k], sizeof pair);
+          const __m512bh value = reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
+#pragma GCC unroll 4
+          for (int v = 0; v < V; ++v) sums[r][v] = _mm512_dpbf16_ps(sums[r][v], columns[v], value);
+        }
+      }
+    }
+  }
+};
+#endif
+
+template <int R>
+struct Size {
+  static constexpr int kValue = R;
+};
+
+// Calls function(first row, number as a constant) for tiles of rows.
+template <int R, class Function>
+KERASPTB_INLINE void for_rest(int64_t row, int64_t rest, const Function& function) {
+  if constexpr (R > 1)
+    if (rest < R) return for_rest<R - 1>(row, rest, function);
+  function(row, Size<R>());
+}
+template <class Function>
+KERASPTB_INLINE void for_each_tile(int64_t rows, const Function& function) {
+  // Tiles of nearly equal size, so that none is of a single row.
+  const int64_t tiles = ceil_div(rows, kTileRows);
+  for (int64_t i = 0; i < tiles; ++i) {
+    const Range some = split(rows, tiles, i);
+    for_rest<kTileRows>(some.begin, some.size(), function);
+  }
+}
+
+struct Output {
+  float* y;
+  int64_t stride;
+  bool accumulate;
+};
+
+template <class F, int R, int V>
+KERASPTB_NOINLINE void product_tile(const fz_matrix& m, const float* x, int64_t stride, int64_t column,
+                                    const Output& to) {
+  const int64_t depth = (m.inputs + F::kPairs - 1) / F::kPairs * F::kPairs;
+  Float sums[R][V] = {};
+  F::template multiply<R, V>(x, stride, m.inputs, static_cast<const typename F::Weight*>(m.weights) + column * depth,
+                             sums);
+  for (int v = 0; v < V; ++v) {
+    const int64_t at = column + v * kLanes, lanes = lanes_before(at, m.outputs);
+    const Float bias = m.bias != nullptr && !to.accumulate ? load(m.bias + at, lanes) : Float{};
+    const Float scale = m.scales != nullptr ? load(m.scales + at, lanes) : splat(1.0f);
+    for (int r = 0; r < R; ++r) {
+      float* y = to.y + r * to.stride + at;
+      store(y, multiply_add(sums[r][v], scale, to.accumulate ? load(y, lanes) : bias), lanes);
+    }
+  }
+}
+
+template <class F, int R>
+KERASPTB_INLINE void product_vectors(const fz_matrix& m, const float* x, int64_t stride, int64_t column,
+                                     const Output& to) {
+  const int64_t vectors = ceil_div(m.outputs - column, kLanes);
+  if (vectors >= 4) return product_tile<F, R, 4>(m, x, stride, column, to);
+  if (vectors == 3) return product_tile<F, R, 3>(m, x, stride, column, to);
+  if (vectors == 2) return product_tile<F, R, 2>(m, x, stride, column, to);
+  product_tile<F, R, 1>(m, x, stride, column, to);
+}
+
+template <class F>
+KERASPTB_INLINE void product_of(const fz_matrix& m, const float* x, int64_t x_stride, int64_t rows, const Output& to) {
+  for (int64_t column = 0; column < m.outputs; column += kVectors * kLanes)
+    for_each_tile(rows, [&](int64_t row, auto size) {
+      product_vectors<F, decltype(size)::kValue>(m, x + row * x_stride, x_stride, column,
+                                                 {to.y + row * to.stride, to.stride, to.accumulate});
+    });
+}
+
+KERASPTB_NOINLINE void product(const fz_matrix* m, const float* x, int64_t x_stride, int64_t rows, float* y,
+                               int64_t y_stride, int accumulate) {
+  const Output to{y, y_stride, accumulate != 0};
+#if defined(__AVX512BF16__)
+  if (m->is_bfloat16) return product_of<Bfloat16>(*m, x, x_stride, rows, to);
+#endif
+  if (m->scales != nullptr) return product_of<Int8>(*m, x, x_stride, rows, to);
+  product_of<Float32>(*m, x, x_stride, rows, to);
+}
+
+void recurrent_node(const fz_node* n, float* const* t, float* scratch, int64_t rows);
+
+#define FZ_PRODUCT product
+#define FZ_RECURRENT_NODE recurrent_node
+#include "frozen/ops.c"
+
+// A recurrence of one of our cells, with its own activations; arrays of H units have rows of whole vectors.
+template <class C, class F>
+struct Recurrence {
+  static constexpr int kGates = C::kCell.gates;
+
+  const fz_node& n;
+  const int64_t T = n.sizes[0], D = n.sizes[1], H = n.sizes[2], row_size = round_up(H, kLanes);
+  const int64_t columns = kGates * row_size, rows;
+  const bool at_once = rows <= kFewRows;  // the products of all steps' inputs
+  const float* x;
+  const float* mask;
+  float *y, *xz, *h, *h_next, *c;
+
+  Recurrence(const fz_node& n, float* const* t, float* scratch, int64_t rows)
+      : n(n),
+        rows(rows),
+        x(t[n.inputs[0]]),
+        mask(n.inputs[1] < 0 ? nullptr : t[n.inputs[1]]),
+        y(t[n.outputs[0]]),
+        xz(scratch),
+        h(scratch + rows * columns * (at_once ? T : 1)),
+        h_next(h + rows * row_size),
+        c(h_next + rows * row_size) {}
+
+  template <int R>
+  KERASPTB_INLINE_METHOD void tile(int64_t row, int64_t vector, int64_t step, int64_t at) const {
+    const fz_matrix& m = n.matrices[1];
+    const int64_t depth = (H + F::kPairs - 1) / F::kPairs * F::kPairs, u = vector * kLanes;
+    const auto* w = static_cast<const typename F::Weight*>(m.weights) + vector * depth * kGates * kLanes;
+    Float sums[R][kGates] = {};
+    F::template multiply<R, kGates>(h + row * row_size, row_size, H, w, sums);
+    const int64_t lanes = lanes_before(u, H), first = vector * kGates * kLanes;
+    const bool sequences = n.sizes[3] & FZ_SEQUENCES;
+    for (int64_t b = row; b < row + R; ++b) {
+      const float* z = xz + (at_once ? b * T + at : b) * columns + first;
+      Float input[kGates], recurrent[kGates], gates[kGates], kept, after;
+      for (int g = 0; g < kGates; ++g) {
+        input[g] = load(z + g * kLanes);
+        recurrent[g] = m.scales ? sums[b - row][g] * load(m.scales + first + g * kLanes) : sums[b - row][g];
+        if (C::kCell.apart()) recurrent[g] += load(m.bias + first + g * kLanes);
+      }
+      const Float before = load(h + b * row_size + u), c_before = load(c + b * row_size + u);
+      C::forward(input, recurrent, before, c_before, gates, kept, after);
+      const bool skipped = mask != nullptr && mask[b * T + at] == 0.0f;
+      store(h_next + b * row_size + u, skipped ? before : after);
+      if (C::kCell.has_c) store(c + b * row_size + u, skipped ? c_before : kept);
+      float* to = y + (sequences ? (b * T + step) * H : b * H) + u;
+      if (skipped) {
+        const bool is_zero = (n.sizes[3] & FZ_ZERO_OUTPUT) || step == 0;
+        if (!sequences && !is_zero) continue;
+        after = is_zero ? Float{} : load(to - H, lanes);
+      }
+      if (sequences || step == T - 1 || mask != nullptr) store(to, after, lanes);
+    }
+  }
+
+  void run(float* const* t) {
+    fz_begin_state(&n, t, 0, h, rows, row_size);
+    memset(h_next, 0, rows * row_size * sizeof(float));
+    fz_begin_state(&n, t, 1, c, rows, row_size);
+    if (at_once) product(&n.matrices[0], x, D, rows * T, xz, columns, 0);
+    for (int64_t step = 0; step < T; ++step) {
+      const int64_t at = n.sizes[3] & FZ_BACKWARDS ? T - 1 - step : step;
+      if (!at_once) product(&n.matrices[0], x + at * D, T * D, rows, xz, columns, 0);
+      for (int64_t vector = 0; vector < row_size / kLanes; ++vector)
+        for_each_tile(rows, [&](int64_t row, auto size) { tile<decltype(size)::kValue>(row, vector, step, at); });
+      float* other = h;
+      h = h_next, h_next = other;
+    }
+    fz_end_states(&n, t, h, c, rows, row_size);
+  }
+};
+
+template <class F>
+KERASPTB_NOINLINE void interleaved(const fz_node& n, float* const* t, float* scratch, int64_t rows) {
+  switch (n.kind) {
+    case FZ_LSTM: return Recurrence<LstmCell, F>(n, t, scratch, rows).run(t);
+    case FZ_GRU: return Recurrence<GruCell, F>(n, t, scratch, rows).run(t);
+    case FZ_CIFG: return Recurrence<CifgCell, F>(n, t, scratch, rows).run(t);
+    default: return Recurrence<CappedLstmCell, F>(n, t, scratch, rows).run(t);
+  }
+}
+
+void recurrent_node(const fz_node* n, float* const* t, float* scratch, int64_t rows) {
+  if (!(n->sizes[3] & FZ_INTERLEAVED)) return fz_recurrent(n, t, scratch, rows);
+#if defined(__AVX512BF16__)
+  if (n->matrices[1].is_bfloat16) return interleaved<Bfloat16>(*n, t, scratch, rows);
+#endif
+  if (n->matrices[1].scales != nullptr) return interleaved<Int8>(*n, t, scratch, rows);
+  interleaved<Float32>(*n, t, scratch, rows);
+}
+
+// Runs a block of rows, from `first` on.
+bool run_block(const FrozenProgram& p, float* const* externals, int64_t first, int64_t rows, float* arena) {
+  constexpr int kMostTensors = 64;
+  float* few[kMostTensors];
+  float** t = p.num_tensors <= kMostTensors ? few : static_cast<float**>(malloc(p.num_tensors * sizeof(float*)));
+  for (int64_t i = 0; i < p.num_tensors; ++i) {
+    const FrozenPlace& place = p.places[i];
+    t[i] =
+        place.external < 0 ? arena + place.offset * rows : externals[place.external] + place.offset + first * place.row;
+  }
+  const bool is_right = fz_run(p.nodes, static_cast<int32_t>(p.num_nodes), t, arena + p.arena_floats * rows, rows);
+  if (t != few) free(t);
+  return is_right;
+}
+
+}  // namespace
+
+bool frozen_run(const FrozenProgram& p, int64_t rows, float* const* externals, float* arena) {
+  if (rows <= kFewRows) return run_block(p, externals, 0, rows, arena);
+  Workers workers(rows * p.operations);
+  const int64_t threads = workers.count(), blocks = round_up(ceil_div(rows, kBlockRows), threads);
+  const int64_t room = round_up(frozen_room(p), 16);
+  float* arenas = workers.scratch<float>(threads * room);
+  int32_t wrong = 0;
+  workers.run([&](int thread) {
+    const Range mine = split(blocks, threads, thread);
+    for (int64_t block = mine.begin; block < mine.end; ++block) {
+      const Range some = split(rows, blocks, block);
+      if (some.size() > 0 && !run_block(p, externals, some.begin, some.size(), arenas + thread * room))
+        __atomic_store_n(&wrong, 1, __ATOMIC_RELAXED);
+    }
+  });
+  return wrong == 0;
+}
+
+}  // namespace KERASPTB_LEVEL
+}  // namespace kerasptb
