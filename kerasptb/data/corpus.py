@@ -5,7 +5,7 @@ import functools
 import logging
 import operator
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from kerasptb.data.sources.opening import OpenedText, open_source
 from kerasptb.data.sources.published import default_cache, open_published
 from kerasptb.data.sources.source import PUBLISHED, Source, TextSource
 from kerasptb.data.sources.splits import SPLITS
+from kerasptb.data.sources.text_file import TextFile
 from kerasptb.data.stored import StoredTexts, digest_of
 from kerasptb.data.text_format import USUAL, TextFormat, open_tokenizer
 from kerasptb.data.tokenizers.tokenizer import Tokenizer
@@ -46,6 +47,8 @@ class Corpus:
             corpus that was not read from anywhere.
         format: the `TextFormat` in which it was read.
         counts: mapping from "train", "valid" and "test" to the text's `TextSizes`; `None` to count what the ids write.
+        read_whole: returns the ids and `TextSizes` of the text before it was cut, where that was within a paragraph;
+            `None` if it is its parts, one after the other.
     """
 
     train: np.ndarray
@@ -58,6 +61,7 @@ class Corpus:
     location: str | None = None
     format: TextFormat = USUAL
     counts: dict[str, TextSizes] | None = None
+    read_whole: Callable[[], tuple[np.ndarray, TextSizes]] | None = None
 
     @property
     def text_format(self) -> TextFormat:
@@ -75,11 +79,13 @@ class Corpus:
         """Returns a split's ids, int32 [N].
 
         Args:
-            name: "train", "valid" or "test"; "all" for the three, one after the other.
+            name: "train", "valid" or "test"; "all" for the three, one after the other, or the text before it was cut.
 
         Raises:
             DataError: for another name.
         """
+        if name == "all" and self._whole is not None:
+            return self._whole[0]
         parts = [getattr(self, split) for split in _splits(name)]
         return np.concatenate(parts) if parts[1:] else parts[0]
 
@@ -87,7 +93,13 @@ class Corpus:
         """Returns the `TextSizes` of a split, as `split` takes and raises."""
         if self.counts is None:
             return _counted(self.split(name), self.vocabulary)
+        if name == "all" and self._whole is not None:
+            return self._whole[1]
         return functools.reduce(operator.add, map(self.counts.__getitem__, _splits(name)))
+
+    @functools.cached_property
+    def _whole(self) -> tuple[np.ndarray, TextSizes] | None:
+        return None if self.read_whole is None else self.read_whole()
 
 
 def _splits(name: str) -> tuple[str, ...]:
@@ -180,18 +192,23 @@ def read_corpus(text: Corpus | OpenedText, format: TextFormat, cache_dir: Path |
     if format.absent_signs is None:
         format = dataclasses.replace(format, absent_signs=absent_signs(text.files["train"].text()))
     if text.location is None or sum(file.size for file in text.files.values()) < STORED_BYTES:
-        return _corpus(text, format, *_encode(text, format))
+        return _corpus(text, format, *_encode(text.files, format))
     stored = StoredTexts(cache_dir or default_cache())
     try:
         return _stored(text, format, stored)
     except OSError as error:  # the text itself, if it is that, raises again
         logger.warning("%s stays in memory: %s cannot be written (%s).", text.source, stored.folder, error.strerror)
-        return _corpus(text, format, *_encode(text, format))
+        return _corpus(text, format, *_encode(text.files, format))
 
 
-def _encode(text: OpenedText, format: TextFormat, folder: Path | None = None) -> Encoded:
+def _encode(files: Mapping[str, TextFile], format: TextFormat, folder: Path | None = None) -> Encoded:
     encode: Callable[..., Encoded] = encode_words if format.tokens == "words" else encode_paragraphs
-    return encode(text.files, format, folder)
+    return encode(files, format, folder)
+
+
+def _read_whole(file: TextFile, format: TextFormat) -> tuple[np.ndarray, TextSizes]:
+    ids, _, sizes = _encode({"all": file}, format)
+    return ids["all"], sizes["all"]
 
 
 def _stored(text: OpenedText, format: TextFormat, texts: StoredTexts) -> Corpus:
@@ -212,7 +229,7 @@ def _stored(text: OpenedText, format: TextFormat, texts: StoredTexts) -> Corpus:
         counts = {split: TextSizes(**sizes) for split, sizes in description["counts"].items()}
         return _corpus(text, format, ids, tokenizer, counts, description["digest"])
     with texts.new_entry() as folder:
-        ids, tokenizer, counts = _encode(text, format, Path(folder))
+        ids, tokenizer, counts = _encode(text.files, format, Path(folder))
         digest = digest_of(tokenizer, ids)
         sizes = {split: dataclasses.asdict(counts[split]) for split in SPLITS}
         ids = texts.add(Path(folder), tokenizer, {**key, "counts": sizes, "digest": digest})
@@ -228,9 +245,10 @@ def _corpus(
     digest: str | None = None,
 ) -> Corpus:
     train, valid, test = (ids[split] for split in SPLITS)
-    corpus = Corpus(
-        train, valid, test, tokenizer, text.name, text.source, text.is_sample, text.location, format, counts
-    )
+    told = text.name, text.source, text.is_sample, text.location
+    format_of_all = dataclasses.replace(format, tokenizer=tokenizer)
+    read_whole = None if text.whole is None else functools.partial(_read_whole, text.whole, format_of_all)
+    corpus = Corpus(train, valid, test, tokenizer, *told, format, counts, read_whole)
     if digest is not None:
         corpus.__dict__["digest"] = digest  # known already
     return corpus

@@ -19,7 +19,6 @@ from kerasptb.data.errors import DataError, UnknownWordError
 from kerasptb.data.paragraphs import Paragraphs, is_wrapped, iter_lines
 from kerasptb.data.scripts import count_unspaced
 from kerasptb.data.sizes import TextSizes, sizes_of
-from kerasptb.data.sources.splits import SPLITS
 from kerasptb.data.sources.text_file import TextFile, check_no_binary
 from kerasptb.data.text_format import USUAL, TextFormat
 from kerasptb.data.tokenizers.subwords import Subwords
@@ -40,7 +39,7 @@ Encoded = tuple[dict[str, np.ndarray], Tokenizer, dict[str, TextSizes]]
 def encode_words(
     files: Mapping[str, TextFile], format: TextFormat = USUAL, folder: Path | None = None
 ) -> tuple[dict[str, np.ndarray], Vocabulary, dict[str, TextSizes]]:
-    """Returns the ids of a corpus' texts in words, their vocabulary and `TextSizes`; each text is read once.
+    """Returns the ids of a corpus' texts in words, their vocabulary and `TextSizes`; each is read once, in its order.
 
     Without a vocabulary one is made from the training text. If the other texts have words that it lacks, and it has no
     `<unk>`, then words that occur once in it are `<unk>`, so that training knows it. With a folder the ids lie in its
@@ -50,15 +49,15 @@ def encode_words(
     numbers: dict[str, int] = collections.defaultdict(itertools.count().__next__)
     ids, num_known = {}, 0
     vocabulary = cast(Vocabulary | None, format.tokenizer)
-    for split in SPLITS:
-        ids[split] = _collect(_numbered(files[split], numbers), _path(folder, split))
+    for split, file in files.items():
+        ids[split] = _collect(_numbered(file, numbers), _path(folder, split))
         num_known = num_known or len(numbers)
         if vocabulary is None and numbers.get(EOS, 0) >= num_known:
             raise DataError(
-                f"The training text has no line end, and so no {EOS}; {files[split].path} has one. End the lines of "
+                f"The training text has no line end, and so no {EOS}; {file.path} has one. End the lines of "
                 "the training text, or let no text have any."
             )
-    occurrences = {split: _counts(ids[split], len(numbers)) for split in SPLITS}
+    occurrences = {split: _counts(ids[split], len(numbers)) for split in files}
     read = list(map(format.signs.read, numbers))
     if vocabulary is None:
         counts = dict(zip(read, occurrences["train"][:num_known].tolist(), strict=False))
@@ -104,10 +103,10 @@ def encode_paragraphs(
         size = format.vocabulary_size or num_subwords(files["train"].size)
         tokenizer = Subwords.train(_paragraphs(iter_lines(files["train"]), format)[1], size)
     ids, counted = {}, {}
-    for split in SPLITS:
-        paragraphs, texts = _paragraphs(iter_lines(files[split]), format)
+    for split, file in files.items():
+        paragraphs, texts = _paragraphs(iter_lines(file), format)
         sizes = [0, 0, 0, 0]
-        read = map(format.signs.read, _counted(texts, sizes, files[split].path))
+        read = map(format.signs.read, _counted(texts, sizes, file.path))
         faithful = _faithful(read, tokenizer) if split == "train" else read
         ids[split] = _collect(tokenizer.encode_paragraphs(faithful), _path(folder, split))
         words, num_bytes, characters, unspaced = sizes

@@ -22,7 +22,8 @@ class TextSizes:
     they are its lines with one space between two words.
 
     A perplexity P of the `tokens` of a text is one of P ** (tokens / words) of its words, P ** (tokens / characters) of
-    its characters, and log2(P) * tokens / bytes bits a byte.
+    its characters, and log2(P) * tokens / bytes bits a byte (Gao et al., 2020, "The Pile"). So a token that
+    is not predicted, as the first one and what fills no batch, counts as the mean of those that are.
     """
 
     tokens: int

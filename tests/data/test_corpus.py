@@ -288,6 +288,32 @@ def test_lines_of_a_wrapped_text_that_were_joined_are_counted(tmp_path):
     assert kept.digest != corpus.digest
 
 
+WRAPPED = "The lines of a text that is wrapped end where the next\nword would have crossed the margin, as these do.\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "ends"),
+    [
+        (WRAPPED * 20, 1),  # one paragraph, which is cut at the ends of lines
+        (" ".join(["one two three"] * 60), 1),  # at spaces; its own end is the tokens' alone
+        ("道可道非常道。" * 60, 1),
+        ("a line\n" * 60, 60),
+        ("a line\n\n" * 60, 60),
+    ],
+)
+@pytest.mark.parametrize("tokens", ["words", "subwords", "characters"])
+def test_a_text_that_is_cut_is_whole_where_all_of_it_is_read(tmp_path, text, ends, tokens):
+    """As the same text that is one of three: there is no end where it was cut."""
+    (tmp_path / "text").write_text(text)
+    corpus = load_corpus(tmp_path / "text", tokens=tokens, keep_lines=False)
+    one = write(tmp_path, train=text, valid=text, test=text)
+    one = load_corpus(one, tokenizer=corpus.vocabulary, keep_lines=False)
+    np.testing.assert_array_equal(corpus.split("all"), one.train)
+    assert corpus.count("all") == one.count("train")
+    if tokens != "words":
+        assert (corpus.split("all") == corpus.vocabulary.eos_id).sum() == ends
+
+
 def test_lines_are_joined_in_all_parts_of_a_text_or_in_none(tmp_path):
     prose = (
         "The lines of a text that is wrapped end where the next\nword would have crossed the margin, as do these.\n\n"

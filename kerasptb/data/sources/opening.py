@@ -47,6 +47,7 @@ class OpenedText:
     location: str | None  # what `open_text` takes to read them again, from any working directory; None for a pipe
     paths: tuple[Path, ...] = ()  # the files that were read; none for the sample
     is_sample: bool = False
+    whole: TextFile | None = None  # the text before it was cut, if that was within a paragraph
 
     @functools.cached_property
     def usual_tokens(self) -> Tokens:
@@ -112,11 +113,12 @@ def _open_texts(source: Source, files: list[TextFile]) -> OpenedText:
     if not files:
         raise FileNotFoundError(f"Expected a text. Received: {source.paths[0]}, which holds none.")
     text = _read(files, source)
-    splits = cut_text(text)
+    splits, at_ends = cut_text(text)
     location = source.absolute().location if is_read_again(source) else None
     paths = sorted({path for file in files if (path := _on_disk(file))})
     told = f"{text.path}, of which the last tenth is half validation, half test"
-    return OpenedText(splits, _name_of(source, files), told, location, tuple(paths))
+    whole = None if at_ends else text
+    return OpenedText(splits, _name_of(source, files), told, location, tuple(paths), whole=whole)
 
 
 def _name_of(source: Source, files: list[TextFile]) -> str:

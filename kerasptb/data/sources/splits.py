@@ -20,8 +20,9 @@ _NAMES = [{split: pattern.format(split) for split in SPLITS} for pattern in ("pt
 # Places inside a folder.
 _PLACES = {PurePosixPath(place) for place in ("", "data", "simple-examples/data")}
 
-# What a text is cut after: an empty line, a line's end, a space or a full stop of a script without spaces.
-_SEPARATORS = (b"\n\n", b"\r\n\r\n", b"\n", b" ", "\u3002".encode())
+# What a text is cut after: an empty line; in a paragraph a line's end, a space or a full stop of a script without.
+_EMPTY_LINES = (b"\n\n", b"\r\n\r\n")
+_SEPARATORS = (*_EMPTY_LINES, b"\n", b" ", "\u3002".encode())
 _LONGEST_PLACE = 500  # characters of a folder in a message
 _MOST_UNEVEN = 1.5  # a part is so many times as long as was asked, or as short
 _CHUNK_BYTES = 1 << 16
@@ -64,21 +65,25 @@ def choose_names(names: Collection[str], where: str) -> dict[str, str]:
     )
 
 
-def cut_text(file: TextFile) -> dict[str, TextFile]:
+def cut_text(file: TextFile) -> tuple[dict[str, TextFile], bool]:
     """Cuts a text, of which what `open` returns can seek: the first 90 % for training, 5 for validation, and the test.
 
     It is cut at the next end of a paragraph: an empty line. If there are too few of them for parts of about these
     lengths, at the next end of a line, else at the next space, or full stop of a script without spaces; if all of these
     are too few, where the parts come nearest, with a warning.
+
+    Returns:
+        parts: the three texts.
+        at_ends: whether each ends where a paragraph does.
     """
     with file.open() as opened:
-        cuts = filter(None, (_bounds(opened, file.size, separator) for separator in _SEPARATORS))
-        bounds = min(cuts, key=lambda bounds: max(_unevenness(bounds), _MOST_UNEVEN), default=None)
-    if bounds is None:
+        cuts = [(separator, found) for separator in _SEPARATORS if (found := _bounds(opened, file.size, separator))]
+    if not cuts:
         raise DataError(
             "Expected a text long enough to cut off its last tenth, for validation and test. "
             f"Received: {file.path}, of {file.size:,} bytes"
         )
+    separator, bounds = min(cuts, key=lambda cut: max(_unevenness(cut[1]), _MOST_UNEVEN))
     if _unevenness(bounds) > _MOST_UNEVEN:
         logger.warning(
             "%s is cut into uneven parts, of %s bytes: it has few ends of paragraphs, lines and words. To cut it "
@@ -86,10 +91,11 @@ def cut_text(file: TextFile) -> dict[str, TextFile]:
             file.path,
             ", ".join(f"{end - begin:,}" for begin, end in bounds),
         )
-    return {
+    parts = {
         split: file.part(begin, end, f"{file.path} (its {split} part)")
         for split, (begin, end) in zip(SPLITS, bounds, strict=True)
     }
+    return parts, separator in _EMPTY_LINES
 
 
 def _bounds(file: io.BufferedIOBase | io.RawIOBase, size: int, separator: bytes) -> _Bounds | None:

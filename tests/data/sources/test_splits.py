@@ -6,7 +6,7 @@ from kerasptb.data.sources.text_file import TextFile
 
 
 def parts(path):
-    return {split: b"".join(file.chunks()) for split, file in cut_text(TextFile.on_disk(path)).items()}
+    return {split: b"".join(file.chunks()) for split, file in cut_text(TextFile.on_disk(path))[0].items()}
 
 
 def test_a_text_is_cut_at_the_ends_of_lines(tmp_path):
@@ -17,7 +17,7 @@ def test_a_text_is_cut_at_the_ends_of_lines(tmp_path):
     # 0.9 of 1,800 bytes lies at a line's beginning, whose end is the next one.
     assert [len(part) for part in cut.values()] == [1629, 90, 81]
     assert all(part.endswith(b"\n") for part in cut.values())
-    assert [file.size for file in cut_text(TextFile.on_disk(path)).values()] == [1629, 90, 81]
+    assert [file.size for file in cut_text(TextFile.on_disk(path))[0].values()] == [1629, 90, 81]
 
 
 def test_a_text_of_one_line_is_cut_at_spaces(tmp_path):
