@@ -190,10 +190,11 @@ class Keyboard(Channel):
 
     @functools.cached_property
     def of_keys(self) -> np.ndarray:
-        """P(key is hit | key is meant), float64 [K, K], the key that is meant first."""
+        """P(key is hit | key is meant), float64 [K, K], the key that is meant first, if any is hit."""
         centres, half = self.layout.centres, np.array([0.5, self.layout.height / 2])
         away = centres[np.newaxis] - centres[:, np.newaxis]
         shares = (_normal((away + half) / self.width) - _normal((away - half) / self.width)).prod(axis=2)
+        shares /= shares.sum(axis=1, keepdims=True)
         return (1 - _ANYWHERE) * shares + _ANYWHERE / len(centres)
 
     def table_of(self, symbols: list[str]) -> Any:
