@@ -1,5 +1,6 @@
 """The pages and the site of them: links lead somewhere, the first page is short, and its script runs."""
 
+import csv
 import dataclasses
 import importlib
 import importlib.util
@@ -11,6 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
 
 import kerasptb
@@ -39,6 +41,18 @@ def test_links_lead_somewhere(page):
         there = page.parent / path if path else page
         assert there.exists(), target
         assert not anchor or anchor in anchors(there), target
+
+
+def test_the_figures_of_english_are_in_its_results():
+    page = (ROOT / "docs/english.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\| .* \| (\d\.\d{3}) \| ([\d,]+) \|$", page, re.MULTILINE)
+    with (ROOT / "benchmarks/results/english.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    found = [(float(row["bits_a_byte"] or row["in_8_bits"]), float(row["perplexity_of_a_word"])) for row in rows]
+    assert len(shown) == len(found) == 12
+    for bits, perplexity in shown:
+        figures = float(bits), float(perplexity.replace(",", ""))
+        assert any(np.allclose(each, figures, atol=[5.01e-4, 0.501], rtol=0) for each in found), figures
 
 
 @pytest.mark.parametrize("name", FIRST)

@@ -4,7 +4,7 @@ A context is the last k tokens, k up to `DEPTH`. With p a distribution of the ne
 context has been seen, from the lowest on, C followers, D of them different, c(w) of them w:
 
     p(w) <- (1 - lambda) max(c(w) - d, 0) / (C - d D) + lambda p(w),   d = 0.8, or 0.5 where C = 1
-    lambda = sigmoid(a[k, log2 C, D / C] + b[k, longest k])
+    lambda = sigmoid(a[k, floor log2 C, floor 8 D / C] + b[k, longest k])
 
 Counts of lower orders are interpolated with those of higher ones as by Jelinek and Mercer (1980, "Interpolated
 estimation of Markov source parameters from sparse data"); the weights a and b are learned. Several k with the same
