@@ -191,6 +191,9 @@ def _search(search: Search, workers: int | None, role: str | None, resume: bool,
         report(textwrap.fill(f"Searched around {space.preset}: {space.describe()}", 100, subsequent_indent="  "))
         report(f"Each trial begins with {describe_start(settings.start_from)}.")
     report(f"Length of a trial: {describe_length(settings.minutes, settings.epochs, settings.parts)}")
+    if settings.epochs < settings.parts:
+        share = f"{settings.epochs}/{settings.parts}"
+        report(f"A trial reads {share} of the text: ranks so early are mostly noise. More --minutes rank what lasts.")
     report(f"Search folder: {settings.folder}")
     try:
         with Progress(settings.folder, settings.trials, settings.deadline) if verbose else contextlib.nullcontext():

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import errno
 import io
+import logging
 import math
 import shutil
 import socket
@@ -301,7 +302,17 @@ def run_process(
         runner = TrialRunner(oracle, space, corpus, settings)
     # Saved now, not after the first trial: KerasTuner looks for this file to know whether there is a search to resume.
     runner.save()
-    runner.search()
+    logger = tf.get_logger()
+    logger.addFilter(_is_of_no_trial)
+    try:
+        runner.search()
+    finally:
+        logger.removeFilter(_is_of_no_trial)
+
+
+def _is_of_no_trial(notice: logging.LogRecord) -> bool:
+    """Whether TensorFlow says anything but that steps are traced again: each trial has a model of its own."""
+    return "triggered tf.function retracing" not in notice.getMessage()
 
 
 def evaluation_batches(ids: np.ndarray) -> tuple[int, int]:

@@ -1,8 +1,10 @@
 import csv
 import dataclasses
 import functools
+import io
 import itertools
 import json
+import logging
 import runpy
 import shutil
 import time
@@ -10,6 +12,7 @@ import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import toy_spaces
 from tensorflow.core.util import event_pb2
 from tensorflow.python.summary.summary_iterator import summary_iterator
@@ -152,6 +155,18 @@ def test_a_poisoned_trial_is_recorded_and_the_search_goes_on(texts, tmp_path, ca
     assert "3 completed, 3 failed" in output
     assert "trial 1 failed: out of memory" in output
     assert "Traceback" in (result.trials[-1].folder / "error.txt").read_text()
+
+
+def test_that_each_trial_is_traced_anew_is_no_warning(texts, tmp_path):
+    logger, screen = tf.get_logger(), io.StringIO()
+    handler = logging.StreamHandler(screen)
+    logger.addHandler(handler)
+    try:
+        toy(texts, tmp_path, toy_spaces.TracedSpace(tmp_path / "journal"), trials=8)
+        logger.warning("another")
+    finally:
+        logger.removeHandler(handler)
+    assert screen.getvalue() == "another\n"
 
 
 def test_three_trials_failing_for_one_reason_end_the_search_with_it(texts, tmp_path):

@@ -88,6 +88,16 @@ def test_the_minutes_of_a_trial_are_laid_out_once(no_steps, monkeypatch, capsys)
         assert again.config[part] == run.config[part]
 
 
+@pytest.mark.parametrize(("minutes", "noise"), [("0.5", True), ("4", False)])
+def test_trials_that_read_less_than_the_text_say_so(fake_trials, monkeypatch, capsys, minutes, noise):
+    speed = Speed(step=1.6, validation=0.1, begin=2.0)
+    monkeypatch.setattr("kerasptb.training.budget.time_training", lambda *_: speed)
+    assert search("--data", "english.txt", "--minutes", minutes) == 0
+    record, told = read_json(f"search/{SEARCH}"), capsys.readouterr().out
+    assert (record["epochs"] < record["parts"]) == noise
+    assert (f"A trial reads {record['epochs']}/{record['parts']} of the text: ranks so early" in told) == noise
+
+
 @pytest.mark.parametrize("preset", ["small", "notebook"])
 def test_models_around_a_run_keep_its_sizes(fake_trials, preset):
     assert search("--data", "english.txt", "--from", "english", "--preset", preset, "--epochs", "1") == 0

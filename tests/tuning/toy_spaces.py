@@ -86,6 +86,16 @@ class WideSpace(ToySpace):
         return keras.Sequential([keras.Input((width,)), keras.layers.Dense(1)])
 
 
+class TracedSpace(ToySpace):
+    """Each training traces a function of its own."""
+
+    def happen(self, x):
+        def step(value):
+            return value + x
+
+        tf.function(step)(tf.constant(1.0))
+
+
 class WithoutDropout(tuning.LanguageModelSpace):
     """A space of one's own: one setting more, which decides two others."""
 
