@@ -29,6 +29,7 @@ help:
 	@echo "make clean      remove $(VENV) and caches"
 
 setup: build
+	@echo "Ready: $(BIN)/kerasptb --help. Commands and options at the tab key: docs/training.md#at-the-tab-key"
 
 # Of several at once, each waits for the one before it, and finds done what that has done.
 LOCKED := $(if $(shell command -v flock),flock .venv.lock) sh -ec

@@ -195,8 +195,12 @@ class Checkpoint(keras.callbacks.Callback):
         """Says where the training can go on, and ends it."""
         place = f"batch {self.batch} of epoch {self.epoch + 1}"
         if peers.is_first():
-            print(f"\nAsked to end. {self.folder} has a checkpoint after {place}.", file=sys.stderr)
+            print(f"\nAsked to end. {self.folder} has a checkpoint after {place}.{self._going_on()}", file=sys.stderr)
         self._signals.deliver(asked)
+
+    def _going_on(self) -> str:
+        """Returns a sentence that says how to go on from a checkpoint; "" where the caller knows."""
+        return ""
 
     def _signal_of_any(self) -> int:
         return peers.gathered([self._signals.number]).max()

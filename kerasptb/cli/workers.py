@@ -21,6 +21,7 @@ from typing import cast
 
 from kerasptb.cli.outcome import run
 from kerasptb.utils import children
+from kerasptb.utils.extras import install_command
 from kerasptb.utils.interrupts import Terminated
 from kerasptb.utils.processors import available_processors
 
@@ -31,7 +32,7 @@ _GRACE_SECONDS = 15.0
 def check_backend() -> None:
     """Raises if what several workers train with is not installed."""
     if find_spec("jax") is None:
-        raise RuntimeError("Several workers train with Keras on JAX, which is not installed: pip install jax")
+        raise RuntimeError(f"Several workers train with Keras on JAX, which is not installed: {install_command('jax')}")
 
 
 def run_together(options: Namespace) -> int:

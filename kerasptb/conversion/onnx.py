@@ -11,6 +11,7 @@ from kerasptb.engine import Network
 from kerasptb.export.destination import atomic_file
 from kerasptb.export.source import RunOrModel, check_cell, open_source
 from kerasptb.utils.errors import ExportError
+from kerasptb.utils.extras import install_command
 from kerasptb.utils.types import StrPath
 
 # Both are old enough for all current runtimes.
@@ -72,7 +73,7 @@ class Graph:
         try:
             import onnx  # noqa: PLC0415
         except ImportError:
-            raise ExportError("Exports to ONNX need the package onnx: pip install onnx onnxruntime") from None
+            raise ExportError(f"Exports to ONNX need the extra onnx: {install_command('onnx')}") from None
         self._onnx, self.constants = onnx, dict[str, np.ndarray]()
         self._nodes, self._inputs, self._outputs = list[Any](), list[Any](), list[Any]()
 

@@ -27,6 +27,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import os
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -99,6 +100,11 @@ def lock_run(folder: str | os.PathLike[str]) -> Iterator[HeldFolder]:
             if leftover.is_dir() and leftover.name[1:].rpartition(".")[0] in _FILES:
                 shutil.rmtree(leftover, ignore_errors=True)
         yield held
+
+
+def resume_command(folder: str | os.PathLike[str]) -> str:
+    """Returns the command that goes on with a training."""
+    return f"kerasptb train --resume --out {shlex.quote(str(folder))}"
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

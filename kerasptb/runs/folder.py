@@ -151,7 +151,8 @@ class RunFolder:
             raise RunError(f'{self.folder} was exported with its best weights alone. Received: weights="last"')
         if not path.exists():
             raise RunError(
-                f"{self.folder} has no {weights} weights: no epoch has ended there yet. Train it with --resume."
+                f"{self.folder} has no {weights} weights: no epoch has ended there yet. To go on: "
+                f"{files.resume_command(self.folder)}"
             )
         return path
 
@@ -284,5 +285,6 @@ def check_free(folder: str | os.PathLike[str]) -> None:
 
 def _not_empty(folder: Path) -> RunError:
     return RunError(
-        f"{folder} is not empty. Name another folder with --out, or go on with the run in it with --resume."
+        f"{folder} is not empty. Name another folder with --out, or go on with the run in it: "
+        f"{files.resume_command(folder)}"
     )

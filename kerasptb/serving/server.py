@@ -16,6 +16,7 @@ from kerasptb.runs.folder import is_in_the_package
 from kerasptb.runs.reader import load_reader
 from kerasptb.serving.errors import ServingError
 from kerasptb.utils.errors import ExportError
+from kerasptb.utils.extras import install_command
 
 
 def open_served(folder: str | os.PathLike[str], counts: bool = True) -> Reader:
@@ -70,8 +71,7 @@ def serve(
         from kerasptb.serving.protocol import BoundedProtocol  # noqa: PLC0415
         from kerasptb.serving.running import ReloadingServer, config_of  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        packages = "fastapi uvicorn" if error.name in ("fastapi", "uvicorn") else error.name
-        raise ServingError(f"Serving needs the package {error.name}. Install it with: pip install {packages}") from None
+        raise ServingError(f"Serving needs the extra serve ({error.name}): {install_command('serve')}") from None
     # NumPy's threads wait for each other in loops: beside other work a product of a few rows takes ten times as long.
     threadpoolctl.threadpool_limits(1, user_api="blas")
     trusted = [_network(proxy) for proxy in proxies]

@@ -75,6 +75,9 @@ class Recorder(Checkpoint):
         super().write_epoch(row)
         self._write_curves()
 
+    def _going_on(self) -> str:
+        return f" To go on: {files.resume_command(self.folder)}"
+
     def _find_folder(self) -> None:
         """Lets what follows write into the run's folder, wherever it is."""
         held = self._held  # the first process has it
@@ -88,8 +91,8 @@ class Recorder(Checkpoint):
         super()._write()
         if self.folder != self.run.folder:
             raise RunError(
-                f"{self.run.folder} has been moved to {self.folder} while it trained. It has a checkpoint: "
-                f"go on with --resume --out {self.folder}"
+                f"{self.run.folder} has been moved to {self.folder} while it trained. It has a checkpoint. To go on: "
+                f"{files.resume_command(self.folder)}"
             )
 
     def _write_curves(self) -> None:

@@ -367,7 +367,7 @@ def _tell_how_to_go_on(run: Run, plan: Plan, recorder: Recorder, interrupted: bo
     report(f"Results: {run.folder / files.METRICS}, {run.folder / files.CURVES}")
     folder = shlex.quote(str(run.folder))
     if interrupted:
-        report(f"To go on: kerasptb train --resume --out {folder}")
+        report(f"To go on: {files.resume_command(run.folder)}")
     else:
         words = [word for word in run.vocabulary.decode(corpus.test[:_GLANCE]).split() if word.isalpha()]
         text = " ".join(words[:3])[:_SHOWN] or UNK

@@ -14,6 +14,7 @@ import pytest
 
 import kerasptb
 from kerasptb.cli import main, workers
+from kerasptb.utils.extras import install_command
 
 
 @pytest.fixture
@@ -155,4 +156,4 @@ def test_a_signal_goes_to_the_first_process_while_it_lives(monkeypatch, alive):
 
 def test_without_jax_it_says_what_to_install(monkeypatch, error_of):
     monkeypatch.setattr("kerasptb.cli.workers.find_spec", lambda name: None)
-    assert "pip install jax" in error_of(["train", "--workers", "2"])
+    assert install_command("jax") in error_of(["train", "--workers", "2"])

@@ -24,6 +24,7 @@ from kerasptb.data import Vocabulary
 from kerasptb.models.weights import save_weights
 from kerasptb.serving import ServingError, serve
 from kerasptb.serving.server import _allow_many_connections, _listen, open_served
+from kerasptb.utils.extras import install_command
 
 GUIDE = Path(__file__).parents[2] / "docs" / "serving.md"
 
@@ -444,7 +445,7 @@ def test_wrong_arguments_are_refused(capsys, arguments):
 def test_without_the_extra_it_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     monkeypatch.delitem(sys.modules, "kerasptb.serving.running", raising=False)
-    with pytest.raises(ServingError, match=r"uvicorn.*pip install fastapi uvicorn"):
+    with pytest.raises(ServingError, match=rf"uvicorn.*{re.escape(install_command('serve'))}"):
         serve(tmp_path)
 
 

@@ -116,7 +116,8 @@ def test_a_run_that_is_renamed_while_it_trains_is_kept_where_it_is(no_steps, tmp
         run.mkdir()
         (run / "config.json").write_text("of another run")
 
-    with pytest.raises(RunError, match=f"{run} has been moved to {moved} .*go on with --resume --out {moved}"):
+    told = f"{run} has been moved to {moved} .*To go on: kerasptb train --resume --out {moved}"
+    with pytest.raises(RunError, match=told):
         train(run, callbacks=[keras.callbacks.LambdaCallback(**{hook: move})])
     # TensorBoard opens its file at the end of the first validation.
     left = [path for path in run.rglob("*") if path.is_file() and "tfevents" not in path.name]
@@ -130,7 +131,8 @@ def test_a_run_that_is_ended_in_its_first_validation_is_kept(no_steps, tmp_path,
     ends = keras.callbacks.LambdaCallback(on_test_begin=lambda logs: signal.raise_signal(signal.SIGTERM))
     with pytest.raises(SystemExit):
         train(tmp_path / "run", callbacks=[ends])
-    assert "has a checkpoint after batch 32 of epoch 1." in capsys.readouterr().err
+    told = f"has a checkpoint after batch 32 of epoch 1. To go on: kerasptb train --resume --out {tmp_path / 'run'}\n"
+    assert told in capsys.readouterr().err
     recorder = Recorder(kerasptb.load_run(tmp_path / "run"))
     assert (recorder.epoch, recorder.batch) == (0, 32)
     assert len(train(tmp_path / "run", resume=True).history) == 3

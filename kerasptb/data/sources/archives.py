@@ -63,7 +63,7 @@ def _raise(error: OSError) -> None:
 
 
 def _is_hidden(part: str) -> bool:
-    return part.startswith((".", "__MACOSX"))
+    return part.startswith((".", "__MACOSX", "__pycache__"))
 
 
 def open_archive(path: Path, room: Room) -> dict[str, TextFile] | None:

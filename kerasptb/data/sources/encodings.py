@@ -5,6 +5,7 @@ import logging
 
 from kerasptb.data.errors import DataError
 from kerasptb.data.sources.text_file import TextFile
+from kerasptb.utils.extras import install_command
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +78,8 @@ def _found(sample: bytes, path: str) -> str:
         from resiliparse.parse.encoding import detect_encoding  # noqa: PLC0415  (an extra)
     except ImportError:
         raise DataError(
-            f"Expected a text in UTF-8. {path} is not: name its encoding with --encoding, such as cp1252, or install "
-            "resiliparse, which finds it."
+            f"Expected a text in UTF-8. {path} is not: name its encoding with --encoding, such as cp1252, or let it be "
+            f"found: {install_command('texts')}"
         ) from None
     found = detect_encoding(sample, html5_compatible=False)
     if found is None:

@@ -46,6 +46,8 @@ def test_texts_are_read_one_after_the_other_compressed_or_not(tmp_path):
     with lzma.open(folder / "more" / "c.txt.xz", "wt") as file:
         file.write(book)
     (folder / ".hidden.txt").write_text("hidden")
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__/a.pyc").write_text("compiled")
     (folder / "picture.png").write_bytes(b"\0")
     corpus = kerasptb.load_corpus(folder)
     text = corpus.vocabulary.decode(np.concatenate([corpus.train, corpus.valid, corpus.test]))
@@ -106,9 +108,9 @@ def test_what_has_no_text_in_a_folder_or_an_archive_is_left_out_and_said(tmp_pat
         assert open_text(path).source.startswith(f"2 texts from {path}/a.txt to {path}/c (12 left out), of which")
     with pytest.raises(UnreadError, match=r"a table: --column names what to read of it, one of: id, words"):
         open_text([folder / "a.txt", folder / "b.csv"])
-    (folder / "__pycache__").mkdir()
-    (folder / "c").rename(folder / "__pycache__" / "a.pyc")
-    (folder / "__pycache__" / "a.pyc").write_bytes(b"\xa7\r\r\n\0\0")
+    (folder / "more").mkdir()
+    (folder / "c").rename(folder / "more" / "a.pyc")
+    (folder / "more" / "a.pyc").write_bytes(b"\xa7\r\r\n\0\0")
     assert open_text(folder).source.startswith(f"{folder}/a.txt (13 left out), of which")
     (folder / "a.txt").unlink()
     with pytest.raises(DataError, match=r"Received: 13 files without one: .*09\.png \(no text, .* and 3 more\.$"):

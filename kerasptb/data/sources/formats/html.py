@@ -6,6 +6,7 @@ from typing import Any
 from kerasptb.data.errors import UnreadError
 from kerasptb.data.sources.source import Source
 from kerasptb.data.sources.text_file import TextFile
+from kerasptb.utils.extras import install_command
 
 _DEEPEST = 512  # tags in one another: browsers have no more, and the library takes time in the square of them
 
@@ -55,7 +56,7 @@ def page_text(
         from resiliparse.parse.encoding import bytes_to_str, detect_encoding  # noqa: PLC0415
         from resiliparse.parse.html import HTMLTree, traverse_dom  # noqa: PLC0415
     except ImportError:
-        raise UnreadError(path, "a page of HTML: `pip install resiliparse` lets it be read") from None
+        raise UnreadError(path, f"a page of HTML: `{install_command('texts')}` lets it be read") from None
     text = bytes_to_str(page, encoding or detect_encoding(page, from_html_meta=True) or "utf-8")
     tree, found = HTMLTree.parse(text), []
 

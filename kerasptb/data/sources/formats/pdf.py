@@ -19,6 +19,7 @@ from kerasptb.data.errors import UnreadError
 from kerasptb.data.scripts import join_lines
 from kerasptb.data.sources.source import Source
 from kerasptb.data.sources.text_file import TextFile
+from kerasptb.utils.extras import install_command
 
 _HYPHEN = "\x02"  # what PDFium has for one at a line's end, and for that end
 _NO_SIGNS = (0, 0xFFFE, 0xFFFF)  # what a font has no letter for
@@ -59,7 +60,7 @@ def texts(file: TextFile, source: Source) -> Iterator[str]:
     try:
         import pypdfium2  # noqa: PLC0415  (an extra)
     except ImportError:
-        raise UnreadError(file.path, "a PDF: `pip install pypdfium2` lets it be read") from None
+        raise UnreadError(file.path, f"a PDF: `{install_command('texts')}` lets it be read") from None
     num_bytes = 0
     with file.open() as opened:
         try:

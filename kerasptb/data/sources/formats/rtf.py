@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from kerasptb.data.errors import UnreadError
 from kerasptb.data.sources.source import Source
 from kerasptb.data.sources.text_file import TextFile
+from kerasptb.utils.extras import install_command
 
 _CONTROL = re.compile(r"\\(?:\\|f(?=\d)|fldinst|fcharset\d+)")
 
@@ -20,7 +21,7 @@ def texts(file: TextFile, source: Source) -> Iterator[str]:
     try:
         from striprtf.striprtf import rtf_to_text  # noqa: PLC0415  (an extra)
     except ImportError:
-        raise UnreadError(file.path, "a document in RTF: `pip install striprtf` lets it be read") from None
+        raise UnreadError(file.path, f"a document in RTF: `{install_command('texts')}` lets it be read") from None
     content = b"".join(file.chunks()).decode(source.encoding or "cp1252", "replace")
     content = _CONTROL.sub(_tamed, content)
     try:

@@ -11,6 +11,7 @@ import pytest
 from kerasptb.data import DataError, Source
 from kerasptb.data.corpus import open_text
 from kerasptb.data.sources import formats, room
+from kerasptb.utils.extras import install_command
 
 WORDS = "A text of some words that is long enough to be cut into three parts. " * 40
 
@@ -249,17 +250,17 @@ def test_a_page_of_a_pdf_has_a_limit(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "module", "package"),
-    [("a.pdf", pdf([(9, 9, "a")]), "pypdfium2", "pypdfium2"), ("a.rtf", RTF, "striprtf.striprtf", "striprtf")],
+    ("name", "content", "module"),
+    [("a.pdf", pdf([(9, 9, "a")]), "pypdfium2"), ("a.rtf", RTF, "striprtf.striprtf")],
 )
-def test_without_its_library_a_document_is_refused_by_what_it_is(
-    tmp_path, monkeypatch, caplog, name, content, module, package
-):
+def test_without_its_library_a_document_is_refused_by_what_it_is(tmp_path, monkeypatch, caplog, name, content, module):
     monkeypatch.setitem(__import__("sys").modules, module, None)
-    with pytest.raises(DataError, match=rf"{name}, which is .*: `pip install {package}` lets it be read"):
+    with pytest.raises(
+        DataError, match=rf"{name}, which is .*: `{re.escape(install_command('texts'))}` lets it be read"
+    ):
         open_text(_written(tmp_path, name, content))
     assert read(tmp_path, name, content) == ""  # beside others it is left out, with a line
-    assert f"pip install {package}" in caplog.text
+    assert install_command("texts") in caplog.text
 
 
 def test_a_notebook_gives_its_markdown(tmp_path):

@@ -13,6 +13,7 @@ from kerasptb.data import DataError, Source, load_corpus
 from kerasptb.data.errors import UnreadError
 from kerasptb.data.sources.formats import format_of, mbox, plain, table
 from kerasptb.data.sources.text_file import TextFile
+from kerasptb.utils.extras import install_command
 
 WHATSAPP = """\
 30/11/2026, 21:09 - Messages and calls are end-to-end encrypted. No one outside of this chat can read them.
@@ -447,5 +448,5 @@ def test_what_is_no_text_is_told():
 )
 def test_without_the_library_it_is_named(monkeypatch, module, name):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(DataError, match=r"install resiliparse"):
+    with pytest.raises(DataError, match=re.escape(install_command("texts"))):
         paragraphs("<p>caf\xe9</p>".encode("latin-1"), name)
