@@ -4,9 +4,11 @@ import os
 import re
 import signal
 import sys
+import warnings
 from argparse import Namespace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from kerasptb.utils.interrupts import Terminated
 from kerasptb.utils.processors import available_processors
@@ -29,7 +31,10 @@ def run(options: Namespace) -> int:
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ.setdefault(name, str(available_processors()))
     try:
-        status = options.command(options) or 0
+        with warnings.catch_warnings():
+            if not options.debug:
+                warnings.showwarning = _tell
+            status = options.command(options) or 0
         sys.stdout.flush()  # here, not at the process' end, where nobody would tell of an error
         return status
     except (KeyboardInterrupt, Terminated) as error:
@@ -51,6 +56,11 @@ def run(options: Namespace) -> int:
         except OSError:
             _discard_output()
         return 1
+
+
+def _tell(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Prints a warning in a line, without the place in the code that it is about."""
+    print(f"kerasptb: {printable(' '.join(str(message).split()))}", file=sys.stderr)
 
 
 # What a terminal obeys instead of showing it: control characters but tab and line feed, and marks of direction.

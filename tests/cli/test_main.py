@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import types
+import warnings
 from pathlib import Path
 
 import pytest
@@ -185,3 +186,14 @@ def test_too_little_memory_is_one_line(capsys, error):
     assert capsys.readouterr().err == "kerasptb: The memory is not enough.\n"
     assert outcome.run(types.SimpleNamespace(command=command, name="train", debug=False)) == 1
     assert capsys.readouterr().err.startswith("kerasptb: The memory is not enough. Smaller batches (--batch-size)")
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_warning_is_a_plain_line(capsys, debug):
+    def command(options):
+        warnings.warn("Slower than it could be:\nthe library is not built.", stacklevel=1)
+
+    assert outcome.run(types.SimpleNamespace(command=command, name="evaluate", debug=debug)) == 0
+    line = "kerasptb: Slower than it could be: the library is not built.\n"
+    assert capsys.readouterr().err == ("" if debug else line)  # pytest has Python's own
