@@ -19,15 +19,9 @@ def test_building_shows_progress_and_faults_but_no_path(tmp_path):
     for name in ("pyproject.toml", "constraints.txt", "Makefile"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / ".venv" / ".installed").write_text(f"{tmp_path.resolve()}\n")  # nothing to install
-<<<<<<< HEAD
-    for status, said in (
-        (0, ""),
-        (1, "Going on without the native library: training is slower, and no words are found.\n"),
-    ):
-=======
     ready = "Ready: .venv/bin/kerasptb --help. Commands and options at the tab key: docs/training.md#at-the-tab-key\n"
-    for status, said in ((0, ready), (1, f"Going on without the native library.\n{ready}")):
->>>>>>> ea4d0c5 (What is optional is told by the command that installs it here, interrupted runs by the command that goes on; tab completion is named where one installs; __pycache__ holds no text)
+    without = "Going on without the native library: training is slower, and no words are found.\n"
+    for status, said in ((0, ready), (1, f"{without}{ready}")):
         command = ["make", "--no-print-directory", "-C", tmp_path, "setup", f"STATUS={status}"]
         result = subprocess.run(command, capture_output=True, text=True, check=True)
         assert (result.stdout, result.stderr) == (said, "progress\n")
