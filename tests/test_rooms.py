@@ -36,6 +36,7 @@ RUNNING, TRAINING = ({room for rooms in side for room in rooms} for side in (RUN
 # Doors in the wall, inside functions: what runs a model asks there for what Keras alone can do.
 DOORS = {
     ("kerasptb.export.keyboard", "kerasptb.conversion.litert"),  # a part of the pack, left out without TensorFlow
+    ("kerasptb.export.c", "kerasptb.conversion.frozen"),  # of a Keras model
     ("kerasptb.run", "kerasptb.models.weights"),  # `load_model`
     ("kerasptb.run", "kerasptb.dynamic_evaluation"),  # learns while it reads
 }

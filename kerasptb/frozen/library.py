@@ -49,6 +49,14 @@ def lanes() -> int:
     return loader.function("kerasptb_frozen_lanes", returns=_LONG)()
 
 
+def _pop(free: list[Any]) -> Any:
+    """Returns one of a list that threads share, `None` if none is left."""
+    try:
+        return free.pop()
+    except IndexError:
+        return None
+
+
 class Loaded:
     """A program as the library takes it.
 
@@ -59,6 +67,7 @@ class Loaded:
 
     def __init__(self, program: Program, precision: str) -> None:
         self._kept: list[Any] = []
+        self.shapes = program.shapes
         nodes = [self._node(step) for step in program.steps]
         places = np.array(program.places, "int64").reshape(-1, 3)
         array = (_Node * max(len(nodes), 1))(*nodes)
@@ -98,17 +107,52 @@ class Loaded:
             rows: of each array.
             arrays: float32, dense: inputs, outputs, and states before and after.
         """
-        try:
-            arena = self._arenas.pop()
-        except IndexError:
-            arena = _Arena(self._room, len(arrays))
+        arena = _pop(self._arenas) or self.new_arena(len(arrays))
         for i, array in enumerate(arrays):
             arena.externals[i] = array.__array_interface__["data"][0]
-        result = self._call(self._address, rows, arena.address, arena.memory)
+        result = self.call(rows, arena)
         self._arenas.append(arena)
         if result < 0:
             raise MemoryError("There is no memory for the values between the layers: give fewer rows at once.")
         return bool(result)
+
+    def one_row(self, shape: tuple[int, ...]) -> OneRow:
+        """Returns a function of an array of a row; of a program of one input and one output."""
+        return OneRow(self, shape, (1, *self.shapes[0]))
+
+    def call(self, rows: int, arena: _Arena) -> int:
+        """Computes rows of the arrays of an arena."""
+        return self._call(self._address, rows, arena.address, arena.memory)
+
+    def new_arena(self, arrays: int) -> _Arena:
+        """Returns memory of a call."""
+        return _Arena(self._room, arrays)
+
+
+class OneRow:
+    """A call of a row, from and to arrays whose addresses are known: asking NumPy for two takes longer than copying.
+
+    Attributes:
+        shape: of the input, with the batch.
+    """
+
+    def __init__(self, loaded: Loaded, shape: tuple[int, ...], output: tuple[int, ...]) -> None:
+        self.loaded, self.shape, self._output = loaded, shape, output
+        self._free: list[tuple[np.ndarray, np.ndarray, _Arena]] = []  # of threads that are not at work
+
+    def _new(self) -> tuple[np.ndarray, np.ndarray, _Arena]:
+        x, y, arena = np.empty(self.shape, "float32"), np.empty(self._output, "float32"), self.loaded.new_arena(2)
+        arena.externals[:] = [x.ctypes.data, y.ctypes.data]
+        return x, y, arena
+
+    def __call__(self, given: np.ndarray) -> np.ndarray | None:
+        """Returns the output; `None` if an id is out of range."""
+        kept = _pop(self._free) or self._new()
+        x, y, arena = kept
+        x[...] = given
+        result = y.copy() if self.loaded.call(1, arena) else None
+        self._free.append(kept)
+        return result
 
 
 class _Arena:

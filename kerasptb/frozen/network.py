@@ -10,7 +10,7 @@ import numpy as np
 
 from kerasptb.frozen import library, reference
 from kerasptb.frozen.graph import Graph, count_numbers, load_graph, save_graph
-from kerasptb.frozen.library import Loaded
+from kerasptb.frozen.library import Loaded, OneRow
 from kerasptb.frozen.program import NotServedError, Packing, make_program
 from kerasptb.native import NativeUnavailableError, loader
 from kerasptb.utils.types import StrPath
@@ -41,7 +41,8 @@ class FrozenNetwork:
         self.graph, self.precision = graph, precision
         self._is_stateful = any(node.attributes.get("stateful") for node in graph.recurrent)
         self._state: np.ndarray | None = None
-        self._programs: dict[Any, tuple[Loaded, list[tuple[int, ...]]]] = {}
+        self._programs: dict[Any, Loaded] = {}
+        self._one_row: OneRow | None = None
         self.why_no_library = "The backend is the reference." if backend == "reference" else self._why_no_library()
         if self.why_no_library and (backend == "native" or precision != "float32"):
             raise NativeUnavailableError(self.why_no_library)
@@ -85,6 +86,11 @@ class FrozenNetwork:
         Raises:
             ValueError: for arrays that do not fit, no steps, and ids out of range.
         """
+        one = self._one_row
+        # As the last call, of which nothing has to be checked again.
+        is_next = one is not None and type(x) is np.ndarray and x.shape == one.shape and x.dtype == np.float32
+        if one is not None and is_next and (output := one(x)) is not None:
+            return output
         inputs = self._checked(x)
         outputs, state = self._run(inputs, self._begin(len(inputs[0])), self._is_stateful)
         if self._is_stateful:
@@ -125,7 +131,7 @@ class FrozenNetwork:
         Raises:
             ValueError: if a layer needs more than a step, as those of both directions do, and as in a call.
         """
-        if (mixing := self._why_no_steps()) is not None:
+        if (mixing := why_no_steps(self.graph)) is not None:
             raise ValueError(f"Expected a model that a step at a time can run. Received: one with {mixing}")
         inputs = self._checked(x, is_step=True)
         rows = len(inputs[0])
@@ -173,13 +179,15 @@ class FrozenNetwork:
         key = of_rows, state is not None
         if key not in self._programs:
             program = make_program(self.graph, of_rows, self._packing, state is not None)
-            self._programs[key] = Loaded(program, self.precision), program.shapes
-        loaded, shapes = self._programs[key]
-        outputs = [np.empty((rows, *shape), "float32") for shape in shapes]
+            self._programs[key] = Loaded(program, self.precision)
+        loaded = self._programs[key]
+        outputs = [np.empty((rows, *shape), "float32") for shape in loaded.shapes]
         after = None if state is None else np.empty_like(state)
         states = [] if state is None or after is None else [state, after]
         if rows and not loaded.run(rows, [*inputs, *outputs, *states]):
             raise IndexError
+        if rows == 1 and state is None and len(inputs) == 1 and self.graph.names is None:
+            self._one_row = loaded.one_row(inputs[0].shape)
         return outputs, after
 
     def _begin(self, rows: int) -> np.ndarray | None:
@@ -200,17 +208,6 @@ class FrozenNetwork:
         ends = np.cumsum([size for sizes in self.graph.state_sizes for size in sizes])
         parts = iter(np.split(state, ends[:-1], axis=1) if len(ends) else [])
         return [[next(parts) for _ in sizes] for sizes in self.graph.state_sizes]
-
-    def _why_no_steps(self) -> str | None:
-        for node in self.graph.nodes:
-            if node.attributes.get("inner"):
-                continue
-            name = f"{node.layer}, which needs more than one step"
-            if node.op in _MIXES or (node.op == "concatenate" and node.attributes["axis"] == 1):
-                return name
-            if node.op == "recurrent" and (node.attributes["go_backwards"] or node not in self.graph.recurrent):
-                return name
-        return None
 
     def _checked(self, x: Data, is_step: bool = False) -> list[np.ndarray]:
         """Returns the inputs as float32 arrays, in their order; raises ValueError unless they fit."""
@@ -251,6 +248,19 @@ def load_frozen(path: StrPath, precision: FrozenPrecision | None = None, backend
         FileNotFoundError: if there is none.
     """
     return FrozenNetwork.load(path, precision, backend)
+
+
+def why_no_steps(graph: Graph) -> str | None:
+    """Returns which layer of a graph needs more than a step at a time; `None` if none does."""
+    for node in graph.nodes:
+        if node.attributes.get("inner"):
+            continue
+        mixes = node.op in _MIXES or (node.op == "concatenate" and node.attributes["axis"] == 1)
+        if node.op == "recurrent":
+            mixes = node.attributes["go_backwards"] or not node.begins_with_zeros
+        if mixes:
+            return f"{node.layer}, which needs more than one step"
+    return None
 
 
 def _as_input(value: Any, name: str, shape: Sequence[int | None], is_step: bool) -> np.ndarray:

@@ -9,13 +9,12 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from random_graphs import outputs_of, random_model
 
 import kerasptb
 from kerasptb.frozen import FrozenNetwork
 from kerasptb.native import NativeUnavailableError
 from kerasptb.utils.errors import ExportError
-
-from .random_graphs import outputs_of, random_model
 
 random = np.random.default_rng(1)
 

@@ -5,20 +5,23 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import kerasptb
+from kerasptb.export.c.arrays import array_in_c
+from kerasptb.export.c.frozen import write_frozen
 from kerasptb.export.c.tables import CELLS_IN_C, Tables, tables_of
 from kerasptb.export.destination import atomic_folder
 from kerasptb.export.source import RunOrModel, check_cell, open_source
+from kerasptb.frozen import FrozenNetwork, Graph
 from kerasptb.utils.errors import ExportError
 from kerasptb.utils.types import StrPath
 
 _HERE, CORE = Path(__file__).parent, Path(kerasptb.__file__).parent / "native" / "src" / "core"
 # Weights that a compiler takes as a source: gcc 12 needs 60 bytes of memory for each in 8 bits, 190 in float32.
 _MOST_NUMBERS = 40_000_000
-_A_LINE = 32
 # What a room depends on, in the order of `LM_BYTES`.
 _SIZES = {
     "VOCABULARY_SIZE": "num_tokens",
@@ -28,7 +31,6 @@ _SIZES = {
     "MOST_INPUTS": "most_inputs",
     "MOST_OUTPUTS": "most_outputs",
 }
-_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int32": "int32_t", "uint32": "uint32_t", "float32": "float"}
 
 
 def export_c(run_or_model: RunOrModel, folder: StrPath, float32: bool = False) -> Path:
@@ -38,8 +40,11 @@ def export_c(run_or_model: RunOrModel, folder: StrPath, float32: bool = False) -
     tables. They need `math.h` and `string.h` alone, allocate nothing, and have no state. Words are found as
     `kerasptb.keyboard.Writer` finds them.
 
+    Of any other Keras model, or a `FrozenNetwork`, it writes NAME.h and NAME.c, NAME being the folder's: C99 of the
+    layers that `kerasptb.freeze` serves, `NAME_predict(in, out)` and `NAME_step(in, state, out)`, and their sizes.
+
     Args:
-        run_or_model: a `Run`, the path of its folder, or a `LanguageModel`.
+        run_or_model: a `Run`, the path of its folder, a `LanguageModel`, another Keras model, or a `FrozenNetwork`.
         folder: the folder to write; new or empty.
         float32: whether to keep the weights in float32, not in 8 bits as `export_run` stores them.
 
@@ -52,6 +57,8 @@ def export_c(run_or_model: RunOrModel, folder: StrPath, float32: bool = False) -
         RunError: if the run has no weights yet.
         OSError: if a file cannot be written.
     """
+    if (graph := _graph_of(run_or_model)) is not None:
+        return write_frozen(graph, folder, float32)
     source = open_source(run_or_model)
     network = source.network
     check_cell(network, "A source in C", network.cell.name in CELLS_IN_C)
@@ -69,6 +76,17 @@ def export_c(run_or_model: RunOrModel, folder: StrPath, float32: bool = False) -
         (temporary / "model.c").write_text(_source(tables, name), encoding="utf-8")
         shutil.copy(_HERE / "main.c", temporary)
     return Path(folder)
+
+
+def _graph_of(model: Any) -> Graph | None:
+    """Returns the graph of a model that is no language model's; `None` for those, and for runs."""
+    if isinstance(model, FrozenNetwork):
+        return model.graph
+    if isinstance(model, Graph) or not hasattr(model, "get_layer") or hasattr(model, "tokenizer"):
+        return model if isinstance(model, Graph) else None
+    from kerasptb.conversion.frozen import graph_of  # noqa: PLC0415  (Keras is there, since the model is)
+
+    return graph_of(model)
 
 
 def _of_core(name: str) -> str:
@@ -113,7 +131,7 @@ def _source(tables: Tables, name: str) -> str:
             return str(value)
         if id(value) not in written:
             written[id(value)] = of_array
-            arrays.append(_array(of_array, value))
+            arrays.append(array_in_c(of_array, value))
         return written[id(value)]
 
     fields = [name_of(f"table_{field}", value) for field, value in tables.fields.items()]
@@ -123,15 +141,3 @@ def _source(tables: Tables, name: str) -> str:
     ]
     struct = f"static const lm_matrix matrices[] = {{{', '.join(matrices)}}};\n\nconst lm_model {name} = {{\n"
     return "\n".join(['#include "model.h"', "", *arrays, f"{struct}{', '.join(fields)},\nmatrices}};\n"])
-
-
-def _array(name: str, array: np.ndarray) -> str:
-    texts = list(map(_float if array.dtype == "float32" else str, array.ravel().tolist()))
-    lines = [",".join(texts[i : i + _A_LINE]) for i in range(0, len(texts), _A_LINE)]
-    return f"static const {_TYPES[array.dtype.name]} {name}[] = {{\n" + ",\n".join(lines) + "};\n"
-
-
-def _float(value: float) -> str:
-    """Returns a float32 in C, whose nine digits are enough to be read as the same."""
-    text = f"{value:.9g}"
-    return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
