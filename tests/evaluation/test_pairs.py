@@ -1,4 +1,3 @@
-import csv
 import json
 
 import numpy as np
@@ -49,15 +48,7 @@ def test_sentences_that_are_read_alike_are_half_right(model):
     assert found.sets[0].accuracy == found.sets[0].by_length == Share.of(1.5, 3)
 
 
-@pytest.fixture
-def usual_cells():
-    """Cells of the length that Python takes, which reading a table as a text changes for the process."""
-    before = csv.field_size_limit(131_072)
-    yield
-    csv.field_size_limit(before)
-
-
-def test_lines_of_blimp_and_tables_are_read(tmp_path, usual_cells):
+def test_lines_of_blimp_and_tables_are_read(tmp_path):
     def read(name, text):
         (tmp_path / name).write_text(text, encoding="utf-8")
         return read_pairs(tmp_path / name)

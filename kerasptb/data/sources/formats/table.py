@@ -45,8 +45,8 @@ def _table(file: TextFile, source: Source) -> Iterator[dict[str, Any]]:
     head = next(filter(str.strip, lines), "")
     delimiter = "\t" if file.suffix == ".tsv" else max(_DELIMITERS, key=head.count)
     delimiter = delimiter if delimiter in head else _NO_DELIMITER
-    csv.field_size_limit(_LONGEST_CELL)
-    rows, column = csv.reader(itertools.chain([head], lines), delimiter=delimiter), source.column or _USUAL
+    rows = _long_cells(csv.reader(itertools.chain([head], lines), delimiter=delimiter))
+    column = source.column or _USUAL
     try:
         # The names first, and then of each row one cell: as many as there are columns may be missing in every row.
         yield dict.fromkeys(names := next(rows))
@@ -54,6 +54,19 @@ def _table(file: TextFile, source: Source) -> Iterator[dict[str, Any]]:
         yield from ({column: row[place]} for row in rows if place < len(row))
     except csv.Error as error:
         raise DataError(f"Expected a table. {file.path} is damaged: {error}") from None
+
+
+def _long_cells(rows: Iterator[list[str]]) -> Iterator[list[str]]:
+    """Yields the rows whose cells may be texts; the limit is the process's, so that it stands back when others read."""
+    row: list[str] | None = []
+    while row is not None:
+        before = csv.field_size_limit(_LONGEST_CELL)
+        try:
+            row = next(rows, None)
+        finally:
+            csv.field_size_limit(before)
+        if row is not None:
+            yield row
 
 
 def _records(file: TextFile, source: Source) -> Iterator[dict[str, Any]]:

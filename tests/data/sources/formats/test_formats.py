@@ -1,5 +1,6 @@
 """Files of every kind, as they reach a user, and the paragraphs that are read of them."""
 
+import csv
 import gzip
 import io
 import json
@@ -372,6 +373,13 @@ def test_a_table_of_one_column_is_read_whole(name):
         'One, two; and "three"',
         'Four, "five"',
     ]
+
+
+def test_a_cell_may_be_a_text_and_other_tables_have_the_cells_of_before():
+    before = csv.field_size_limit()
+    long = "word " * before
+    assert paragraphs(f"id,text\n1,{long}\n", "a.csv") == [long.strip()]
+    assert csv.field_size_limit() == before
 
 
 def test_tabs_part_the_columns_of_a_table_that_is_named_so():
