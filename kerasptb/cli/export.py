@@ -5,7 +5,7 @@ import inspect
 from argparse import Namespace
 
 from kerasptb.cli import arguments
-from kerasptb.cli.formats import FORMATS, function_of, needs_keras
+from kerasptb.cli.formats import FORMATS, format_of, function_of, needs_keras
 from kerasptb.cli.notices import import_keras
 
 
@@ -15,8 +15,7 @@ def add_parser(commands: arguments.Commands) -> None:
     command.add_argument(
         "--format",
         choices=FORMATS,
-        default="saved-model",
-        help=f"{'; '.join(FORMATS.values())} (default: saved-model)",
+        help=f"{'; '.join(FORMATS.values())} (default: by what PATH ends in, else saved-model)",
     )
     command.add_argument("--to", metavar="PATH", required=True, help="folder or file to write; must be new")
     command.add_argument(
@@ -36,6 +35,7 @@ def add_parser(commands: arguments.Commands) -> None:
 
 
 def execute(options: Namespace) -> None:
+    options.format = options.format or format_of(options.to)
     if needs_keras(options.format):
         # A keyboard's pack does without the part that TensorFlow writes.
         with contextlib.suppress(ImportError) if options.format == "keyboard" else contextlib.nullcontext():

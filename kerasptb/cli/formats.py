@@ -20,6 +20,14 @@ FORMATS = {
     "run": "a run folder with weights in 8 bits, to hand on",
 }
 
+# By what a name ends in; that for C is then told that it is a folder's.
+_BY_SUFFIX = {".tflite": "litert", ".litert": "litert", ".onnx": "onnx", ".html": "page", ".arpa": "arpa", ".c": "c"}
+
+
+def format_of(path: str) -> str:
+    """Returns the format of an export to a path, if none is named."""
+    return _BY_SUFFIX.get(Path(path).suffix, "saved-model")
+
 
 def needs_keras(format: str) -> bool:
     """Returns whether a format is made in Keras; a keyboard's pack has a part that is."""

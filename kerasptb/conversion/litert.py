@@ -27,7 +27,7 @@ def export_litert(run_or_model: RunOrModel, path: StrPath, quantize: bool = Fals
 
     Args:
         run_or_model: a `Run`, the path of its folder, or a `LanguageModel`.
-        path: the file to write; it must not exist, and its name must end in `.tflite`.
+        path: the file to write; it must not exist, and its name must end in `.tflite` or `.litert`.
         quantize: whether to store the weights in 8 bits, a quarter of the size, with one scale for each output of a
             matrix, and one for all embeddings. Tied embeddings are stored once, with a scale for each token. Biases,
             state and sums stay float32.
@@ -43,7 +43,7 @@ def export_litert(run_or_model: RunOrModel, path: StrPath, quantize: bool = Fals
     """
     check_backend("A LiteRT file")
     source = open_source(run_or_model)
-    with atomic_file(path, ".tflite", source.tokenizer) as temporary:
+    with atomic_file(path, ".tflite", ".litert", vocabulary=source.tokenizer) as temporary:
         temporary.write_bytes(_convert(PortableNetwork(source.network), quantize))
     return Path(path)
 

@@ -41,7 +41,7 @@ def export_onnx(run_or_model: RunOrModel, path: StrPath) -> Path:
         OSError: if the file cannot be written.
     """
     graph, source = Graph(), open_source(run_or_model)
-    with atomic_file(path, ".onnx", source.tokenizer) as temporary:
+    with atomic_file(path, ".onnx", vocabulary=source.tokenizer) as temporary:
         _write(graph, source.network)
         temporary.write_bytes(graph.to_bytes())
     return Path(path)

@@ -61,7 +61,7 @@ def export_sherpa_onnx(
     if tokens is not None:
         _check_tokens(tokenizer, Path(tokens))
     end = str(tokenizer.eos_id)
-    with atomic_file(path, ".onnx", tokenizer) as temporary:
+    with atomic_file(path, ".onnx", vocabulary=tokenizer) as temporary:
         about = {**_ABOUT, "comment": f"a recurrent language model {'with' if stateful else 'without'} state"}
         about |= {"sos_id": end, "eos_id": end, "vocab_size": str(network.vocabulary_size)}
         if stateful:

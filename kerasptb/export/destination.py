@@ -72,11 +72,11 @@ def atomic_folder(path: StrPath) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def atomic_file(path: StrPath, suffix: str, vocabulary: Tokenizer | None = None) -> Iterator[Path]:
+def atomic_file(path: StrPath, *suffixes: str, vocabulary: Tokenizer | None = None) -> Iterator[Path]:
     """Yields a temporary file, which is renamed to `path` if the body succeeds, and writes a tokenizer beside it."""
     path = Path(path)
-    if path.suffix != suffix:
-        raise ExportError(f"Expected the name of a file that ends in {suffix}. Received: {path}")
+    if path.suffix not in suffixes:
+        raise ExportError(f"Expected the name of a file that ends in {' or '.join(suffixes)}. Received: {path}")
     _check_new(path, vocabulary)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _disk_errors(path), atomic_write(path) as temporary:

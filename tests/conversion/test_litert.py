@@ -131,6 +131,6 @@ def test_words_beside_it_are_kept_and_shared_if_they_are_the_same(model, vocabul
 
 
 def test_the_name_must_end_as_the_format_s_names_do(model, vocabulary, tmp_path):
-    with pytest.raises(ExportError, match=r"ends in \.tflite\. Received: .*model\.bin"):
+    with pytest.raises(ExportError, match=r"ends in \.tflite or \.litert\. Received: .*model\.bin"):
         export_litert(model, tmp_path / "model.bin")
     assert not list(tmp_path.iterdir())

@@ -3,7 +3,6 @@ from counted_runs import count
 
 from kerasptb import cli
 from kerasptb.cli.formats import FORMATS
-from kerasptb.cli.main import make_parser
 from kerasptb.models.weights import save_weights
 
 
@@ -46,10 +45,30 @@ def test_export_writes_the_format_and_prints_where(run, targets, tmp_path, capsy
         assert sorted(file.name for file in tmp_path.iterdir()) == [target.name, *beside]
 
 
-def test_the_format_is_a_saved_model_unless_another_is_named():
-    parse = make_parser().parse_args
-    export = ["export", "run", "--to", "new"]
-    assert vars(parse(export)) == vars(parse([*export, "--format", "saved-model"]))
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [
+        ("new", "saved-model"),
+        ("models/1.2", "saved-model"),
+        ("novel.tflite", "litert"),
+        ("novel.litert", "litert"),
+        ("a.b/novel.onnx", "onnx"),
+        ("novel.html", "page"),
+        ("novel.arpa", "arpa"),
+    ],
+)
+def test_the_format_is_by_the_name_unless_another_is_named(monkeypatch, capsys, name, format):
+    monkeypatch.setattr(cli.export, "import_keras", lambda **_: None)
+    monkeypatch.setattr(cli.export, "function_of", lambda named: lambda run, path: f"{named} {path}")
+    assert cli.main(["export", "english", "--to", name]) == 0
+    assert cli.main(["export", "english", "--to", name, "--format", "run"]) == 0
+    assert capsys.readouterr().out == f"{format} {name}\nrun {name}\n"
+
+
+def test_sources_in_c_are_a_folder(run, tmp_path, capsys):
+    assert cli.main(["export", str(run.folder), "--to", str(tmp_path / "novel.c")]) == 1
+    assert "Expected the name of a folder, for several files. Received: " in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_run_of_subwords_brings_its_tokenizer(subwords, subword_model, make_run, tmp_path, capsys):

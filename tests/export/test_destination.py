@@ -37,7 +37,7 @@ def test_two_exports_into_one_folder_do_not_meet(tmp_path):
 
 def test_a_file_that_another_export_wrote_meanwhile_stays(tmp_path):
     path, words = tmp_path / "model.onnx", Vocabulary(["a", "<unk>"])
-    with pytest.raises(ExportError, match="which exists"), atomic_file(path, ".onnx", words) as temporary:
+    with pytest.raises(ExportError, match="which exists"), atomic_file(path, ".onnx", vocabulary=words) as temporary:
         temporary.write_text("second")
         path.write_text("first")
     assert [child.name for child in tmp_path.iterdir()] == ["model.onnx"]
@@ -123,7 +123,7 @@ def test_a_folder_whose_export_was_killed_at_any_renaming_is_exported_to_again(t
 
 def test_a_file_whose_export_was_killed_at_any_renaming_is_exported_again(tmp_path, dying):
     def export(path):
-        with atomic_file(path, ".tflite", Vocabulary(["a", "b"])) as temporary:
+        with atomic_file(path, ".tflite", vocabulary=Vocabulary(["a", "b"])) as temporary:
             temporary.write_text("model")
 
     renamed = dying(0)

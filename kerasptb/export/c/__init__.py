@@ -57,6 +57,8 @@ def export_c(run_or_model: RunOrModel, folder: StrPath, float32: bool = False) -
         RunError: if the run has no weights yet.
         OSError: if a file cannot be written.
     """
+    if Path(folder).suffix in (".c", ".h"):
+        raise ExportError(f"Expected the name of a folder, for several files. Received: {folder}")
     if (graph := _graph_of(run_or_model)) is not None:
         return write_frozen(graph, folder, float32)
     source = open_source(run_or_model)
