@@ -89,7 +89,7 @@ wheel: $(VENV)/.installed
 	$(BIN)/python -m kerasptb.native.prebuild
 	$(BIN)/python -m build --wheel "--config-setting=--build-option=--plat-name=manylinux_2_28_$$(uname -m)"; \
 	  status=$$?; rm -rf kerasptb/native/prebuilt build; exit $$status
-	$(BIN)/auditwheel show dist/*-py3-none-manylinux_2_28_*.whl
+	@$(BIN)/auditwheel show dist/*-py3-none-manylinux_2_28_*.whl | tr '\n' ' ' | grep -o '[^ ]*.whl is consistent[^"]*"[^"]*"'
 
 $(VENV)/.installed-bench: $(VENV)/.installed-dev
 	@$(LOCKED) '$(PIP) --editable ".[bench]"; touch $@'

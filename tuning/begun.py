@@ -21,7 +21,7 @@ from kerasptb.runs.settings import NO_START, RunSettings
 from kerasptb.training.budget import fit_training
 from kerasptb.training.draft import Draft, draft_training
 from kerasptb.tuning.records import PROJECT, SEARCH
-from kerasptb.tuning.search_space import LanguageModelSpace, count_parameters, overrides_fit
+from kerasptb.tuning.search_space import LanguageModelSpace, count_parameters, overrides_fit, trains_any_model
 from kerasptb.tuning.settings import SearchArguments, SearchSettings
 from kerasptb.utils import children
 from kerasptb.utils.files import read_json
@@ -56,7 +56,8 @@ def begin(
     workers: int | None,
 ) -> Search:
     """Returns a new search, around a recipe or in a space; some of what is asked for was named."""
-    data = "auto" if data is None else data
+    if data is None:  # who trains a model of their own may have no use for a text
+        data = "sample" if isinstance(space, kt.HyperModel) and trains_any_model(space) else "auto"
     if space is None or isinstance(space, str):
         draft = draft_training(_request(data, asked, space), workers=1)
         asked, training = _around(draft, asked, named, workers)

@@ -65,7 +65,7 @@ def format_table(trials: Iterable[TrialView], rows: int = 10) -> str:
             [
                 str(i + 1),
                 trial.trial_id,
-                f"{trial.score:.2f}",
+                trial.figure,
                 f"{record.bits_per_byte:.3f}" if record.bits_per_byte else "",
                 f"{record.parameters:,}" if record.parameters else "",
                 f"{record.words_per_second:,.0f}" if record.words_per_second else "",

@@ -74,6 +74,13 @@ class TrialView:
     score: float | None  # validation perplexity; None unless it completed
     record: Record
 
+    @property
+    def figure(self) -> str:
+        """The score for people to read; what is no perplexity, as a loss of a model of one's own, may be small."""
+        if self.score is None:
+            return ""
+        return f"{self.score:.2f}" if self.score >= 1 else f"{self.score:.3g}"
+
 
 def trial_folders(folder: Path) -> list[Path]:
     """Returns the trials' folders of a search, in the order of their ids."""

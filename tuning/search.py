@@ -88,7 +88,8 @@ def tune(
     notebook, whatever batches the trial trained with. The test text is not used.
 
     Args:
-        data: what `kerasptb.load_corpus` takes; `None` for "auto".
+        data: what `kerasptb.load_corpus` takes; `None` for "auto", or for "sample", which is small and in the package,
+            where a HyperModel that is no `LanguageModelSpace` has a `fit` of its own.
         space: the search space: a `LanguageModelSpace`; the name of a recipe to search around (`None` for "notebook",
             or for "auto" of a text that is read in subwords or characters); a `keras_tuner.HyperModel`; or a
             function from hyperparameters to a compiled `kerasptb.LanguageModel`, whose weights are drawn anew for the

@@ -419,6 +419,11 @@ def overrides_fit(hypermodel: kt.HyperModel) -> bool:
     return type(hypermodel).fit not in (kt.HyperModel.fit, LanguageModelSpace.fit)
 
 
+def trains_any_model(hypermodel: kt.HyperModel) -> bool:
+    """Whether a `keras_tuner.HyperModel` builds and trains models that need not be of language."""
+    return overrides_fit(hypermodel) and not isinstance(hypermodel, LanguageModelSpace)
+
+
 def yields_settings(hypermodel: kt.HyperModel) -> bool:
     """Whether a space's settings alone say how to train, so that it need not build a model."""
     return type(hypermodel).build is LanguageModelSpace.build and not overrides_fit(hypermodel)

@@ -1,6 +1,7 @@
 import functools
 import json
 import math
+import re
 from gc import collect  # before it is one that does nothing
 
 import keras
@@ -357,3 +358,23 @@ def test_models_of_ones_own_are_trained_as_the_notebooks_whatever_the_tokens(fak
 def test_epochs_are_the_searchs_to_give(texts, tmp_path, corpus):
     with pytest.raises(tuning.SearchError, match="gives each trial its epochs"):
         toy(texts, tmp_path, OwnDecay(len(corpus.vocabulary), epochs=1), trials=1, epochs=1)
+
+
+class Loss(kt.HyperModel):
+    """A model of one's own, which has no use for a text."""
+
+    def build(self, hp):
+        return keras.Sequential([keras.Input((3,)), keras.layers.Dense(hp.Int("x", 1, 9))])
+
+    def fit(self, hp, model, corpus, epochs, callbacks, verbose):
+        assert corpus.is_sample
+        return 0.000123456
+
+
+def test_a_model_of_ones_own_has_a_score_of_its_own_and_loads_no_text(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("KERASPTB_DATA", str(tmp_path / "nothing"))
+    result = tuning.tune(space=Loss(), trials=1, out=tmp_path / "search")
+    assert result.trials[0].score == 0.000123456
+    output = capsys.readouterr().out
+    assert "best 0.000123 (trial 0)" in output
+    assert re.search(r"^1 +0 +0\.000123 ", output, re.M)
