@@ -25,6 +25,7 @@ from kerasptb.evaluation.perplexity import AdaptedEvaluation
 from kerasptb.models import LanguageModel
 from kerasptb.ops import tensors
 from kerasptb.utils.interrupts import uninterrupted
+from kerasptb.utils.status_line import tracked
 from kerasptb.utils.types import Ids, Tensor
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
@@ -322,7 +323,7 @@ def _run(program, tokens, targets, state, size, arguments=()):
     Returns the losses that the steps return, float64 [S T], and the state after them.
     """
     losses, size, compiled = [], min(size, len(tokens)), None
-    for start in range(0, len(tokens), size):
+    for start in tracked("Following the text", range(0, len(tokens), size)):
         group = [part[start : start + size] for part in (tokens, targets)]
         count = len(group[0])
         # A last group of fewer steps is filled up: a group of another size would be compiled anew.

@@ -17,6 +17,8 @@ import pytest
 # Before Keras is imported anywhere.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# No line depends on how long something takes.
+os.environ.setdefault("KERASPTB_PROGRESS", "0")
 # For the programs that tests start, and pytest's own processes; see there.
 PROGRAMS = str(Path(__file__).with_name("programs"))
 os.environ["PYTHONPATH"] = os.pathsep.join([PROGRAMS, *filter(None, [os.environ.get("PYTHONPATH")])])

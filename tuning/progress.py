@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self, TextIO
 
 from kerasptb.tuning.records import TrialView, best_trial, read_trials
+from kerasptb.utils.status_line import Stage, at_work
 
 _INTERVAL = 2.0
 
@@ -22,15 +23,19 @@ class Progress:
         self._stream = stream or sys.stdout
         self._reported = {trial.trial_id for trial in read_trials(folder) if trial.record.ended}
         self._over = threading.Event()
+        self._at_work, self._stage = contextlib.ExitStack(), Stage("")
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Self:
+        if not self._stream.isatty():
+            self._stage = self._at_work.enter_context(at_work("Searching"))
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
+        self._at_work.close()
 
     def _watch(self) -> None:
         # The reader of a pipe may have gone, as `head` does. The search gets the same error when it prints its results.
@@ -50,11 +55,12 @@ class Progress:
             if trial.record.ended and trial.status != "RUNNING" and trial.trial_id not in self._reported:
                 self._reported.add(trial.trial_id)
                 self._print(f"{describe_trial(trial)}; {self._summary(trials)}\n")
+        running = ", ".join(describe_trial(trial) for trial in trials if trial.status == "RUNNING")
+        self._stage.what = f"{running or 'starting'}; {self._summary(trials)}"
         if self._stream.isatty():
-            running = ", ".join(describe_trial(trial) for trial in trials if trial.status == "RUNNING")
             # A longer line would wrap, and could not be written over.
             width = shutil.get_terminal_size().columns - 1
-            self._print(f"{running or 'starting'}; {self._summary(trials)}"[:width])
+            self._print(self._stage.what[:width])
 
     def _print(self, text: str) -> None:
         self._stream.write(f"\r\x1b[K{text}" if self._stream.isatty() else text)
@@ -64,7 +70,7 @@ class Progress:
         ended = sum(trial.record.ended for trial in trials)
         parts = [f"{ended} of {self._trials} ended"]
         if best := best_trial(trials):
-            parts.append(f"best {best.score:.2f} (trial {best.trial_id})")
+            parts.append(f"best {best.figure} (trial {best.trial_id})")
         if (left := seconds_left(trials, self._trials, self._deadline)) is not None:
             parts.append(f"{duration(left)} left")
         return ", ".join(parts)
@@ -80,7 +86,7 @@ def describe_trial(trial: TrialView) -> str:
         return f"trial {trial.trial_id} failed: {record.reason}"
     size = f", {record.parameters:,} parameters" if record.parameters else ""
     stopped = f", stopped: {record.stopped}" if record.stopped else ""
-    return f"trial {trial.trial_id}: perplexity {trial.score:.2f}{size}, {duration(record.seconds)}{stopped}"
+    return f"trial {trial.trial_id}: perplexity {trial.figure}{size}, {duration(record.seconds)}{stopped}"
 
 
 def seconds_left(trials: Sequence[TrialView], num_trials: int, deadline: float | None = None) -> float | None:

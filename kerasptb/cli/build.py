@@ -4,7 +4,7 @@ import sys
 from argparse import Namespace
 
 from kerasptb.cli import arguments
-from kerasptb.utils.status_line import show_status
+from kerasptb.utils.status_line import at_work
 
 
 def add_parser(commands: arguments.Commands) -> None:
@@ -16,11 +16,8 @@ def add_parser(commands: arguments.Commands) -> None:
 def execute(options: Namespace) -> None:
     from kerasptb.native import build
 
-    def report(done: int, total: int) -> None:
-        line = f"Compiling the kernels: {done} of {total} files"
-        show_status(line, is_last=options.verbose or done == total, in_logs=done == 0)
-
-    path = build.build(force=options.force, verbose=options.verbose, report=report)
+    with at_work("Compiling the kernels") as stage:
+        path = build.build(force=options.force, verbose=options.verbose, report=stage.tell)
     for missing in build.levels_left_out(path):
         print(f"Without kernels for {missing}.", file=sys.stderr)
     if (reason := build.why_no_kernels()) is not None:

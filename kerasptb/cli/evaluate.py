@@ -18,7 +18,7 @@ from kerasptb.evaluation import AdaptedEvaluation, TextEvaluation
 from kerasptb.keyboard import Keyboard, KeyboardEvaluation, TypingEvaluation
 from kerasptb.run import Run
 from kerasptb.utils.files import finite
-from kerasptb.utils.status_line import show_status
+from kerasptb.utils.status_line import at_work
 
 
 def add_parser(commands: arguments.Commands) -> None:
@@ -202,23 +202,19 @@ def _type(options: Namespace, run: Run) -> None:
 
 
 def _evaluate_typos(options: Namespace, run: Run, corpus: Corpus | None, text: str | None) -> TypingEvaluation:
-    return run.evaluate_typos(
-        corpus,
-        options.split,
-        text,
-        rate=options.typos,
-        keyboard=Keyboard(options.layout or "qwerty"),
-        points=not options.letters,
-        keys=options.keys or 3,
-        learn=options.learn,
-        num_words=options.words or 5000,
-        progress=_show_words,
-    )
-
-
-def _show_words(done: int, total: int) -> None:
-    is_last = done == total
-    show_status(f"{done:,} of {total:,} words", is_last=is_last, in_logs=is_last or done % 1000 == 0)
+    with at_work("Typing") as stage:
+        return run.evaluate_typos(
+            corpus,
+            options.split,
+            text,
+            rate=options.typos,
+            keyboard=Keyboard(options.layout or "qwerty"),
+            points=not options.letters,
+            keys=options.keys or 3,
+            learn=options.learn,
+            num_words=options.words or 5000,
+            progress=stage.tell,
+        )
 
 
 def _keyboard_lines(result: KeyboardEvaluation) -> str:

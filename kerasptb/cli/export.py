@@ -7,6 +7,7 @@ from argparse import Namespace
 from kerasptb.cli import arguments
 from kerasptb.cli.formats import FORMATS, format_of, function_of, needs_keras
 from kerasptb.cli.notices import import_keras
+from kerasptb.utils.status_line import at_work
 
 
 def add_parser(commands: arguments.Commands) -> None:
@@ -50,4 +51,6 @@ def execute(options: Namespace) -> None:
         named = {"stateful": "--without-state", "float32": "--float"}.get(wrong[0], f"--{wrong[0]}")
         of = next(name for name in FORMATS if wrong[0] in inspect.signature(function_of(name)).parameters)
         raise ExportError(f"{named} is for --format {of}. Received: --format {options.format}")
-    print(function(load_run(options.run), options.to, **further))
+    with at_work(f"Writing {options.to}"):
+        written = function(load_run(options.run), options.to, **further)
+    print(written)

@@ -8,6 +8,7 @@ from kerasptb.arguments import SamplingArguments
 from kerasptb.cli import arguments
 from kerasptb.cli.lines import read_lines
 from kerasptb.cli.outcome import printable
+from kerasptb.utils.status_line import at_work
 
 
 def add_parser(commands: arguments.Commands) -> None:
@@ -25,5 +26,6 @@ def execute(options: Namespace) -> None:
     settings = SamplingArguments.asked(**SamplingArguments.named(vars(options)))
     prompts = itertools.chain.from_iterable(read_lines(None)) if options.prompt == "-" else [options.prompt]
     for prompt in prompts:
-        text = run.generate(prompt, **settings)
+        with at_work("Sampling"):
+            text = run.generate(prompt, **settings)
         print(json.dumps({"prompt": prompt, "text": text}) if options.json else printable(text), flush=True)

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 
+from kerasptb.utils.status_line import at_work
+
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 # The log level does not affect these, because they are written before TensorFlow's logging is set up. The last one
@@ -38,7 +40,8 @@ def import_keras(prefer_tensorflow: bool = False, joins: bool = False) -> None:
             f"Received: KERAS_BACKEND={backend}"
         )
     unseen = sys.stderr is None  # the descriptor was closed before Python began
-    with contextlib.nullcontext() if unseen or os.environ.get(_LEVEL) in ("0", "1") else without_notices():
+    shown = unseen or os.environ.get(_LEVEL) in ("0", "1")
+    with at_work("Loading Keras"), contextlib.nullcontext() if shown else without_notices():
         os.environ.setdefault(_LEVEL, "2")
         from kerasptb.ops.platform import visible_gpus
         from kerasptb.trainers import peers

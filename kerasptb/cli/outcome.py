@@ -1,5 +1,6 @@
 """Runs a command, and turns what was raised into a message and an exit status."""
 
+import contextlib
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ from typing import Any
 
 from kerasptb.utils.interrupts import Terminated
 from kerasptb.utils.processors import available_processors
+from kerasptb.utils.status_line import Watching
 
 _TRAINING = ("train", "tune")
 
@@ -31,7 +33,8 @@ def run(options: Namespace) -> int:
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ.setdefault(name, str(available_processors()))
     try:
-        with warnings.catch_warnings():
+        watching = contextlib.nullcontext() if options.name == "serve" else Watching()
+        with warnings.catch_warnings(), watching:
             if not options.debug:
                 warnings.showwarning = _tell
             status = options.command(options) or 0

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from kerasptb.cli.outcome import printable
 from kerasptb.evaluation import PairsAccuracy
 from kerasptb.run import Run
-from kerasptb.utils.status_line import show_status
+from kerasptb.utils.status_line import at_work
 
 
 def report_pairs(files: Sequence[str], run: Run, as_json: bool) -> None:
     """Prints how often a run finds the good sentence of a pair the likelier."""
-    found = run.evaluate_pairs(files, _show_pairs)
+    with at_work("Reading pairs") as stage:
+        found = run.evaluate_pairs(files, stage.tell)
     if as_json:
         print(json.dumps(dataclasses.asdict(found)))
         return
@@ -30,8 +31,3 @@ def _of(row: PairsAccuracy) -> str:
 
 def _line(name: str, pairs: str, accuracy: str, by_length: str) -> str:
     return f"{name:<52} {pairs:>6}  {accuracy:<24}  {by_length}".rstrip()
-
-
-def _show_pairs(done: int, total: int) -> None:
-    is_last = done == total
-    show_status(f"{done:,} of {total:,} pairs", is_last=is_last, in_logs=is_last or done % 10_000 == 0)

@@ -4,6 +4,7 @@ from kerasptb.cli import arguments
 from kerasptb.cli.notices import import_keras
 from kerasptb.presets import PRESETS
 from kerasptb.tuning.settings import START_ARGUMENTS, SearchArguments
+from kerasptb.utils.status_line import at_work
 
 
 def add_parser(commands):
@@ -34,7 +35,8 @@ def add_parser(commands):
 
 def execute(options):
     import_keras()
-    from kerasptb.tuning import tune
+    with at_work("Loading KerasTuner"):
+        from kerasptb.tuning import tune
 
     values = arguments.as_arguments(options)
     tune(space=values.pop("preset"), **values)

@@ -20,6 +20,7 @@ from kerasptb.data.streams import check_sizes, checked_text
 from kerasptb.engine import open_network
 from kerasptb.evaluation.perplexity import AdaptedEvaluation
 from kerasptb.evaluation.reading import ROW
+from kerasptb.utils.status_line import tracked
 from kerasptb.utils.types import Ids
 
 # Words of a block: its products are [block, window + block].
@@ -111,7 +112,7 @@ def _read(
     num_steps = min(num_steps or ROW, len(ids) - 1)
     losses, of_caches, cache = [], [], None
     state = np.zeros((1, network.state_size), "float32")
-    for start in range(0, len(ids) - 1, num_steps):
+    for start in tracked("Reading with a cache", range(0, len(ids) - 1, num_steps)):
         targets = ids[start + 1 : start + num_steps + 1]
         hidden, state = network.encode(ids[np.newaxis, start : start + len(targets)], state)
         states = hidden[0]

@@ -11,6 +11,7 @@ from kerasptb.data.sizes import TextSizes
 from kerasptb.data.streams import as_streams, check_sizes, checked_text, count_batches
 from kerasptb.engine import open_network
 from kerasptb.evaluation.reading import ROW
+from kerasptb.utils.status_line import tracked
 from kerasptb.utils.types import Ids
 
 _LARGEST = 709.0  # whose exponential a float64 holds
@@ -110,7 +111,7 @@ def evaluate_text(
     streams = as_streams(ids, batch_size)
     length = streams.shape[1] - 1 if every_word else count_batches(len(ids), batch_size, num_steps) * num_steps
     states, total = np.zeros((batch_size, network.state_size), "float32"), 0.0
-    for start in range(0, length, num_steps):
+    for start in tracked("Evaluating", range(0, length, num_steps)):
         end = min(start + num_steps, length)
         values, states = network.log_likelihoods(streams[:, start:end], streams[:, start + 1 : end + 1], states)
         total += values.sum(dtype="float64")

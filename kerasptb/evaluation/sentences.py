@@ -16,6 +16,7 @@ from kerasptb.data.sizes import has_words, sizes_of
 from kerasptb.reading import Reader, open_reader
 from kerasptb.reading.counted_reader import CountedReader
 from kerasptb.utils.files import finite
+from kerasptb.utils.status_line import at_work, tracked
 
 # Sentences that are sorted by length, and tokens that are read together.
 _BLOCK, _TOGETHER = 4096, 1 << 13
@@ -242,19 +243,21 @@ def _figures(reader: Reader, rows: Sequence[np.ndarray], entropy: bool) -> list[
     """Returns those of the tokens of rows, natural logarithms first: a list of float64 [T, 1], or [T, 6]."""
     eos_id, results = reader.tokenizer.eos_id, [np.zeros((0, 1))] * len(rows)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    while order:
-        longest = len(rows[order[-1]])  # the last of those that are read together
-        together = order[-max(_TOGETHER // min(longest, _LONGEST), 1) :]
-        if longest > _LONGEST:  # each is read to the end of the longest
-            together = [i for i in together if 2 * len(rows[i]) > longest]
-        del order[-len(together) :]
-        targets = np.full((len(together), longest), eos_id, "int32")
-        for row, i in zip(targets, together, strict=True):
-            row[: len(rows[i])] = rows[i]
-        tokens = np.concatenate([np.full_like(targets[:, :1], eos_id), targets[:, :-1]], axis=1)
-        values = _read(reader, tokens, targets, entropy)
-        for row, i in zip(values, together, strict=True):
-            results[i] = row[: len(rows[i])].astype("float64")
+    with at_work("Scoring") as stage:
+        while order:
+            stage.tell(len(rows) - len(order), len(rows))
+            longest = len(rows[order[-1]])  # the last of those that are read together
+            together = order[-max(_TOGETHER // min(longest, _LONGEST), 1) :]
+            if longest > _LONGEST:  # each is read to the end of the longest
+                together = [i for i in together if 2 * len(rows[i]) > longest]
+            del order[-len(together) :]
+            targets = np.full((len(together), longest), eos_id, "int32")
+            for row, i in zip(targets, together, strict=True):
+                row[: len(rows[i])] = rows[i]
+            tokens = np.concatenate([np.full_like(targets[:, :1], eos_id), targets[:, :-1]], axis=1)
+            values = _read(reader, tokens, targets, entropy)
+            for row, i in zip(values, together, strict=True):
+                results[i] = row[: len(rows[i])].astype("float64")
     return results
 
 
@@ -265,7 +268,7 @@ def _read(reader: Reader, tokens: np.ndarray, targets: np.ndarray, entropy: bool
     by the network alone and by the counts alone.
     """
     states, parts = np.zeros((len(tokens), reader.state_size), "float32"), []
-    for start in range(0, tokens.shape[1], _LONGEST):
+    for start in tracked("Scoring", range(0, tokens.shape[1], _LONGEST)):
         piece = slice(start, start + _LONGEST)
         of_piece = tokens[:, piece], targets[:, piece], states
         values, after = reader.log_likelihoods(*of_piece)

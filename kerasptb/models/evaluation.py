@@ -12,6 +12,7 @@ from kerasptb.metrics import Perplexity
 from kerasptb.metrics.perplexity import find_perplexity
 from kerasptb.models.language_model import LanguageModel
 from kerasptb.pipeline import make_dataset
+from kerasptb.utils.status_line import at_work
 
 
 def evaluate_perplexity(
@@ -64,7 +65,7 @@ def evaluate_split(
     if every_word:
         num_steps = min(num_steps, max(len(ids) - 1, 1))  # all words of a shorter text are in one batch
     batches = make_dataset(ids, batch_size, num_steps)
-    with model.evaluation_alone():
+    with at_work("Evaluating"), model.evaluation_alone():
         results = model.evaluate(batches, verbose=0, return_dict=True)
         metric = find_perplexity(model)
         if metric is None:

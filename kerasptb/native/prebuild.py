@@ -14,6 +14,7 @@ from pathlib import Path
 
 from kerasptb.native import build
 from kerasptb.utils.files import read_json, write_json
+from kerasptb.utils.status_line import Watching, at_work
 
 GLIBC = "2.28"  # of RHEL 8, Debian 10, Ubuntu 20.04: manylinux_2_28
 
@@ -29,7 +30,8 @@ def prebuild() -> Path:
             "KERASPTB_CACHE": cache,
             "KERASPTB_NVCC": "",
         }
-        path = build.build()
+        with Watching(), at_work("Compiling the kernels") as stage:
+            path = build.build(report=stage.tell)
         record = read_json(path.parent / "build.json") | {"machine": [platform.system(), machine], "glibc": GLIBC}
         shutil.rmtree(build.PREBUILT, ignore_errors=True)
         build.PREBUILT.mkdir()

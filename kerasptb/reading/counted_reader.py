@@ -24,6 +24,7 @@ from kerasptb.reading.counts import (
     open_counts,
 )
 from kerasptb.reading.reader import Reader
+from kerasptb.utils.status_line import tracked
 
 # Tokens of which the parts are found together, and how often the weights go over a text, with what rate.
 _TOGETHER = 1024
@@ -244,7 +245,7 @@ def _score(network: Reader, tokens: np.ndarray) -> np.ndarray:
 def _pieces(tokens: np.ndarray, values: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Yields the tokens of a text but the first, those before each, and a copy of their values, float32, in pieces."""
     padded = np.concatenate([np.full(DEPTH, -1, "int32"), tokens])
-    for start in range(1, len(tokens), _TOGETHER):
+    for start in tracked("Reading with counts", range(1, len(tokens), _TOGETHER)):
         targets = tokens[start : start + _TOGETHER]
         context = padded[start : start + len(targets) + DEPTH - 1]
         yield targets, context, np.array(values[start - 1 : start - 1 + len(targets)], "float32")

@@ -17,6 +17,7 @@ from kerasptb.data.lexicon import Lexicon
 from kerasptb.data.text_format import TextFormat
 from kerasptb.engine import Network, entropies
 from kerasptb.reading.context import Beginning, Context
+from kerasptb.utils.status_line import tracked
 
 # Tokens that are read at once, and rows of log probabilities that are in memory at once when a text is scored: 20 MB at
 # V = 10,000.
@@ -150,7 +151,7 @@ class Reader:
         first = np.full(len(tokens[:1]), np.nan, "float32")
         yield first if context.log_probabilities is None else context.log_probabilities[tokens[:1]]
         states = context.state[np.newaxis]
-        for start in range(0, len(tokens) - 1, _SCORED_TOGETHER):
+        for start in tracked("Reading", range(0, len(tokens) - 1, _SCORED_TOGETHER)):
             targets = tokens[start + 1 : start + 1 + _SCORED_TOGETHER]
             read = tokens[start : start + len(targets)]
             rows, states = self.log_likelihoods(read[np.newaxis], targets[np.newaxis], states)

@@ -18,6 +18,7 @@ from kerasptb.runs.files import COUNTS
 from kerasptb.runs.weights import identity
 from kerasptb.runs.words import make_words, remove_words
 from kerasptb.utils.files import atomic_write
+from kerasptb.utils.status_line import at_work
 from kerasptb.utils.types import Report
 
 if TYPE_CHECKING:
@@ -36,8 +37,9 @@ def make_counts(run: RunFolder, reader: Reader, corpus: Corpus, report: Report) 
 
     `reader` is that of the network. Returns the `CountedText`, `None` if they do not help.
     """
-    make_words(run, corpus.train)
-    counts, line = _learned(reader, corpus)
+    with at_work("Counting the training text"):
+        make_words(run, corpus.train)
+        counts, line = _learned(reader, corpus)
     if counts is None:
         (run.folder / COUNTS).unlink(missing_ok=True)
     else:

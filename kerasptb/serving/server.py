@@ -17,6 +17,7 @@ from kerasptb.runs.reader import load_reader
 from kerasptb.serving.errors import ServingError
 from kerasptb.utils.errors import ExportError
 from kerasptb.utils.extras import install_command
+from kerasptb.utils.status_line import Watching, at_work
 
 
 def open_served(folder: str | os.PathLike[str], counts: bool = True) -> Reader:
@@ -81,7 +82,9 @@ def serve(
         rate = DEFAULT_RATE if rate is None else rate or None
         is_own = ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
         name = ENGLISH if is_in_the_package(folder) else Path(folder).resolve().name
-        app = create_app(open_folder(), name, rate, allowed_hosts if is_own or allowed_hosts else None, allowed_origins)
+        with Watching(), at_work(f"Loading {folder}"):
+            model = open_folder()
+        app = create_app(model, name, rate, allowed_hosts if is_own or allowed_hosts else None, allowed_origins)
         server = ReloadingServer(config_of(app, trusted), app, str(folder), open_folder, hangups)
         BoundedProtocol.max_connections = _allow_many_connections()
         address = f"[{host}]" if ":" in host else host

@@ -16,6 +16,7 @@ from kerasptb.runs.counted_text import LEARNED_ON
 from kerasptb.runs.settings import RunSettings
 from kerasptb.training.draft import Draft
 from kerasptb.training.fitting import Callbacks, compile_model, freeze, make_batches
+from kerasptb.utils.status_line import at_work
 
 # Calls of the step function that are not timed, seconds that are, and the most calls.
 _UNTIMED, _SECONDS, _MOST_CALLS = 2, 4.0, 40
@@ -108,7 +109,8 @@ def time_training(corpus: Corpus, settings: RunSettings, recipe: Recipe, callbac
     freeze(model, settings.training.freeze)
     batches, valid = make_batches(corpus, settings)
     compile_model(model, settings, recipe, len(batches), callbacks)
-    model.fit(batches, epochs=_MOST_CALLS, callbacks=[stopwatch], verbose=0)
+    with at_work("Timing some steps"):
+        model.fit(batches, epochs=_MOST_CALLS, callbacks=[stopwatch], verbose=0)
     calls = valid.take(2 * model.steps_per_execution)
     model.evaluate(calls, verbose=0)
     begin = time.perf_counter()

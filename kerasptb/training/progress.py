@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kerasptb.trainers.step_bar import StepBar
+from kerasptb.utils.status_line import Stage
 
 _BAR_WIDTH = 10
 _SECONDS = 0.1  # between two updates
@@ -22,10 +23,15 @@ _FIGURES = {
 
 
 class ProgressBar(StepBar):
-    """Shows a bar that stays on its line, if on a terminal and not with `verbose=2`, and leaves the epoch's results."""
+    """Shows a bar that stays on its line, if on a terminal and not with `verbose=2`, and leaves the epoch's results.
 
-    def __init__(self) -> None:
+    Args:
+        stage: the `Stage` that is told how far an epoch is; `None` for none.
+    """
+
+    def __init__(self, stage: Stage | None = None) -> None:
         super().__init__()
+        self._stage = stage
         self._epoch = 0
         self._begin = self._shown = self._validated = self._validation = 0.0
         self._width = 0  # of what the line has
@@ -37,7 +43,10 @@ class ProgressBar(StepBar):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Shows how far the epoch is, and how long the whole training takes yet."""
         done, now = self._done(batch), time.monotonic()
-        if self.verbose == 1 and _is_terminal() and now - self._shown >= _SECONDS:
+        if self._stage is not None:
+            self._stage.what = f"Epoch {self._epoch}/{self.epochs}"
+            self._stage.tell(done, self.target)
+        if self.verbose == 1 and is_terminal() and now - self._shown >= _SECONDS:
             self._shown = now
             self._write([self._bar(done), self._left(done, now), *self._figures(logs or {})])
 
@@ -80,7 +89,7 @@ class ProgressBar(StepBar):
 
     def _write(self, parts: Iterable[str]) -> None:
         """Writes the line, in place of what it has, with as many of the parts as fit."""
-        most = shutil.get_terminal_size().columns - 1 if _is_terminal() else 10**6
+        most = shutil.get_terminal_size().columns - 1 if is_terminal() else 10**6
         line = f"Epoch {self._epoch:{len(str(self.epochs))}}/{self.epochs}"
         width = len(line)
         for part in filter(None, parts):
@@ -94,7 +103,8 @@ class ProgressBar(StepBar):
         sys.stdout.flush()
 
 
-def _is_terminal() -> bool:
+def is_terminal() -> bool:
+    """Returns whether a bar is shown as it grows."""
     return sys.stdout is not None and (sys.stdout.isatty() or "ipykernel" in sys.modules)
 
 

@@ -33,11 +33,12 @@ from kerasptb.training.asked import read_request
 from kerasptb.training.budget import describe_length
 from kerasptb.training.fitting import Callbacks, compile_model, freeze, make_batches
 from kerasptb.training.planning import Plan, open_run, record_resumption, report_differences
-from kerasptb.training.progress import ProgressBar
+from kerasptb.training.progress import ProgressBar, is_terminal
 from kerasptb.training.recorder import Recorder
 from kerasptb.training.start import describe_start
 from kerasptb.utils.files import atomic_write, finite, write_json
 from kerasptb.utils.interrupts import Signals
+from kerasptb.utils.status_line import at_work
 from kerasptb.utils.types import Backend, CellName, Folder, Precision, Report, Tokens
 
 _LATE = 0.1  # what a training of some minutes may take longer, as a share of them, without a word
@@ -214,10 +215,11 @@ def _begin_with(run: Run, plan: Plan, recorder: Recorder, report: Report) -> Non
     freeze(model, training.freeze)
     if training.start_from is not None and not recorder.epoch and not recorder.batch:
         source = plan.source or load_run(training.start_from)
-        # Only its weights are read, so any processor will do.
-        trained = source.load_model(backend="auto", precision="float32")
         vocabulary = run.vocabulary
-        known = transfer_weights(trained, source.vocabulary, model, vocabulary)
+        with at_work(f"Loading {training.start_from}"):
+            # Only its weights are read, so any processor will do.
+            trained = source.load_model(backend="auto", precision="float32")
+            known = transfer_weights(trained, source.vocabulary, model, vocabulary)
         report(f"Training begins with {describe_start(training.start_from)}.")
         if known < len(vocabulary):
             report(f"They know {known:,} of the {len(vocabulary):,} {vocabulary.kind}.")
@@ -240,23 +242,25 @@ def _fit(run: Run, plan: Plan, recorder: Recorder, callbacks: Callbacks, verbose
     logs = []
     if keras.backend.backend() == "tensorflow":  # TensorFlow writes the logs; other backends work without it
         logs = [keras.callbacks.TensorBoard(run.folder / files.LOGS, write_graph=False)]
-    model.fit(
-        batches,
-        epochs=epochs,
-        initial_epoch=recorder.epoch,
-        validation_data=valid_batches,
-        callbacks=[
-            ResetStates(),
-            WordsPerSecond(),
-            StopOnDivergence(),
-            *of_recipe,
-            *callbacks,
-            recorder,
-            *logs,
-            *([ProgressBar()] if verbose else []),
-        ],
-        verbose=verbose,
-    )
+    # A bar on a terminal says itself how far it is.
+    with contextlib.nullcontext() if is_terminal() else at_work("Training") as stage:
+        model.fit(
+            batches,
+            epochs=epochs,
+            initial_epoch=recorder.epoch,
+            validation_data=valid_batches,
+            callbacks=[
+                ResetStates(),
+                WordsPerSecond(),
+                StopOnDivergence(),
+                *of_recipe,
+                *callbacks,
+                recorder,
+                *logs,
+                *([ProgressBar(stage)] if verbose else []),
+            ],
+            verbose=verbose,
+        )
 
 
 def _explain(run: Run, plan: Plan, report: Report) -> Explanation:

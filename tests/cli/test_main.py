@@ -111,7 +111,7 @@ def test_a_tool_for_completion_finds_the_parser_where_the_page_says():
     page = Path(__file__).parents[2] / "docs" / "training.md"
     module, _, name = re.search(r"--prog kerasptb (\S+)", page.read_text())[1].rpartition(".")
     parser = getattr(importlib.import_module(module), name)()
-    assert parser.parse_args(["export", "run", "--to", "x"]).format == "saved-model"
+    assert parser.parse_args(["export", "run", "--to", "x"]).to == "x"
 
 
 def test_the_version_is_told(capsys):

@@ -15,7 +15,7 @@ def shown(monkeypatch, capsys):
     def show(columns, terminal=True, steps=774, verbose=1, **variables):
         for name, value in {"COLUMNS": columns, "NO_COLOR": "", "TERM": "xterm", **variables}.items():
             monkeypatch.setenv(name, str(value))
-        monkeypatch.setattr("kerasptb.training.progress._is_terminal", lambda: terminal)
+        monkeypatch.setattr("kerasptb.training.progress.is_terminal", lambda: terminal)
         monkeypatch.setattr("kerasptb.training.progress._SECONDS", 0)
         bar = ProgressBar()
         bar.set_params({"verbose": verbose, "epochs": 15, "steps": steps})
@@ -69,7 +69,7 @@ def test_an_unknown_number_of_steps_is_counted(shown):
 def test_the_time_left_is_that_of_all_epochs(monkeypatch, capsys):
     now = 1000.0
     monkeypatch.setattr("kerasptb.training.progress.time.monotonic", lambda: now)
-    monkeypatch.setattr("kerasptb.training.progress._is_terminal", lambda: True)
+    monkeypatch.setattr("kerasptb.training.progress.is_terminal", lambda: True)
     bar = ProgressBar()
     bar.set_params({"verbose": 1, "epochs": 4, "steps": 100})
     bar.on_train_begin()

@@ -19,7 +19,7 @@ from kerasptb.data.errors import DataError
 from kerasptb.data.sources.archives import open_archive
 from kerasptb.data.sources.room import Room
 from kerasptb.data.sources.splits import choose_names
-from kerasptb.utils.status_line import show_status
+from kerasptb.utils.status_line import at_work
 
 logger = logging.getLogger(__name__)
 
@@ -50,13 +50,6 @@ class DownloadError(DataError):
     """No address gave the files; the message lists each address' answer and how to provide the files by hand."""
 
 
-def show_progress(url: str, done: int, total: int | None) -> None:
-    """Shows a download's bytes on standard error: a line that is updated on a terminal, else one line per file."""
-    share = f"{done / 1e6:.1f} of {total / 1e6:.1f} MB" if total else f"{done / 1e6:.1f} MB"
-    is_last = done == total
-    show_status(f"{url.rsplit('/', 1)[-1]}: {share}", is_last=is_last, in_logs=is_last)
-
-
 def download_ptb(
     folder: Path,
     *,
@@ -64,7 +57,7 @@ def download_ptb(
     total_timeout: float = 600.0,
     addresses: Sequence[str] = PTB_ADDRESSES,
     digests: Mapping[str, str] = PTB_SHA256,
-    progress: Progress = show_progress,
+    progress: Progress = lambda *_: None,
 ) -> None:
     """Downloads the PTB files into a folder, which appears whole or not at all, and replaces one that exists.
 
@@ -146,13 +139,17 @@ def _fetch(url: str, answer_timeout: float, deadline: float, progress: Progress)
     """Returns the contents of an address, or raises OSError, http.client.HTTPException or DataError."""
     chunks = []
     done = 0
-    with _open(url, min(answer_timeout, deadline - time.monotonic())) as response:
+    with (
+        at_work(f"Downloading {url}") as stage,
+        _open(url, min(answer_timeout, deadline - time.monotonic())) as response,
+    ):
         length = response.headers.get("Content-Length", "")
         total = int(length) if length.isdecimal() else None
         # read1 returns what has arrived, so the deadline is checked even if a server sends one byte at a time.
         while chunk := response.read1(1 << 16):
             chunks.append(chunk)
             done += len(chunk)
+            stage.tell(done, total)
             progress(url, done, total)
             if done > MAX_DOWNLOAD_BYTES:
                 raise DataError(f"more than {MAX_DOWNLOAD_BYTES:,} bytes")

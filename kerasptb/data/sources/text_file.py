@@ -21,6 +21,7 @@ from typing import IO, Any
 
 from kerasptb.data.errors import DataError
 from kerasptb.data.sources.room import Room
+from kerasptb.utils.status_line import at_work
 
 # What opens a text that is compressed, by what its name ends in.
 COMPRESSIONS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
@@ -90,8 +91,11 @@ class TextFile:
 
     def chunks(self) -> Iterator[bytes]:
         """Yields the content in pieces of some megabytes."""
-        with self.open() as file:
+        done = 0
+        with self.open() as file, at_work(f"Reading {self.path}") as stage:
             while piece := file.read(_CHUNK_BYTES):
+                done += len(piece)
+                stage.tell(done, None if self.is_compressed else self.size)
                 yield piece
 
     def text(self, encoding: str = "utf-8") -> Iterator[str]:

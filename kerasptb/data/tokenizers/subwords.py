@@ -23,6 +23,7 @@ from kerasptb.data.tokenizers import sentence_piece
 from kerasptb.data.tokenizers.tokenizer import EOS, Ending, Parts, Tokenizer, Unit, WordsThatBegin
 from kerasptb.data.tokenizers.written_text import comes_unspaced, is_of_word, read_parts, split_typed
 from kerasptb.utils.files import atomic_write
+from kerasptb.utils.status_line import at_work
 
 _BATCH = 1 << 20  # characters that are encoded at a time, by all processors
 _MOST = 1_000_000  # pieces that are made of a text: their trainer takes memory for all of them before it reads
@@ -128,7 +129,8 @@ class Subwords(Tokenizer):
             raise DataError(
                 f"Expected a size of 257 to {_MOST:,} subwords: a piece for each byte, and more. Received: size={size}"
             )
-        return cls(_byte_pairs(" ", paragraphs, size))
+        with at_work("Making subwords"):
+            return cls(_byte_pairs(" ", paragraphs, size))
 
     @classmethod
     def characters(cls) -> "Subwords":

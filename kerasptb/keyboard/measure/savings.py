@@ -40,6 +40,7 @@ from kerasptb.evaluation.reading import read_blocks
 from kerasptb.keyboard import Memory, Writer
 from kerasptb.reading import Context, Reader, open_reader, pieces_of, run_search, run_searches
 from kerasptb.reading.search import Searching
+from kerasptb.utils.status_line import at_work
 
 # A word that keys may show, the numbers of its letters after which they may, and the memory of the words before it.
 _Typed = tuple[TypedWord, Sequence[int], Memory | None]
@@ -243,7 +244,12 @@ def _find_all(
         raise ValueError(f"`keys` must be at most {writer.most_words}. Received: keys={keys}")
     searches = _searches(reader, writer, ids, _searched(writer, parts, learn), keys, cache, learn)
     num_parallel = _SCORES // (len(reader.tokenizer) * max(keys, _RANKS))
-    return dict(run_searches(searches, reader.after, max(num_parallel, 1)))
+    shown, total = dict[int, Shown](), sum(map(len, parts))
+    with at_work("Typing") as stage:
+        for name, found in run_searches(searches, reader.after, max(num_parallel, 1)):
+            shown[name] = found
+            stage.tell(len(shown), total)
+    return shown
 
 
 def _searched(writer: Writer, parts: Parts, learn: bool) -> Iterator[_Typed]:

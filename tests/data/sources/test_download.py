@@ -2,13 +2,12 @@ import hashlib
 import http.server
 import io
 import socket
-import sys
 import tarfile
 import threading
 
 import pytest
 
-from kerasptb.data.sources.download import DownloadError, download_ptb, has_digests, show_progress
+from kerasptb.data.sources.download import DownloadError, download_ptb, has_digests
 
 FILES = {f"ptb.{split}.txt": f"{split} text\n".encode() * 5000 for split in ("train", "valid", "test")}
 DIGESTS = {name: hashlib.sha256(data).hexdigest() for name, data in FILES.items()}
@@ -188,20 +187,6 @@ def test_progress_reaches_the_end(download):
         steps = [(done, total) for file, done, total in seen if file == name]
         assert steps[-1] == (len(data), len(data))
         assert steps == sorted(steps)
-
-
-def test_progress_on_a_log_is_one_line_a_file(capsys):
-    show_progress("http://x/ptb.train.txt", 1_000_000, 5_000_000)
-    show_progress("http://x/ptb.train.txt", 5_000_000, 5_000_000)
-    assert capsys.readouterr().err == "ptb.train.txt: 5.0 of 5.0 MB\n"
-
-
-def test_progress_on_a_terminal_grows(capsys, monkeypatch):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    for done, total in ((1_000_000, None), (1_000_000, 5_000_000), (5_000_000, 5_000_000)):
-        show_progress("http://x/ptb.train.txt", done, total)
-    lines = ["ptb.train.txt: 1.0 MB", "ptb.train.txt: 1.0 of 5.0 MB", "ptb.train.txt: 5.0 of 5.0 MB"]
-    assert capsys.readouterr().err == "".join(f"\r\x1b[K{line}" for line in lines) + "\n"
 
 
 def test_what_is_too_large_is_given_up(download, monkeypatch):
