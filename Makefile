@@ -35,7 +35,7 @@ setup: build
 LOCKED := $(if $(shell command -v flock),flock .venv.lock) sh -ec
 
 $(VENV)/.installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"kerasptb needs Python 3.11 to 3.13, and $(PYTHON) is {v[0]}.{v[1]}: name another with make PYTHON=...")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 14) else f"kerasptb needs Python 3.11 to 3.14, and $(PYTHON) is {v[0]}.{v[1]}: name another with make PYTHON=...")'
 	@$(LOCKED) ' \
 	  if [ "$$(cat $@ 2>/dev/null)" != "$$(pwd -P)" ] || ! $(BIN)/python -c "" 2>/dev/null; then rm -rf $(VENV); fi; \
 	  if [ $@ -nt pyproject.toml ] && [ $@ -nt constraints.txt ]; then exit; fi; \

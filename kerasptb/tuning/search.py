@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import datetime
 import functools
-import importlib.util
 import json
 import os
 import pickle
@@ -14,6 +13,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -264,10 +264,10 @@ def _role() -> str | None:
 
 def _check_packages(tuner: str) -> None:
     """Raises if packages are missing, before one trial after another fails for it."""
-    needed = {"tensorboard": "tensorboard"}
+    needed = {"tensorboard": "tensorboard"} if find_spec("tensorflow") else {}
     if tuner == "bayesian":
         needed |= {"sklearn": "scikit-learn", "scipy": "scipy"}
-    if missing := [package for module, package in needed.items() if importlib.util.find_spec(module) is None]:
+    if missing := [package for module, package in needed.items() if find_spec(module) is None]:
         raise SearchError(f"The search needs packages that are not installed: pip install {' '.join(missing)}")
 
 
@@ -289,7 +289,8 @@ def _summarize(settings: SearchSettings, report: Report) -> SearchResult:
             f"The best as a run: {run.folder}, as a script: {folder / leaderboard.SCRIPT}. To train it longer: "
             f"kerasptb train --resume --out {shlex.quote(str(run.folder))} --epochs N"
         )
-    report(f"All trials in TensorBoard: tensorboard --logdir {shlex.quote(str(folder / PROJECT))}")
+    if find_spec("tensorflow"):  # which writes the logs
+        report(f"All trials in TensorBoard: tensorboard --logdir {shlex.quote(str(folder / PROJECT))}")
     return SearchResult(folder, rank(trials), run, oracle.get("stop_reason"))
 
 

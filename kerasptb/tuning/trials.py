@@ -10,6 +10,7 @@ import shutil
 import socket
 import time
 import traceback
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,6 @@ import grpc
 import keras
 import keras_tuner as kt
 import numpy as np
-import tensorflow as tf
-from tensorboard.plugins.hparams import api as hparams
 
 import kerasptb
 from kerasptb.models.weights import save_weights
@@ -302,7 +301,7 @@ def run_process(
         runner = TrialRunner(oracle, space, corpus, settings)
     # Saved now, not after the first trial: KerasTuner looks for this file to know whether there is a search to resume.
     runner.save()
-    logger = tf.get_logger()
+    logger = logging.getLogger("tensorflow")
     logger.addFilter(_is_of_no_trial)
     try:
         runner.search()
@@ -328,7 +327,7 @@ def describe_failure(error: Exception) -> str:
         return f"{REJECTED}: {lines[0]}"
     if isinstance(error, kerasptb.callbacks.TrainingDivergedError):
         return f"diverged: {lines[0]}"
-    if isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's
         return f"out of memory: {lines[0]}"
     return f"{type(error).__name__}: {lines[0]}"
 
@@ -371,7 +370,12 @@ def _as_metrics(result: Any) -> dict[str, float]:
 
 
 def _write_hparams(folder: Path, trial: kt.engine.trial.Trial, metrics: dict[str, float]) -> None:
-    """Writes settings and results where TensorBoard's HParams page finds them."""
+    """Writes settings and results where TensorBoard's HParams page finds them, if TensorFlow is there to do so."""
+    if find_spec("tensorflow") is None:
+        return
+    import tensorflow as tf  # noqa: PLC0415
+    from tensorboard.plugins.hparams import api as hparams  # noqa: PLC0415
+
     values = settings_of(trial.hyperparameters.values)
     shutil.rmtree(folder / "hparams", ignore_errors=True)
     writer = tf.summary.create_file_writer(str(folder / "hparams"))

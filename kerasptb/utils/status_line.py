@@ -48,9 +48,14 @@ class Stage:
         """Says how much is done, of how much, if that is known."""
         self.share = min(done / total, 1.0) if total else None
 
+    @property
+    def seconds(self) -> float:
+        """How long it has taken so far."""
+        return time.monotonic() - self.begin
+
     def __str__(self) -> str:
         if self.share is None:
-            return f"{self.what} ({time.monotonic() - self.begin:.0f} s)"
+            return f"{self.what} ({self.seconds:.0f} s)"
         return f"{self.what}: {self.share:.0%}"
 
 
@@ -96,10 +101,11 @@ class Watching:
         pause = _FIRST
         with contextlib.suppress(OSError, ValueError):  # the reader has gone, which the command is told too
             while not self._over.wait(pause):
-                while not _stages and not self._over.wait(0.1):
-                    continue
+                while not (long := [stage for stage in _stages if stage.seconds > _FIRST]):
+                    if self._over.wait(0.1):
+                        return
+                told = next((stage for stage in reversed(long) if stage.share), long[-1])
                 with _showing:
-                    if _stages:  # one that has just begun says less than that which it is within
-                        told = next((stage for stage in reversed(_stages) if stage.share), _stages[-1])
+                    if told in _stages:
                         show_status(str(told), in_logs=True)
                 pause = _ON_TERMINAL if sys.stderr.isatty() else min(2 * pause, _MOST)

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import re
 import shutil
 import signal
@@ -10,6 +11,8 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -181,3 +184,44 @@ def test_the_server_answers(sides):
     natural = sentence.token_log10_probabilities * np.log(10)
     tokens = [token["log_probability"] for word in scored for token in word["tokens"]]
     assert tokens == pytest.approx(list(natural[:3]), rel=1e-4)  # without the end of the sentence
+
+
+WITHOUT_TENSORFLOW = """
+import json, sys
+
+for name in ("tensorflow", "tensorboard"):
+    sys.modules[name] = None
+
+from kerasptb.cli import main
+
+for arguments in json.loads(sys.argv[1]):
+    status = main(arguments)
+    print("status", status, flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("jax") is None, reason="JAX is not installed")
+def test_all_runs_on_jax_where_tensorflow_has_no_release(tmp_path, monkeypatch):
+    """As on a Python for which it has none: trainings, searches and what comes after; its own formats are refused."""
+    monkeypatch.delenv("KERAS_BACKEND")
+    paths = os.environ["PYTHONPATH"].split(os.pathsep)  # without that of programs.py, which leaves JAX out
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in paths if Path(path).name != "programs"))
+    run, search = str(tmp_path / "run"), str(tmp_path / "search")
+    small = ["--data", "sample", "--epochs", "1", "--units", "16", "--embedding-size", "16"]
+    commands = [
+        ["train", *small, "--out", run],
+        ["train", "--resume", "--out", run, "--epochs", "2"],
+        ["evaluate", run],
+        ["suggest", run, "if the"],
+        ["tune", "--data", "sample", "--steps-per-epoch", "2", "--trials", "1", "--epochs", "1", "--out", search],
+        ["export", run, "--to", f"{tmp_path}/model.tflite"],
+        ["info"],
+    ]
+    command = [sys.executable, "-c", WITHOUT_TENSORFLOW, json.dumps(commands)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert re.findall(r"^status (\d+)", result.stdout, re.M) == ["0", "0", "0", "0", "0", "1", "0"], result.stderr
+    assert "This command needs the package tensorflow, which is not installed." in result.stderr
+    assert re.search(r"^keras +\S+ on jax$", result.stdout, re.M)
+    assert len(re.findall(r"^Epoch \d/\d +\d+ s +perplexity", result.stdout, re.M)) == 2
+    assert "Trials: 1 completed" in result.stdout

@@ -469,9 +469,10 @@ def test_a_trial_that_killed_its_process_three_times_is_given_up(texts, tmp_path
     assert "was killed 3 times" in trial.record.reason
 
 
-def test_missing_packages_are_told_before_the_search(texts, tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(tuning.SearchError, match="pip install tensorboard scikit-learn scipy"):
+@pytest.mark.parametrize(("there", "missing"), [(["tensorflow"], "tensorboard scikit-learn"), ([], "scikit-learn")])
+def test_missing_packages_are_told_before_the_search(texts, tmp_path, monkeypatch, there, missing):
+    monkeypatch.setattr("kerasptb.tuning.search.find_spec", lambda name: name if name in there else None)
+    with pytest.raises(tuning.SearchError, match=f"pip install {missing} scipy$"):
         toy(texts, tmp_path, None, tuner="bayesian")
 
 
