@@ -99,6 +99,13 @@ def edits(meant, written):
     return rows[-1][-1]
 
 
+def misspelt():
+    """Returns texts with a common misspelling each, as `figures` takes them."""
+    lines = Path(__file__).with_name("misspellings.txt").read_text(encoding="utf-8").splitlines()
+    pairs = [[re.sub(r"\{(.*)\|(.*)\}", which, line) for which in (r"\1", r"\2")] for line in lines]
+    return [(typed, aligned(shown, typed)) for shown, typed in pairs]
+
+
 def figures(texts, correct):
     """Returns what a function that takes a text and returns its `Correction`s makes of texts with their words."""
     wrong, mended, right, changed, begin = 0, 0, 0, 0, time.perf_counter()
@@ -196,14 +203,15 @@ def main():
     parser.add_argument("--margins", nargs="*", type=float, default=[MARGIN])
     parser.add_argument("--sentences", type=int, default=3000, help="drawn at random, with one seed (default: 3000)")
     parser.add_argument("--skip", type=int, default=0, help="sentences of the same draw to leave out before them")
+    parser.add_argument("--misspellings", action="store_true", help="the hundred of misspellings.txt instead of people")
     parser.add_argument("--held-back", action="store_true", help="people with an id of 4000 and above")
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--csv", type=Path)
     options = parser.parse_args()
-    pairs, run = read_people(options.folder, options.held_back), load_run(options.run)
+    pairs, run = [] if options.misspellings else read_people(options.folder, options.held_back), load_run(options.run)
     random.Random(1).shuffle(pairs)
     pairs = pairs[options.skip : options.skip + options.sentences]
-    texts = [(typed, aligned(shown, typed)) for shown, typed in pairs]
+    texts = misspelt() if options.misspellings else [(typed, aligned(shown, typed)) for shown, typed in pairs]
     correctors = {
         f"{options.run}, margin {margin:g}": functools.partial(run.correct, margin=margin) for margin in options.margins
     }

@@ -3,6 +3,7 @@ from .channel import Confusions as Confusions
 from .channel import Errors as Errors
 from .channel import Keyboard as Keyboard
 from .channel import Taps as Taps
+from .channel import Writing as Writing
 from .channel import open_channel as open_channel
 from .correction import Correction as Correction
 from .correction import apply_corrections as apply_corrections

@@ -19,7 +19,7 @@ from kerasptb.data.errors import check_text
 from kerasptb.data.lexicon import Lexicon
 from kerasptb.data.tokenizers.ptb_words import letters_for_marks
 from kerasptb.data.tokenizers.tokenizer import Ending
-from kerasptb.keyboard.channel import Channel, Taps, open_channel
+from kerasptb.keyboard.channel import Channel, Taps, Writing, open_channel
 from kerasptb.keyboard.tapped import Readings, may_be_tapped, trie_of
 from kerasptb.keyboard.writer import Writer
 from kerasptb.native.core import MOST_TAPS
@@ -31,10 +31,14 @@ _Span = tuple[int, int]  # from where to where in a text
 
 # By how much something must be likelier than what stands there, as a natural logarithm: with the words after it, and
 # by those before it alone. So many words that are likelier so are read with those after them.
-MARGIN = 3.0
-_BEFORE, _WORDS, _AFTER = 2.0, 2, 2
-# A word that a text has so often is known.
-_OFTEN = 3
+MARGIN = 2.5
+_BEFORE, _WORDS, _AFTER = -1.0, 3, 3
+# A word that a text has so often is known, and with a capital.
+_OFTEN, _OFTEN_AS_A_NAME = 3, 2
+# British spellings of words that the model has in American: `organise`.
+_BRITISH = re.compile("(?<=[iy])s(?=[aei])")
+# What an apostrophe stood before.
+_TAILS = frozenset(("d", "ll", "m", "re", "s", "t", "ve"))
 # Parts that are read at once, each of so many characters at most; and characters that are read between two words.
 _TOGETHER, _GAP = 64, 100
 _PART = re.compile(r"\S(?:.{0,1000}\n|.{0,1000}(?!\S)|\S{0,1000})", re.DOTALL)
@@ -97,7 +101,7 @@ def correct_parts(
 ) -> Iterator[tuple[int, list[Correction]]]:
     """Yields what `correct` returns in parts of the text: where each ends, and its corrections."""
     reader, text = open_reader(model), check_text(text)
-    corrector = _Corrector(reader, open_channel(channel), margin, text)
+    corrector = _Corrector(reader, open_channel(channel, Writing), margin, text)
     parts = [match.span() for match in _PART.finditer(text, int(text.startswith("\ufeff")))]
     searches = ((i, corrector.part(text[start:end])) for i, (start, end) in enumerate(parts))
     found, done = dict[int, list[Correction]](), 0
@@ -123,7 +127,13 @@ def _known(lexicon: Lexicon | None, text: str) -> Lexicon | None:
     if lexicon is None:
         return None
     counts = Counter(text[slice(*span)] for span in _words_in(text))
-    return Lexicon([*lexicon.words, *(word for word, count in counts.items() if count >= _OFTEN)])
+    known = [
+        word
+        for word, count in counts.items()
+        if word not in lexicon
+        and (count >= (_OFTEN_AS_A_NAME if word[0].isupper() else _OFTEN) or _BRITISH.sub("z", word) in lexicon)
+    ]
+    return Lexicon([*lexicon.words, *known]) if known else lexicon
 
 
 def _words_in(text: str) -> list[_Span]:
@@ -182,7 +192,7 @@ class _Corrector:
 
     def _is_word(self, text: str, start: int, end: int) -> bool:
         """Returns whether what stands at a place is a word in letters of the model, and no name of a program's."""
-        if _MIXED.match(text, start, end) or not _FOLLOWS.match(text, end):
+        if _MIXED.match(text, start, end) or not _FOLLOWS.match(text, end) or text[start:end] in _TAILS:
             return False
         return all(character in trie_of(self._writer.pieces).symbols for character in text[start:end])
 
@@ -240,8 +250,11 @@ class _Corrector:
         self, context: Context, written: str, readings: Readings, before: Ending
     ) -> Searching[list[tuple[str, float]]]:
         """Returns pairs of a word that is likelier than what is written by the words before it, and its log odds."""
-        found = {word: readings.log_odds(word) for word, _ in readings.words if self._may_replace(word, written)}
-        as_it_is = math.log(max(readings.literal_probability, 1e-300))
+        # Whoever leaves a capital out has written a word nevertheless.
+        of_any_case = [share for word, share in readings.words if word.lower() == written.lower()]
+        as_it_is = math.log(max([readings.literal_probability, *of_any_case, 1e-300]))
+        shares = ((word, share) for word, share in readings.words if self._may_replace(word, written))
+        found = {word: min(math.log(share) - as_it_is, 700.0) for word, share in shares}
         as_it_is -= len(written) * math.log(self._channel.errors.hit)
         for word, share in self._channel.rewritings(written):
             if self._may_replace(word, written):

@@ -1,3 +1,4 @@
+import io
 import json
 import shutil
 import subprocess
@@ -52,15 +53,13 @@ def test_a_diff_is_what_patch_applies(run, file, tmp_path, capfdbinary):
         assert file.read_bytes() == FIXED.encode()
 
 
-def test_a_terminal_is_shown_how_far_it_is_and_nothing_that_it_obeys(run, file, capsys, monkeypatch):
+def test_a_terminal_is_shown_nothing_that_it_obeys(run, file, capsys, monkeypatch):
     for stream in sys.stdout, sys.stderr:
         monkeypatch.setattr(stream, "isatty", lambda: True)
     assert main(["correct", run, str(file), "--margin", "1", "--diff"]) == 0
-    output = capsys.readouterr()
-    assert "100%" in output.err
-    assert output.err.endswith("\r\x1b[K")
-    assert "\x1b" not in output.out
-    assert "+\tfour three one\\x1b[2J\n" in output.out
+    output = capsys.readouterr().out
+    assert "\x1b" not in output
+    assert "+\tfour three one\\x1b[2J\n" in output
 
 
 def test_standard_input_is_read(run, file, capsys, monkeypatch):
@@ -69,6 +68,36 @@ def test_standard_input_is_read(run, file, capsys, monkeypatch):
             monkeypatch.setattr("sys.stdin", stdin)
             assert main(["correct", run, *name, "--margin", "1"]) == 0
         assert [line.split("\t")[2] for line in capsys.readouterr().out.splitlines()] == ["two", "three"]
+
+
+def test_an_editor_reads_where_each_is(run, file, capsys):
+    assert main(["correct", run, str(file), "--margin", "1", "--brief"]) == 0
+    assert capsys.readouterr().out == f"{file}:1:5: `teo` -> `two`\n{file}:3:7: `thrre` -> `three`\n"
+
+
+@pytest.mark.parametrize(
+    ("answers", "written"),
+    [
+        ("y\nn\n", TEXT.replace("teo", "two")),
+        ("what\nNO\nyes\n", TEXT.replace("thrre", "three")),
+        ("all\n", FIXED),
+        ("quit\n", TEXT),
+        ("y\n", TEXT.replace("teo", "two")),  # an end is no yes
+    ],
+)
+def test_each_is_asked_about(run, file, capsys, monkeypatch, answers, written):
+    file.chmod(0o640)
+    monkeypatch.setattr("sys.stdin", io.StringIO(answers))
+    assert main(["correct", run, str(file), "--margin", "1", "--interactive"]) == 0
+    assert file.read_bytes() == written.encode()
+    assert file.stat().st_mode & 0o777 == 0o640
+    output = capsys.readouterr().out
+    assert output.startswith("1: one [teo -> two] three\n(y, n, all, quit) ")
+    assert ("3: \tfour [thrre -> three] one\\x1b[2J" in output) == (answers not in ("all\n", "quit\n"))
+
+
+def test_answers_and_a_text_do_not_come_from_one_place(run, error_of):
+    assert "Expected a file, to which --interactive writes" in error_of(["correct", run, "-", "--interactive"], 1)
 
 
 def test_nothing_has_no_errors(run, file, capsys):

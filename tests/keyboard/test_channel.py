@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kerasptb.data import DataError
-from kerasptb.keyboard import Confusions, Errors, Keyboard, Taps, load_layout, open_channel
+from kerasptb.keyboard import Confusions, Errors, Keyboard, Taps, Writing, load_layout, open_channel
 from kerasptb.keyboard.channel import width_of
 from kerasptb.keyboard.taps import Trie
 
@@ -113,10 +113,29 @@ def test_a_share_of_wrong_keys_is_one(wrong):
         Keyboard(errors=Errors(wrong=wrong))
 
 
+def test_what_stands_in_a_text_is_rarer_and_spelt_too():
+    writing, keyboard = Writing(), Keyboard()
+    keys = writing.layout.keys
+    share = dict(zip(keys, writing.of_keys[keys.index("e")], strict=True))
+    assert writing.of_keys.sum(axis=1) == pytest.approx(1)
+    assert share["e"] > 0.99 > keyboard.of_keys.max()
+    assert share["a"] > 20 * share["z"] > 0  # a vowel, and any other letter
+    assert share["w"] > share["a"]  # a neighbour's key
+    few, many = (channel.errors.omitted for channel in (writing, keyboard))
+    assert few < many / 2
+
+
+def test_a_name_is_sooner_new_than_a_word():
+    shares = [Writing().unknown(text) for text in ("goverment", "Zou", "ITT")]
+    assert shares == pytest.approx([0.001, 0.15, 1.0])
+    assert Keyboard().unknown("Zou") == 0.12
+
+
 def test_channels_are_opened_by_name_or_file(tmp_path):
     assert open_channel("azerty").layout is load_layout("azerty")
     keyboard = Keyboard()
     assert open_channel(keyboard) is keyboard
+    assert type(open_channel("qwerty", Writing)) is Writing
     path = tmp_path / "confusions.json"
     path.write_text(json.dumps({"confusions": [["e", "c", 0.1]], "errors": {"stray": 0.5}}))
     opened = open_channel(path)

@@ -6,7 +6,8 @@ import pytest
 
 import kerasptb
 from kerasptb.data import DataError, Subwords
-from kerasptb.keyboard import Confusions, Keyboard, apply_corrections, correct, correct_parts, open_channel
+from kerasptb.data.lexicon import Lexicon
+from kerasptb.keyboard import Confusions, Keyboard, apply_corrections, correct, correct_parts, correction, open_channel
 from kerasptb.keyboard.correction import Correction, _Corrector
 from kerasptb.reading.reader import open_reader
 
@@ -40,6 +41,30 @@ def test_words_after_it_decide_too(english):
     (other,) = english.correct("We saw teo, and then we had a cup of tes.", margin=1)[-1:]
     assert (other.text, other.word) == ("tes", "tea")
     assert (other.start, other.end) == (37, 40)
+
+
+@pytest.mark.parametrize(
+    ("text", "fixed"),
+    [
+        ("The goverment raised taxes.", "The government raised taxes."),  # of a word that nobody has written
+        ("It is suprising how fast he learns.", "It is surprising how fast he learns."),
+        ("We ate in a resturant by the sea.", "We ate in a restaurant by the sea."),
+        ("I beleive that Zou is here.", "I believe that Zou is here."),  # a name
+        ("The ITTQ owns a chain of hotels.", "The ITTQ owns a chain of hotels."),
+        ("I agree since i am at the back.", "I agree since i am at the back."),  # a capital is no other word
+        ("I know it ll be carried.", "I know it ll be carried."),  # what follows an apostrophe
+        ("Its role is to supervise the organisation.", "Its role is to supervise the organisation."),  # British
+    ],
+)
+def test_what_nobody_has_written_is_an_error_sooner_than_a_name(english, text, fixed):
+    assert apply_corrections(text, english.correct(text)) == fixed
+
+
+def test_a_name_that_comes_again_is_known():
+    lexicon = Lexicon(["organize", "the"])
+    assert correction._known(lexicon, "Normam led the others, said the man.").words == lexicon.words
+    text = "Normam led. So Normam won, a wimner; wimner again. We organise."
+    assert set(correction._known(lexicon, text).words) - set(lexicon.words) == {"Normam", "organise"}
 
 
 def test_all_else_is_kept_character_by_character(english):
