@@ -3,6 +3,8 @@
 import contextlib
 import inspect
 from argparse import Namespace
+from pathlib import Path
+from typing import Any
 
 from kerasptb.cli import arguments
 from kerasptb.cli.formats import FORMATS, format_of, function_of, needs_keras
@@ -37,7 +39,8 @@ def add_parser(commands: arguments.Commands) -> None:
 
 def execute(options: Namespace) -> None:
     options.format = options.format or format_of(options.to)
-    if needs_keras(options.format):
+    is_model = Path(options.run).suffix == ".keras"
+    if is_model or needs_keras(options.format):
         # A keyboard's pack does without the part that TensorFlow writes.
         with contextlib.suppress(ImportError) if options.format == "keyboard" else contextlib.nullcontext():
             import_keras(prefer_tensorflow=True)
@@ -52,5 +55,22 @@ def execute(options: Namespace) -> None:
         of = next(name for name in FORMATS if wrong[0] in inspect.signature(function_of(name)).parameters)
         raise ExportError(f"{named} is for --format {of}. Received: --format {options.format}")
     with at_work(f"Writing {options.to}"):
-        written = function(load_run(options.run), options.to, **further)
+        source = _load_model(options.run, options.format) if is_model else load_run(options.run)
+        written = function(source, options.to, **further)
     print(written)
+
+
+def _load_model(path: str, format: str) -> Any:
+    """Returns the model of a `.keras` file: a `LanguageModel`, or any other for C."""
+    import keras
+
+    import kerasptb
+    from kerasptb.utils.errors import ExportError
+
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except (ImportError, KeyError, OSError, TypeError, ValueError) as error:
+        raise ExportError(f"Expected a model that Keras loads. Received: {path}: {error}".split("\n")[0]) from error
+    if format != "c" and not isinstance(model, kerasptb.LanguageModel):
+        raise ExportError(f"Expected --format c for a model that is no LanguageModel. Received: --format {format}")
+    return model

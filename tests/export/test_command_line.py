@@ -1,8 +1,10 @@
+import keras
 import pytest
 from counted_runs import count
 
 from kerasptb import cli
 from kerasptb.cli.formats import FORMATS
+from kerasptb.export import export_c
 from kerasptb.models.weights import save_weights
 
 
@@ -110,3 +112,31 @@ def test_mistakes_are_told_in_a_line(run, tmp_path, capsys, arguments, status, m
 def test_a_folder_that_is_no_run_is_named(tmp_path, capsys):
     assert cli.main(["export", str(tmp_path), "--to", str(tmp_path / "new")]) == 1
     assert f"Received: {tmp_path}, which has no config.json" in capsys.readouterr().err
+
+
+def test_a_keras_file_of_any_model_becomes_c(tmp_path, capsys):
+    series = keras.Input((5, 2))
+    forecaster = keras.Model(series, keras.layers.Dense(1)(keras.layers.LSTM(3)(series)))
+    forecaster.save(tmp_path / "forecaster.keras")
+    source, target = str(tmp_path / "forecaster.keras"), tmp_path / "forecaster"
+    assert cli.main(["export", source, "--format", "c", "--float", "--to", str(target)]) == 0
+    assert capsys.readouterr().out == f"{target}\n"
+    export_c(forecaster, tmp_path / "expected" / "forecaster", float32=True)
+    for name in "forecaster.c", "forecaster.h":
+        assert (target / name).read_bytes() == (tmp_path / "expected" / "forecaster" / name).read_bytes()
+    litert = ["export", source, "--to", str(tmp_path / "x.tflite")]
+    assert cli.main(litert) == 1
+    assert (
+        "Expected --format c for a model that is no LanguageModel. Received: --format litert" in capsys.readouterr().err
+    )
+    (tmp_path / "damaged.keras").write_bytes(b"PK")
+    damaged = ["export", str(tmp_path / "damaged.keras"), "--format", "c", "--to", str(tmp_path / "damaged")]
+    assert cli.main(damaged) == 1
+    assert "Expected a model that Keras loads. Received: " in capsys.readouterr().err
+    assert not (tmp_path / "damaged").exists()
+
+
+def test_a_keras_file_of_a_language_model_is_as_good_as_a_run(model, tmp_path):
+    model.save(tmp_path / "model.keras")
+    assert cli.main(["export", str(tmp_path / "model.keras"), "--format", "c", "--to", str(tmp_path / "c")]) == 0
+    assert (tmp_path / "c" / "model.c").exists()
