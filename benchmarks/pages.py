@@ -17,6 +17,7 @@ _MACHINES = {
     "family 26 model 2 (AVX512-BF16)": "Zen 5",
     "family 25 model 17 (AVX512-BF16)": "Zen 4",
     "(R) Xeon(R) Processor, family 6 model 167 (AMX)": " Xeon, AMX",
+    "(R) Xeon(R) Processor (AMX)": " Xeon, AMX",
 }
 
 

@@ -1,4 +1,4 @@
-"""What docs/export.md says, against the exports themselves."""
+"""What docs/export.md and examples/exported.md say, against the exports themselves."""
 
 import ast
 import json
@@ -13,11 +13,13 @@ from tensorflow.core.framework import tensor_pb2
 
 from kerasptb.cli.formats import function_of
 
-PAGE = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+EXAMPLES = (ROOT / "examples" / "exported.md").read_text(encoding="utf-8")
 
 
 def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```", EXAMPLES, re.MULTILINE | re.DOTALL)
 
 
 JSON = [json.loads(block) for block in blocks("json")]
@@ -124,7 +126,7 @@ def test_the_snippets_run(name, targets, model, vocabulary, tmp_path, monkeypatc
         pytest.importorskip(package, reason=f"{package} is not installed")
     monkeypatch.chdir(tmp_path)
     function_of(name)(model, targets[name])
-    exec(compile(snippet, "docs/export.md", "exec"), {})
+    exec(compile(snippet, "examples/exported.md", "exec"), {})
     exclude = ("<unk>",) if name == "saved-model" else ()
     expected = kerasptb.suggest(model, "the company said", 3, exclude=exclude)
     assert str([suggestion.word for suggestion in expected]) in capsys.readouterr().out
@@ -133,7 +135,7 @@ def test_the_snippets_run(name, targets, model, vocabulary, tmp_path, monkeypatc
 def test_a_text_read_word_by_word_as_the_page_does_is_the_text_read_at_once(loaded):
     (snippet,) = [block for block in blocks("python") if "model.step(" in block]
     names = {"model": loaded}
-    exec(compile(snippet, "docs/export.md", "exec"), names)
+    exec(compile(snippet, "examples/exported.md", "exec"), names)
     expected = loaded.predict_next(["the company said"], 3)
     assert names["result"]["words"].numpy().tolist() == expected["words"].numpy().tolist()
     np.testing.assert_allclose(names["result"]["probabilities"], expected["probabilities"], rtol=1e-5)
@@ -149,12 +151,12 @@ def test_the_snippets_of_subwords_take_text_and_find_whole_words(
     monkeypatch.chdir(subword_exports)
     names = {"tf": tf}
     pieces, words, by_tensorflow = blocks("python")[-3:]
-    exec(compile(pieces, "docs/export.md", "exec"), names)
+    exec(compile(pieces, "examples/exported.md", "exec"), names)
     next_probabilities = subword_model.next_word_probabilities(subwords.encode_typed("Once upon a")[np.newaxis])[0]
     best = np.argsort(-next_probabilities)[:3]
     likeliest = str([subwords.decode([token]) for token in best])
     assert capsys.readouterr().out == f"{likeliest} Once upon a{subwords.pieces[best[0]].decode(errors='replace')}\n"
-    exec(compile(words, "docs/export.md", "exec"), names)
+    exec(compile(words, "examples/exported.md", "exec"), names)
     expected = kerasptb.suggest(subword_model, "Once upon a ti", 3, complete=True)
     found = ast.literal_eval(capsys.readouterr().out)
     assert [word for word, _ in found] == [suggestion.word for suggestion in expected]
@@ -163,7 +165,7 @@ def test_the_snippets_of_subwords_take_text_and_find_whole_words(
     ratios = [p / suggestion.probability for (_, p), suggestion in zip(found, expected, strict=True)]
     np.testing.assert_allclose(ratios, ratios[0], rtol=1e-4)
     assert 0 < ratios[0] < 1
-    exec(compile(by_tensorflow, "docs/export.md", "exec"), names)
+    exec(compile(by_tensorflow, "examples/exported.md", "exec"), names)
     assert capsys.readouterr().out == f"{likeliest}\n"
 
 
