@@ -1,17 +1,19 @@
-"""The tables of docs/results/, made from the files of benchmarks/results/: `python -m benchmarks.pages` writes them anew.
+"""The tables of docs/results/, made from files of benchmarks/results/: `python -m benchmarks.pages` writes them anew.
 
-A comment on the page says what its table shows: files, conditions, columns. `by` makes a column of each value of another.
+A comment on the page says what its table shows: files, conditions, columns. `by` makes a column of each value of
+another.
 
-    <!-- typos.csv | rate=0.069; run=english/phone | text; right:.1% as right after correction by corrector -->
+    <!--typos.csv|rate=0.069;run=english/phone|text;right:.1% as right after correction by corrector-->
 """
 
 import csv
+import itertools
 import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "results"
-_BLOCK = re.compile(r"(<!-- (\S+\.csv.*) -->\n)(?:\n(?:\|.*\n)+\nFrom .*\n)?")
+_BLOCK = re.compile(r"(<!--(\S+\.csv.*)-->\n)(?:\n(?:\|.*\n)+\nFrom .*\n)?")
 _COLUMN = re.compile(r"(?P<name>.+?)(?::(?P<format>\S+))?(?: as (?P<header>.+?))?(?: by (?P<by>.+))?")
 _MACHINES = {
     "family 26 model 2 (AVX512-BF16)": "Zen 5",
@@ -29,28 +31,25 @@ def main() -> None:
 
 def with_tables(page: str) -> str:
     """Returns the text of a page with its tables as the files have them now."""
-    return _BLOCK.sub(lambda found: f"{found[1]}\n{table(*found[2].split(' | '))}\n", page)
+    return _BLOCK.sub(lambda found: f"{found[1]}\n{table(*found[2].split('|'))}\n", page)
 
 
 def table(files: str, conditions: str, columns: str) -> str:
-    """Returns a table of the rows of files that meet all conditions, and a line of where and when they were measured."""
+    """Returns a table of the rows of files that meet all conditions, and a line of where they were measured."""
     names = files.split("+")
-    wanted = dict(each.split("=") for each in conditions.split("; ")) if conditions != "all" else {}
-    rows = [
-        row
-        for row in (row for name in names for row in _read(name))
-        if all(row[key] in values.split("/") for key, values in wanted.items())
-    ]
-    specs = [spec for each in columns.split("; ") for spec in _expand(each, rows)]
+    wanted = dict(each.split("=") for each in conditions.split(";")) if conditions != "all" else {}
+    read = itertools.chain.from_iterable(map(_read, names))
+    rows = [row for row in read if all(row[key] in values.split("/") for key, values in wanted.items())]
+    assert rows, f"Expected rows. Received: {files} | {conditions}"
+    specs = [spec for each in columns.split(";") for spec in _expand(each, rows)]
     keys = [spec["name"] for spec in specs if not spec["by"]]
     groups: dict[tuple[str, ...], list[dict[str, str]]] = {}
     for row in rows:
         groups.setdefault(tuple(row[key] for key in keys), []).append(row)
-    head, *body = (
-        f"| {' | '.join(line)} |"
-        for line in ([spec["header"] for spec in specs], *([_cell(spec, group) for spec in specs] for group in groups.values()))
-    )
-    return "\n".join([head, "|---" * len(specs) + "|", *body, "", _origin(names, rows)])
+    lines = [[spec["header"] for spec in specs], ["---"] * len(specs)]
+    lines += [[_cell(spec, group) for spec in specs] for group in groups.values()]
+    head, rule, *body = (f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join([head, rule.replace(" ", ""), *body, "", _origin(names, rows)])
 
 
 def _read(name: str) -> list[dict[str, str]]:

@@ -62,7 +62,7 @@ def write(path, content):
 
 def copy_pages(pages):
     """Copies the pages of the repository, and the files that they link to."""
-    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")]:
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")]:
         text = page.read_text(encoding="utf-8")
         links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in link]
         for file in [(page.parent / link).resolve() for link in links]:

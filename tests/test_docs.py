@@ -1,6 +1,5 @@
 """The pages and the site of them: links lead somewhere, the first page is short, and its script runs."""
 
-import csv
 import dataclasses
 import importlib
 import importlib.util
@@ -12,14 +11,16 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import numpy as np
 import pytest
 
 import kerasptb
+from benchmarks import pages
 from kerasptb.presets import sample
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md"), *ROOT.glob("tests/*/*.md")])
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md"), *ROOT.glob("tests/*/*.md")]
+)
 FIRST = ("README.md", "README.pt-BR.md")
 
 
@@ -43,33 +44,44 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(there), target
 
 
-def test_the_figures_of_english_are_in_its_results():
-    page = (ROOT / "docs/english.md").read_text(encoding="utf-8")
-    shown = re.findall(r"^\| .* \| (\d\.\d{3}) \| ([\d,]+) \|$", page, re.MULTILINE)
-    with (ROOT / "benchmarks/results/english.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    found = [(float(row["bits_a_byte"] or row["in_8_bits"]), float(row["perplexity_of_a_word"])) for row in rows]
-    assert len(shown) == len(found) == 12
-    for bits, perplexity in shown:
-        figures = float(bits), float(perplexity.replace(",", ""))
-        assert any(np.allclose(each, figures, atol=[5.01e-4, 0.501], rtol=0) for each in found), figures
+@pytest.mark.parametrize("page", pages.PAGES.glob("[a-z]*.md"), ids=lambda page: page.name)
+def test_the_tables_of_results_are_what_the_files_have(page):
+    text = page.read_text(encoding="utf-8")
+    assert text.count("\nFrom [") == text.count("<!--")
+    assert pages.with_tables(text) == text, "python -m benchmarks.pages writes them anew"
+
+
+def test_a_table_of_results_shows_the_rows_that_were_asked_for():
+    """Two files side by side, a column for each value of another, and a figure rounded as a page has it."""
+    table = pages.table("serving.csv", "offered_per_second=25.0/300.0", "offered_per_second;p99_ms:.1f as 99 %")
+    assert table.splitlines()[2:4] == ["| 25.0 | 8.6 |", "| 300.0 | 7.1 |"]
+    files = "training-amx-2-cores.csv+training-zen5-2-cores.csv"
+    head, _, row, _, origin = pages.table(files, "contender=Keras, jit", "step_ms_median:.0f by processor").splitlines()
+    assert (head, row) == ("| Intel Xeon, AMX | AMD EPYC, Zen 5 |", "| 149 | 69 |")
+    assert origin.endswith("Intel Xeon, AMX, cores: 2, 2026-11-27; AMD EPYC, Zen 5, cores: 2, 2026-11-26.")
+
+
+def test_guides_are_short():
+    words = {page: len(page.read_text(encoding="utf-8").split()) for page in ROOT.glob("docs/**/*.md")}
+    assert {page: count for page, count in words.items() if count > 1200} == {}
+    assert sum(words.values()) <= 18_000
 
 
 @pytest.mark.parametrize("name", FIRST)
 def test_the_first_page_is_short_and_honest(name):
     text = (ROOT / name).read_text(encoding="utf-8")
-    assert len(text.split()) <= 900
+    assert len(text.split()) <= 700
     assert "GPU yet.**" in text or "GPU ainda.**" in text
 
 
 def test_every_page_is_reached_from_the_first():
-    reached, pages = set(), [ROOT / "README.md"]
-    while pages:
-        page = pages.pop()
+    reached, left = set(), [ROOT / "README.md"]
+    while left:
+        page = left.pop()
         reached.add(page)
         links = [page.parent / target for target in re.findall(r"\]\(([^)#\s]+\.md)", page.read_text(encoding="utf-8"))]
-        pages += [link.resolve() for link in links if link.resolve() not in reached]
-    assert set(ROOT.glob("docs/*.md")) <= reached
+        left += [link.resolve() for link in links if link.resolve() not in reached]
+    assert set(ROOT.glob("docs/**/*.md")) <= reached
 
 
 def test_the_pages_name_the_extras_that_there_are():
@@ -85,7 +97,8 @@ def test_the_pages_name_the_extras_that_there_are():
 
 @pytest.mark.parametrize("name", FIRST)
 def test_the_script_of_the_first_page_runs(name, capsys):
-    code = re.search(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL).group(1)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
+    (code,) = [block for block in blocks if "model.fit(" in block]
     assert len(code.strip().splitlines()) <= 12
     code = (
         code.replace('"auto"', '"sample"')
@@ -172,9 +185,9 @@ def test_the_first_page_has_a_keyboard_before_its_text(site):
 
 @pytest.mark.slow
 def test_every_page_is_in_the_menu(site):
-    pages = [page.relative_to(ROOT) for page in PAGES if ROOT / "tests" not in page.parents]
-    pages += [Path("examples/walkthrough.md")]
-    names = {str(page.with_suffix(".html")).replace("README.html", "index.html") for page in pages}
+    there = [page.relative_to(ROOT) for page in PAGES if ROOT / "tests" not in page.parents]
+    there += [Path("examples/walkthrough.md")]
+    names = {str(page.with_suffix(".html")).replace("README.html", "index.html") for page in there}
     assert names <= set(site)
     menu = {site["index.html"].target(link) for link in site["index.html"].links}
     assert {(page.path, "") for page in site.values()} <= menu
