@@ -1,7 +1,7 @@
 """The tables of docs/results/, made from files of benchmarks/results/: `python -m benchmarks.pages` writes them anew.
 
 A comment on the page says what its table shows: files, conditions, columns. `by` makes a column of each value of
-another.
+another; `spread` is the geometric mean of all rows of a cell, and the least and the largest.
 
     <!--typos.csv|rate=0.069;run=english/phone|text;right:.1% as right after correction by corrector-->
 """
@@ -9,6 +9,7 @@ another.
 import csv
 import itertools
 import re
+import statistics
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -76,6 +77,9 @@ def _expand(column: str, rows: list[dict[str, str]]) -> list[dict[str, str]]:
 
 def _cell(spec: dict[str, str], group: list[dict[str, str]]) -> str:
     values = [row[spec["name"]] for row in group if not spec["by"] or row[spec["by"]] == spec["value"]]
+    if spec["format"] == "spread":
+        least, *_, largest = sorted(map(float, values))
+        return f"{statistics.geometric_mean(map(float, values)):.2f} ({least:.2f} to {largest:.1f})"
     assert len(values) <= 1 or not spec["by"], f"Expected one row for a cell. Received: {values} of {spec}"
     if not values or not values[0]:
         return ""

@@ -72,6 +72,9 @@ def test_the_first_page_is_short_and_honest(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     assert len(text.split()) <= 700
     assert "GPU yet.**" in text or "GPU ainda.**" in text
+    speed = (pages.PAGES / "speed.md").read_text(encoding="utf-8")
+    assert "| tensorflow | LSTM | 2.14 (1.11 to 6.6) |" in speed
+    assert re.search(r"2[.,]1 (times as fast|vezes mais rápido)", text)
 
 
 def test_every_page_is_reached_from_the_first():
