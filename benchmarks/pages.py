@@ -17,10 +17,10 @@ PAGES = ROOT / "docs" / "results"
 _BLOCK = re.compile(r"(<!--(\S+\.csv.*)-->\n)(?:\n(?:\|.*\n)+\nFrom .*\n)?")
 _COLUMN = re.compile(r"(?P<name>.+?)(?::(?P<format>\S+))?(?: as (?P<header>.+?))?(?: by (?P<by>.+))?")
 _MACHINES = {
-    "family 26 model 2 (AVX512-BF16)": "Zen 5",
-    "family 25 model 17 (AVX512-BF16)": "Zen 4",
-    "(R) Xeon(R) Processor, family 6 model 167 (AMX)": " Xeon, AMX",
-    "(R) Xeon(R) Processor (AMX)": " Xeon, AMX",
+    "AMD EPYC, family 26 model 2 (AVX512-BF16)": "Zen 5",
+    "AMD EPYC, family 25 model 17 (AVX512-BF16)": "Zen 4",
+    "Intel(R) Xeon(R) Processor, family 6 model 167 (AMX)": "AMX",
+    "Intel(R) Xeon(R) Processor (AMX)": "AMX",
 }
 
 
@@ -57,9 +57,8 @@ def _read(name: str) -> list[dict[str, str]]:
     with (ROOT / "benchmarks" / "results" / name).open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
-        row["processor"] = row.get("processor") or row["machine"]
-        for there, here in _MACHINES.items():
-            row["processor"] = row["processor"].replace(there, here)
+        processor = row.get("processor") or row["machine"]
+        row["processor"] = _MACHINES.get(processor, processor)
     return rows
 
 
@@ -88,7 +87,7 @@ def _cell(spec: dict[str, str], group: list[dict[str, str]]) -> str:
 
 def _origin(names: list[str], rows: list[dict[str, str]]) -> str:
     links = ", ".join(f"[{name}](../../benchmarks/results/{name})" for name in names)
-    told = [(row["processor"], f"cores: {row['cores']}" if row.get("cores") else "", row.get("date")) for row in rows]
+    told = [(row["processor"], "1 core" if row.get("cores") == "1" else "", row.get("date")) for row in rows]
     return f"From {links}: " + "; ".join(dict.fromkeys(", ".join(filter(None, each)) for each in told)) + "."
 
 
