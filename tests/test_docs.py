@@ -44,7 +44,7 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(there), target
 
 
-@pytest.mark.parametrize("page", pages.PAGES.glob("[a-z]*.md"), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", sorted(pages.PAGES.glob("[a-z]*.md")), ids=lambda page: page.name)
 def test_the_tables_of_results_are_what_the_files_have(page):
     text = page.read_text(encoding="utf-8")
     assert text.count("\nFrom [") == text.count("<!--")

@@ -3,8 +3,8 @@
 5,444,864 parameters with the 256 bytes. PTB by characters is a benchmark of its own (Mikolov et al., 2012, "Subword
 Language Modeling with Neural Networks"): a sentence's words with a space between them, and the line's end. Trained as
 `small`, with less dropout: a character says less than a word, and there are five times as many. Without momentum, and
-at a higher rate, since a text is read a few times; docs/models.md has figures. A short text is read in fewer rows, and
-the products are in bfloat16 where the processor multiplies it.
+at a higher rate, since a text is read a few times; docs/results/penn-treebank.md has figures. A short text is
+read in fewer rows, and the products are in bfloat16 where the processor multiplies it.
 
     kerasptb train --preset characters --data ptb
 """
