@@ -64,7 +64,6 @@ def test_a_table_of_results_shows_the_rows_that_were_asked_for():
 def test_guides_are_short():
     words = {page: len(page.read_text(encoding="utf-8").split()) for page in ROOT.glob("docs/**/*.md")}
     assert {page: count for page, count in words.items() if count > 1200} == {}
-    assert sum(words.values()) <= 18_000
 
 
 @pytest.mark.parametrize("name", FIRST)

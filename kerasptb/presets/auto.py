@@ -29,7 +29,8 @@ _DROPOUT = [name for name in _SMALL if name.endswith("_dropout") and name != "va
 _STARTED_LEAST, _STARTED_WHOLE = 0.3, 20
 _RATES = [*_DROPOUT, *(name for name in _SMALL if name.endswith("_regularization"))]
 # docs/results/own-text.md has figures, of `benchmarks.english starts`: from English 6 passes are best for 100,000 and
-# 157,000 words; alone the best epoch was the 26th of 40. Longer texts have not been compared: `small` gains for 60 on PTB.
+# 157,000 words; alone the best epoch was the 26th of 40. Longer texts have not been compared: `small` gains for 60 on
+# PTB.
 _SHORT = 300_000  # tokens
 _MOST_PASSES, _MOST_STARTED = (40, 100), (6, 12)  # of a short text, and of a longer one
 # The width of both layers and the embedding, from so many tokens on that `small`'s layers would read in the minutes:
