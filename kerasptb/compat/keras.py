@@ -68,6 +68,11 @@ def outermost_layer() -> keras.Layer | None:
     return None if context is None else context.entry_layer
 
 
+def takes_logits(loss: keras.losses.SparseCategoricalCrossentropy) -> bool:
+    """Whether a cross-entropy is of logits: it has an attribute that says so up to Keras 3.15 alone."""
+    return loss.get_config()["from_logits"]
+
+
 def clear_losses(model: keras.Model) -> None:
     """Drops what a model's layers have left for its loss; publicly a call does so for the outermost model alone."""
     model._clear_losses()

@@ -382,8 +382,13 @@ def _recurrent(maker: GraphMaker, layer: Any, x: Traced, initial_state: Any = No
         x = outputs[0]
         if i == 0 and layer.go_backwards and used != NONE and len(cells) > 1:
             used = maker.one("reverse", Traced(used)).number
-    x.mask = x.mask if layer.return_sequences else NONE
+    x.mask = _handed_on(layer, x)
     return outputs if layer.return_state else x
+
+
+def _handed_on(layer: Any, x: Traced) -> int:
+    """Returns the mask of what a layer puts out at each step of x: from Keras 3.16 on its recurrent ones have none."""
+    return x.mask if layer.supports_masking and getattr(layer, "return_sequences", True) else NONE
 
 
 def _one_cell(
@@ -445,7 +450,7 @@ def _bidirectional(maker: GraphMaker, layer: Any, x: Traced, initial_state: Any 
         kind = {"sum": "add", "ave": "average", "mul": "multiply"}[layer.merge_mode]
         outputs = [maker.one("merge", forward, backward, kind=kind)]
     for output in outputs:
-        output.mask = x.mask if layer.return_sequences else NONE
+        output.mask = _handed_on(layer, x)
     outputs += [*states, *others] if layer.return_state else []
     return outputs[0] if len(outputs) == 1 else outputs
 
@@ -461,7 +466,7 @@ def _time_distributed(maker: GraphMaker, layer: Any, x: Traced) -> Traced:
     maker.is_inner = False
     if len(results) > 1 or any(node.attributes.get("stateful") for node in maker.nodes[begin:]):
         raise maker.refuse(layer, "a TimeDistributed of a layer of several outputs, or of a stateful one")
-    return maker.one("unfold", results[0], x, mask=x.mask)
+    return maker.one("unfold", results[0], x, mask=_handed_on(layer, x))
 
 
 _CONVERTERS: Mapping[type, Converter] = {

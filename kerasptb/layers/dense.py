@@ -6,7 +6,7 @@ from typing import Any, Self
 import keras
 from keras import ops
 
-from kerasptb.compat.keras import in_symbolic_scope, outermost_layer, without_autocast
+from kerasptb.compat.keras import in_symbolic_scope, outermost_layer, takes_logits, without_autocast
 from kerasptb.ops.linear_cross_entropy import plan as plan_cross_entropy
 from kerasptb.ops.logits import LogitFactors, attach, logits_or_none_read, warn_of_reading
 from kerasptb.ops.plan import Plan, available_here, check_names
@@ -59,7 +59,7 @@ class CarriesFactors(keras.layers.Layer):
         (loss, *others) = keras.tree.flatten(getattr(model, "loss", None)) or [None]
         outputs = [getattr(x, "_keras_history", (self,))[0] for x in getattr(model, "outputs", None) or []]
         is_last = not outputs or self in outputs  # of a subclass it is not known
-        if type(loss) is keras.losses.SparseCategoricalCrossentropy and loss.from_logits and is_last and not others:
+        if type(loss) is keras.losses.SparseCategoricalCrossentropy and takes_logits(loss) and is_last and not others:
             warn_of_reading(
                 "keras.losses.SparseCategoricalCrossentropy",
                 "write loss=kerasptb.losses.SparseCategoricalCrossentropy(), which computes the same without them",

@@ -63,6 +63,7 @@ class Fused(keras.layers.RNN):
     def build(self, sequences_shape: Sequence[int | None], *args: Any, **kwargs: Any) -> None:
         """Makes the weights, and of a stateful layer the state."""
         super().build(sequences_shape, *args, **kwargs)
+        self.supports_masking = True  # for layers after it; from Keras 3.16 on its own hand no mask on
         for variable in self.state_variables():
             place_rows(variable)
 

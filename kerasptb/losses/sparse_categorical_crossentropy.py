@@ -5,7 +5,7 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
-from kerasptb.compat.keras import get_keras_mask
+from kerasptb.compat.keras import get_keras_mask, takes_logits
 from kerasptb.ops.logits import by_word, factors_for
 from kerasptb.ops.tensors import word_ids
 from kerasptb.utils.types import Tensor
@@ -44,6 +44,7 @@ class SparseCategoricalCrossentropy(keras.losses.SparseCategoricalCrossentropy):
         dtype: str | keras.DTypePolicy | None = None,
     ) -> None:
         super().__init__(from_logits, ignore_class, reduction, name=name, dtype=dtype)
+        self.from_logits, self.ignore_class = from_logits, ignore_class
 
     def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         """Returns the loss, reduced."""
@@ -67,6 +68,10 @@ class SparseCategoricalCrossentropy(keras.losses.SparseCategoricalCrossentropy):
         reduction: Literal["none", "sum"] = "none" if self.reduction in (None, "none") else "sum"
         return ops.cast(factors.cross_entropy(y_true, reduction, weights, ignore_class=self.ignore_class), self.dtype)
 
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
+        return {name: value for name, value in super().get_config().items() if name != "axis"}  # which 3.16 has
+
 
 def from_factors(loss: Any) -> Any:
     """Returns our loss for Keras' `SparseCategoricalCrossentropy` of logits, with its settings; any other as it is.
@@ -77,12 +82,13 @@ def from_factors(loss: Any) -> Any:
     found = keras_loss() if loss in ("crossentropy", "ce") else loss  # names that only Keras' `compile` knows
     found = keras.losses.get(found) if isinstance(found, str) else found
     if found is keras.losses.sparse_categorical_crossentropy or (
-        isinstance(found, keras_loss) and not found.from_logits
+        isinstance(found, keras_loss) and not takes_logits(found)
     ):
         raise ValueError(
             "The model's outputs are logits: write loss=kerasptb.losses.SparseCategoricalCrossentropy(). "
             f"Received: loss={loss!r:.60}, which expects probabilities"
         )
-    if type(found) is not keras_loss:
+    config = found.get_config() if type(found) is keras_loss else {"axis": None}
+    if config.pop("axis", -1) != -1:  # up to Keras 3.15 there is none in it
         return loss
-    return SparseCategoricalCrossentropy(**found.get_config(), dtype=found.dtype)
+    return SparseCategoricalCrossentropy(**config, dtype=found.dtype)
