@@ -106,6 +106,7 @@ fuzz: $(VENV)/.installed-dev build
 	  $(BIN)/python tests/fuzz/files.py $$target -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 || exit 1; done
 	$(BIN)/python tests/fuzz/kernels.py $(FUZZ_SECONDS)
 	$(BIN)/python tests/fuzz/handlers.py $(FUZZ_SECONDS)
+	$(BIN)/python tests/fuzz/graphs.py $(FUZZ_SECONDS)
 	KERASPTB_FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest -q tests/serving/test_schema.py
 
 gpu-check: $(VENV)/.installed

@@ -2,6 +2,7 @@
 
 import re
 
+import graphs
 import keras
 import numpy as np
 import pytest
@@ -286,6 +287,13 @@ def test_a_mixed_policy_keeps_its_types():
     kerasptb.accelerate(model)
     assert [str(layer.compute_dtype) for layer in model.layers[:2]] == ["bfloat16", "float16"]
     np.testing.assert_allclose(predict(model), expected, atol=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 15, 22, 38, 42, 43])
+def test_random_models_are_trained_saved_and_trained_on_as_keras_does(seed):
+    """Accelerated ones, and those of our layers: masked, stateful, nested, bidirectional and in time."""
+    assert graphs.check(seed) > 0
 
 
 def test_no_rows_and_numbers_that_are_none_come_out_as_from_keras():

@@ -20,11 +20,11 @@ OUR_CELLS = ("cifg", "capped_lstm", "layer_norm_lstm", "mogrifier")
 
 
 class Maker:
-    """Makes a model layer by layer."""
+    """Makes a model layer by layer; with `stateful` some of its recurrent layers are, and its rows are fixed."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, stateful=False):
         self.random = np.random.default_rng(seed)
-        self.shared = []
+        self.shared, self.stateful = [], stateful
 
     def choose(self, *options):
         return options[self.random.integers(len(options))]
@@ -38,6 +38,8 @@ class Maker:
     def recurrent(self, **how):
         units, activation = how.pop("units", None) or self.size(), self.choose(*BOUNDED)
         bias, how = self.some(0.8), {"go_backwards": self.some(0.2), **how}
+        if self.stateful:
+            how["stateful"] = self.some(0.5)
         kind = self.choose("lstm", "lstm", "gru", "gru", "before", "simple", "rnn", "ours", "stacked")
         if kind in ("lstm", "gru", "before"):
             gates = {
@@ -58,9 +60,15 @@ class Maker:
         return layers.RNN(self.choose(layers.LSTMCell, layers.GRUCell)(units), **how)
 
     def bidirectional(self, x, return_sequences):
-        merge = self.choose("concat", "sum", "ave", "mul")
+        merge = self.choose("concat", "sum", "ave", "mul", None)
         kind = self.choose(layers.LSTM, layers.GRU, layers.SimpleRNN)
-        return layers.Bidirectional(kind(self.size(), return_sequences=return_sequences), merge_mode=merge)(x)
+        y = layers.Bidirectional(kind(self.size(), return_sequences=return_sequences), merge_mode=merge)(x)
+        return layers.Subtract()(y) if merge is None else y
+
+    def last_state(self, x):
+        """All of a layer's state, and none of its outputs."""
+        _, *state = self.choose(layers.LSTM, layers.GRU)(self.size(), return_state=True)(x)
+        return layers.Concatenate()(state) if len(state) > 1 else state[0]
 
     def with_state(self, x):
         """A layer's state in another's: an encoder and a decoder."""
@@ -78,7 +86,7 @@ class Maker:
         return like(x)
 
     def inner_model(self, x):
-        inputs = keras.Input(x.shape[1:])
+        inputs = keras.Input(batch_shape=x.shape)
         y = layers.LSTM(self.size(), return_sequences=True)(inputs)
         return keras.Model(inputs, layers.Dropout(0.5)(y))(x)
 
@@ -148,6 +156,7 @@ class Maker:
             lambda: self.recurrent(return_sequences=False)(x),
             lambda: self.recurrent(return_sequences=False)(x),
             lambda: self.bidirectional(x, False),
+            lambda: self.last_state(x),
             lambda: layers.GlobalAveragePooling1D(keepdims=False)(x),
             lambda: layers.GlobalMaxPooling1D()(x),
             lambda: layers.Flatten()(x),
@@ -158,13 +167,14 @@ class Maker:
     def input(self, steps):
         """An input with what stands behind it, and an array for it."""
         kind, rows = self.choose("ids", "masked ids", "signal", "signal", "masked signal", "backed"), self.rows
+        batch = {"batch_size": rows if self.stateful else None}
         if "ids" in kind:
-            inputs = keras.Input((steps,), dtype=self.choose("int32", "float32"))
+            inputs = keras.Input((steps,), dtype=self.choose("int32", "float32"), **batch)
             ids = self.random.integers(0, 9, (rows, steps))
             ids[:, -1] *= self.random.integers(0, 2, rows)
             return inputs, layers.Embedding(9, self.size(), mask_zero="masked" in kind)(inputs), ids
         features = self.size()
-        inputs, x = keras.Input((steps, features)), self.random.standard_normal((rows, steps, features))
+        inputs, x = keras.Input((steps, features), **batch), self.random.standard_normal((rows, steps, features))
         if kind == "masked signal":
             x[self.random.random((rows, steps)) < 0.4] = 0
             x[0] = 0  # a mask of nothing
@@ -193,12 +203,12 @@ class Maker:
         return model, arrays
 
 
-def random_model(seed):
+def random_model(seed, stateful=False):
     """Returns a model, and arrays for its inputs."""
     keras.utils.set_random_seed(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of masks that a layer does not pass on
-        maker = Maker(seed)
+        maker = Maker(seed, stateful)
         model, arrays = maker.model()
     for variable in model.variables:  # biases of zeros would tell nothing
         if "seed" in variable.path:
