@@ -188,6 +188,17 @@ def test_the_mask_of_an_embedding_arrives():
     assert_equal(with_resets, outputs[0])
 
 
+def test_masks_are_handed_on_with_each_keras():
+    """From 3.16 on Keras' own recurrent layers hand none on."""
+    tokens = np.array([[1, 2, 0, 0], [3, 0, 0, 0], [1, 1, 2, 1]])
+    embedding = keras.layers.Embedding(5, D, "glorot_normal", mask_zero=True)
+    first, second = FusedLSTM(4, return_sequences=True), FusedLSTM(3)
+    found = keras.Sequential([embedding, first, second])(tokens)
+    inner = np.asarray(first(np.asarray(embedding(tokens)), mask=tokens > 0))
+    assert_equal(found, second(inner, mask=tokens > 0))
+    assert np.abs(second(inner) - found).max() > 1e-3
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("rates", [(0.5, 0), (0, 0.5), (0.25, 0.5)], ids=["inputs", "state", "both"])
 @pytest.mark.parametrize("call", [{}, {"mask": MASKS["any"], "initial_state": STATE}], ids=["whole", "masked"])
