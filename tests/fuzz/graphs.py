@@ -2,7 +2,8 @@
 
     python tests/fuzz/graphs.py [SECONDS] [SEED]
 
-Every second one is Keras' own, accelerated; the others are made of our layers.
+Every second one is Keras' own, accelerated; the others are made of our layers. It is for TensorFlow and JAX: on PyTorch
+Keras' dropout depends on how its input lies in memory.
 """
 
 import sys

@@ -37,5 +37,9 @@ def test_keras_own_tests_pass(backend, native_library):
     assert int(re.search(r"(\d+) passed", result.stdout)[1]) > 90
 
 
+def test_stateful_models_of_keras_train_under_torch_once_accelerated(run_under_torch):
+    assert run_under_torch(HERE / "stateful_program.py").endswith("trained\n")
+
+
 def test_masked_steps_and_a_state_give_what_keras_gives_under_jax(run_under_jax):
     assert run_under_jax(Path(__file__).with_name("masked_program.py")).endswith("as Keras\n")
