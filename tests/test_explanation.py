@@ -93,11 +93,12 @@ def test_layers_are_found_in_layers_with_the_shapes_they_get(monkeypatch):
 def test_layers_in_layers_have_the_masks_they_get(gpus):
     gpus(None)
     rows = {row.name: row for row in kerasptb.explain(nested_model())}
-    for name, size in (("forward_wrapped", 5), ("backward_wrapped", 5), ("inner", 12)):
+    handed_on = keras.layers.Bidirectional(FusedLSTM(6)).supports_masking  # up to Keras 3.15
+    for name, size, mask in (("forward_wrapped", 5, True), ("backward_wrapped", 5, True), ("inner", 12, handed_on)):
         layer = FusedLSTM(6, go_backwards=name.startswith("backward"))
-        plan = layer.plan((None, T, size), mask=True)
+        plan = layer.plan((None, T, size), mask=mask)
         assert rows[name][2:5] == (plan.implementation, plan.precision, plan.reason)
-        assert "mask" in rows[name].reason
+        assert ("mask" in rows[name].reason) == mask
 
 
 def test_a_model_of_ones_own_that_was_only_called():
