@@ -22,7 +22,7 @@ MERGES = ("add", "average", "subtract", "multiply", "maximum", "minimum")
 BACKWARDS, SEQUENCES, ZERO_OUTPUT, INTERLEAVED = 1, 2, 4, 8
 INPUTS, OUTPUTS, SIZES, MATRICES, VALUES = 8, 3, 12, 3, 2
 _ALIASES = ("reshape", "fold", "unfold")
-_VECTORS = 4  # of a panel
+_VECTORS, _DEPTH = 4, 32  # of a panel: vectors; inputs in bfloat16, a multiple of so many
 
 
 class NotServedError(ValueError):
@@ -106,7 +106,7 @@ class Packing:
             rows, scales = quantize_rows(padded.T)
             padded, scales = np.ascontiguousarray(rows.T), scales.ravel().astype("float32")
         if self.precision == "bfloat16":
-            pairs = np.pad(as_bfloat16(padded), ((0, inputs % 2), (0, 0)))
+            pairs = np.pad(as_bfloat16(padded), ((0, -inputs % _DEPTH), (0, 0)))
             padded = pairs.reshape(-1, 2, pairs.shape[1]).swapaxes(1, 2).reshape(-1, 2 * pairs.shape[1])
             width *= 2
         panels = [padded[:, i : i + width].ravel() for i in range(0, padded.shape[1], width)]
@@ -226,7 +226,8 @@ class _Maker:
         flags += ZERO_OUTPUT * attributes["zero_output_for_mask"] + INTERLEAVED * is_own
         matrices = self.packing.once((node.weights, is_own), lambda: self.matrices_of(node, is_own))
         columns, units = matrices[0].outputs, -(-H // self.packing.lanes) * self.packing.lanes if is_own else H
-        few = rows * (T * columns + 3 * units if is_own else 2 * columns + 4 * H)
+        # Of ours in bfloat16 also h rounded, of 16 rows at least.
+        few = rows * (T * columns + 7 * units if is_own else 2 * columns + 4 * H)
         self.scratch, block = max(self.scratch, few), rows * (2 * columns + 4 * units)
         self.block_scratch = max(self.block_scratch, block)
         self.operations += rows * T * columns * (D + H)

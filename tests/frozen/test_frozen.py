@@ -187,6 +187,22 @@ def test_wide_layers_in_other_precisions(native_library):
         assert_close(frozen(x), outputs_of(model, [x]), 0.06)
 
 
+def test_any_number_of_rows_in_bfloat16(native_library):
+    """Tiles of 16 rows, and what is left; rows that a wrapper makes of one; each cell's number of gates."""
+    inputs = keras.Input((5, 4))
+    both = layers.Bidirectional(layers.GRU(33, return_sequences=True))(inputs)
+    each = layers.TimeDistributed(keras.Sequential([layers.Reshape((2, 33)), layers.LSTM(20)]))(both)
+    model = keras.Model(inputs, [layers.Conv1D(40, 2)(both), layers.LSTM(17)(each)])
+    x = signal(150, 5, 4)
+    try:
+        frozen = kerasptb.freeze(model, "bfloat16")
+    except NativeUnavailableError as error:
+        pytest.skip(str(error))
+    wanted = outputs_of(model, [x])
+    for rows in (1, 3, 6, 7, 16, 17, 45, 64, 150):
+        assert_close(frozen(x[:rows]), [y[:rows] for y in wanted], 0.02)
+
+
 @pytest.mark.parametrize(
     ("value", "what"),
     [

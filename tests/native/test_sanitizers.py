@@ -88,6 +88,7 @@ def test_no_sanitizer_speaks_of_amx(sanitized):
     level = "from kerasptb import native; print(native.cpu_level())"
     assert sanitized("amx", "-c", level).splitlines()[0] == "amx"
     told = sanitized("amx", *PYTEST, "-k", "not jit", OPS / "test_bfloat16.py", NATIVE / "test_lstm_layer.py")
+    told += sanitized("amx", *PYTEST, "-k", "bfloat16 or wide", TESTS / "frozen" / "test_frozen.py")
     assert "runtime error" not in told
     assert native.cpu_level() == "amx" or "skipped" not in told
 

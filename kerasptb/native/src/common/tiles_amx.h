@@ -121,29 +121,23 @@ KERASPTB_INLINE void multiply_16_rows(int64_t steps, int64_t num_rows, Operand a
                                       const SumTiles& to) {
   static_cast<void>(num_rows);  // likewise
   load_sums<0>(from);
-  load_sums<1>(from);
-  if (kColumnTiles == 4) {
-    load_sums<2>(from);
-    load_sums<3>(from);
-  }
+  if constexpr (kColumnTiles > 1) load_sums<1>(from);
+  if constexpr (kColumnTiles > 2) load_sums<2>(from);
+  if constexpr (kColumnTiles > 3) load_sums<3>(from);
   for (int64_t i = 0; i < steps; ++i) {
     load_tile<4>(a.data, a.row_bytes);
     if (kParts == 2) load_tile<5>(a.data + a.part_stride, a.row_bytes);
     multiply_column<kParts, 0>(b);
-    multiply_column<kParts, 1>(b);
-    if (kColumnTiles == 4) {
-      multiply_column<kParts, 2>(b);
-      multiply_column<kParts, 3>(b);
-    }
+    if constexpr (kColumnTiles > 1) multiply_column<kParts, 1>(b);
+    if constexpr (kColumnTiles > 2) multiply_column<kParts, 2>(b);
+    if constexpr (kColumnTiles > 3) multiply_column<kParts, 3>(b);
     a.data += a.depth_stride;
     b.data += b.depth_stride;
   }
   store_sums<0>(to);
-  store_sums<1>(to);
-  if (kColumnTiles == 4) {
-    store_sums<2>(to);
-    store_sums<3>(to);
-  }
+  if constexpr (kColumnTiles > 1) store_sums<1>(to);
+  if constexpr (kColumnTiles > 2) store_sums<2>(to);
+  if constexpr (kColumnTiles > 3) store_sums<3>(to);
 }
 
 }  // namespace KERASPTB_LEVEL

@@ -10,7 +10,7 @@
 //   multiply_32x32<parts>(steps, rows, a, b, from, to, meanwhile): the same. With AMX meanwhile() is called twice in
 //     each step: the vector units are idle during a product of tiles. Without AMX it is never called.
 //   multiply_16_rows<parts, column tiles>(steps, rows, a, b, from, to): the same for 16 rows and 2 or 4 tiles side by
-//     side; `rows` is at most 16.
+//     side, with AMX 1 to 4; `rows` is at most 16.
 // `from` may be the same as `to`, or null for zero.
 #pragma once
 

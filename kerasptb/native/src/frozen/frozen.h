@@ -26,7 +26,7 @@ struct FrozenProgram {
   int64_t operations;                  // multiply-adds of a row
 };
 
-constexpr int64_t kFewRows = 6, kBlockRows = 48;
+constexpr int64_t kFewRows = 6, kBlockRows = 64;
 
 // Returns whether all ids have rows in their tables. `arena` is memory of `frozen_room` floats.
 KERASPTB_DECLARE(bool frozen_run(const FrozenProgram&, int64_t rows, float* const* externals, float* arena))

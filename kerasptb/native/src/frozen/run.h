@@ -2,7 +2,8 @@
 // and the nodes of ops.c.
 //
 // A panel of weights is four vectors of columns, [inputs][4 kLanes], the last as many as are left; in bfloat16
-// [inputs / 2][4 kLanes][2]. Of a recurrence a panel has the gates of kLanes units beside each other.
+// [inputs / 2][4 kLanes][2], with zeros up to a multiple of 32 inputs, so that each of its vectors is tiles of AMX's.
+// Of a recurrence a panel has the gates of kLanes units beside each other.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,17 +15,33 @@
 #include "common/simd.h"
 #include "common/threads.h"
 #include "frozen/frozen.h"
+#if defined(__AVX512BF16__)
+#include "common/tiles_bfloat16.h"
+#endif
 
 namespace kerasptb {
 namespace KERASPTB_LEVEL {
 namespace {
 
 constexpr int kVectors = 4;                          // of columns in a panel
-constexpr int kTileRows = kRegisters >= 32 ? 6 : 2;  // with them, all registers
+constexpr int kMostRows = kRegisters >= 32 ? 6 : 2;  // that are multiplied together: with them, all registers
+
+// Rows that are multiplied, of float or what a precision makes of them.
+template <class Value>
+struct Rows {
+  const Value* x;
+  int64_t stride;
+};
 
 struct Float32 {
   typedef float Weight;
-  static constexpr int kPairs = 1;  // inputs that a step takes
+  typedef float Value;
+  static constexpr int64_t kDepth = 1;  // inputs are padded to a multiple of it
+  static constexpr int kTile = 0;       // rows of a tile of AMX's; 0: without
+
+  static KERASPTB_INLINE_METHOD Rows<float> rows(const float* x, int64_t stride, int64_t, int64_t, float*) {
+    return {x, stride};
+  }
 
   template <int R, int V>
   static KERASPTB_INLINE_METHOD void multiply(const float* x, int64_t stride, int64_t inputs, const float* w,
@@ -57,9 +74,8 @@ struct Float32 {
   }
 };
 
-struct Int8 {
+struct Int8 : Float32 {
   typedef int8_t Weight;
-  static constexpr int kPairs = 1;
 
   static KERASPTB_INLINE_METHOD Float widened(const int8_t* p) {
 #if defined(__AVX512F__)
@@ -89,34 +105,50 @@ struct Int8 {
 #if defined(__AVX512BF16__)
 struct Bfloat16 {
   typedef uint16_t Weight;
-  static constexpr int kPairs = 2;
-  static constexpr int64_t kDepth = 512;  // inputs that are rounded at once
+  typedef uint16_t Value;
+  static constexpr int64_t kDepth = kTileDepth;
+#if defined(__AMX_BF16__)
+  static constexpr int kTile = kTileRows;
+#else
+  static constexpr int kTile = 0;
+#endif
+
+  // Rounds rows to `to`, with zeros up to a multiple of kDepth inputs.
+  static KERASPTB_INLINE_METHOD Rows<uint16_t> rows(const float* x, int64_t stride, int64_t number, int64_t inputs,
+                                                    uint16_t* to) {
+    const int64_t size = round_up(inputs, kDepth);
+    for (int64_t row = 0; row < number; ++row)
+      for (int64_t k = 0; k < size; k += kTileDepth) {
+        const float* from = x + row * stride + k;
+        const Float first = load(from, lanes_before(k, inputs));
+        const Float second = load(from + kLanes, lanes_before(k + kLanes, inputs));
+        store(to + row * size + k, round_to_bfloat16(first, second));
+      }
+    return {to, size};
+  }
 
   template <int R, int V>
-  static KERASPTB_INLINE_METHOD void multiply(const float* x, int64_t stride, int64_t inputs, const uint16_t* w,
+  static KERASPTB_INLINE_METHOD void multiply(const uint16_t* x, int64_t stride, int64_t inputs, const uint16_t* w,
                                               Float (&sums)[R][V]) {
-    alignas(64) uint16_t rounded[R][kDepth];
-    for (int64_t begin = 0; begin < inputs; begin += kDepth) {
-      const int64_t size = smaller(kDepth, inputs - begin);
-      for (int r = 0; r < R; ++r)
-        for (int64_t k = 0; k < size; k += kLanes) {
-          const Float values = load(x + r * stride + begin + k, lanes_before(k, size));
-          const __m256bh half = _mm512_cvtneps_pbh(values);
-          memcpy(&rounded[r][k], &half, sizeof half);
-        }
-      for (int64_t k = 0; k < size; k += 2) {
-        const uint16_t* p = w + (begin + k) * V * kLanes;
-        __m512bh columns[V];
+    if constexpr (R == kTile) {
+      // Rows past the last are of no interest.
+      const Operand a = rows_operand(x, stride, 0), b{w, kTileDepth, V * 64, kTileDepth / 2 * V * kTileDepth, 0};
+      SumTiles to{{}, V * kLanes};
+      for (int v = 0; v < V; ++v) to.tile[v] = reinterpret_cast<float*>(&sums[0][v]);
+      multiply_16_rows<1, V>(ceil_div(inputs, kTileDepth), R, a, b, nullptr, to);
+      return;
+    }
+    for (int64_t k = 0; k < inputs; k += 2) {
+      __m512bh columns[V];
 #pragma GCC unroll 4
-        for (int v = 0; v < V; ++v) memcpy(&columns[v], p + v * 2 * kLanes, sizeof columns[v]);
+      for (int v = 0; v < V; ++v) memcpy(&columns[v], w + (k * V + v * 2) * kLanes, sizeof columns[v]);
 #pragma GCC unroll 6
-        for (int r = 0; r < R; ++r) {
-          int32_t pair;
-          memcpy(&pair, &rounded[r][k], sizeof pair);
-          const __m512bh value = reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
+      for (int r = 0; r < R; ++r) {
+        int32_t pair;
+        memcpy(&pair, x + r * stride + k, sizeof pair);
+        const __m512bh value = reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
 #pragma GCC unroll 4
-          for (int v = 0; v < V; ++v) sums[r][v] = _mm512_dpbf16_ps(sums[r][v], columns[v], value);
-        }
+        for (int v = 0; v < V; ++v) sums[r][v] = _mm512_dpbf16_ps(sums[r][v], columns[v], value);
       }
     }
   }
@@ -135,67 +167,95 @@ KERASPTB_INLINE void for_rest(int64_t row, int64_t rest, const Function& functio
     if (rest < R) return for_rest<R - 1>(row, rest, function);
   function(row, Size<R>());
 }
-template <class Function>
+// The number of rows is the constant's but in tiles of AMX's.
+template <class F, class Function>
 KERASPTB_INLINE void for_each_tile(int64_t rows, const Function& function) {
-  // Tiles of nearly equal size, so that none is of a single row.
-  const int64_t tiles = ceil_div(rows, kTileRows);
+  if constexpr (F::kTile > 0)
+    if (rows > kMostRows) {
+      for (int64_t row = 0; row < rows; row += F::kTile) function(row, Size<F::kTile>(), smaller(F::kTile, rows - row));
+      return;
+    }
+  // Of nearly equal size, so that none is of a single row.
+  const int64_t tiles = ceil_div(rows, kMostRows);
   for (int64_t i = 0; i < tiles; ++i) {
     const Range some = split(rows, tiles, i);
-    for_rest<kTileRows>(some.begin, some.size(), function);
+    for_rest<kMostRows>(some.begin, some.size(),
+                        [&](int64_t row, auto size) { function(row, size, decltype(size)::kValue); });
   }
 }
 
-struct Output {
+// What a product computes: y = x M + bias, or y += x M, of some inputs.
+struct Product {
+  const fz_matrix& m;
+  Range inputs;
   float* y;
   int64_t stride;
   bool accumulate;
 };
 
 template <class F, int R, int V>
-KERASPTB_NOINLINE void product_tile(const fz_matrix& m, const float* x, int64_t stride, int64_t column,
-                                    const Output& to) {
-  const int64_t depth = (m.inputs + F::kPairs - 1) / F::kPairs * F::kPairs;
+KERASPTB_NOINLINE void product_tile(const Product& p, const Rows<typename F::Value>& rows, int64_t row, int64_t number,
+                                    int64_t column) {
+  const fz_matrix& m = p.m;
+  const int64_t panel = column * round_up(m.inputs, F::kDepth);
   Float sums[R][V] = {};
-  F::template multiply<R, V>(x, stride, m.inputs, static_cast<const typename F::Weight*>(m.weights) + column * depth,
+  F::template multiply<R, V>(rows.x + row * rows.stride, rows.stride, p.inputs.size(),
+                             static_cast<const typename F::Weight*>(m.weights) + panel + p.inputs.begin * V * kLanes,
                              sums);
   for (int v = 0; v < V; ++v) {
     const int64_t at = column + v * kLanes, lanes = lanes_before(at, m.outputs);
-    const Float bias = m.bias != nullptr && !to.accumulate ? load(m.bias + at, lanes) : Float{};
+    const Float bias = m.bias != nullptr && !p.accumulate ? load(m.bias + at, lanes) : Float{};
     const Float scale = m.scales != nullptr ? load(m.scales + at, lanes) : splat(1.0f);
-    for (int r = 0; r < R; ++r) {
-      float* y = to.y + r * to.stride + at;
-      store(y, multiply_add(sums[r][v], scale, to.accumulate ? load(y, lanes) : bias), lanes);
+    for (int r = 0; r < (R == F::kTile ? number : R); ++r) {
+      float* y = p.y + (row + r) * p.stride + at;
+      store(y, multiply_add(sums[r][v], scale, p.accumulate ? load(y, lanes) : bias), lanes);
     }
   }
 }
 
 template <class F, int R>
-KERASPTB_INLINE void product_vectors(const fz_matrix& m, const float* x, int64_t stride, int64_t column,
-                                     const Output& to) {
-  const int64_t vectors = ceil_div(m.outputs - column, kLanes);
-  if (vectors >= 4) return product_tile<F, R, 4>(m, x, stride, column, to);
-  if (vectors == 3) return product_tile<F, R, 3>(m, x, stride, column, to);
-  if (vectors == 2) return product_tile<F, R, 2>(m, x, stride, column, to);
-  product_tile<F, R, 1>(m, x, stride, column, to);
+KERASPTB_INLINE void product_vectors(const Product& p, const Rows<typename F::Value>& rows, int64_t row, int64_t number,
+                                     int64_t column) {
+  const int64_t vectors = ceil_div(p.m.outputs - column, kLanes);
+  if (vectors >= 4) return product_tile<F, R, 4>(p, rows, row, number, column);
+  if (vectors == 3) return product_tile<F, R, 3>(p, rows, row, number, column);
+  if (vectors == 2) return product_tile<F, R, 2>(p, rows, row, number, column);
+  product_tile<F, R, 1>(p, rows, row, number, column);
 }
 
 template <class F>
-KERASPTB_INLINE void product_of(const fz_matrix& m, const float* x, int64_t x_stride, int64_t rows, const Output& to) {
-  for (int64_t column = 0; column < m.outputs; column += kVectors * kLanes)
-    for_each_tile(rows, [&](int64_t row, auto size) {
-      product_vectors<F, decltype(size)::kValue>(m, x + row * x_stride, x_stride, column,
-                                                 {to.y + row * to.stride, to.stride, to.accumulate});
+KERASPTB_INLINE void product_of(const Product& p, const Rows<typename F::Value>& rows, int64_t number) {
+  for (int64_t column = 0; column < p.m.outputs; column += kVectors * kLanes)
+    for_each_tile<F>(number, [&](int64_t row, auto size, int64_t of_tile) {
+      product_vectors<F, decltype(size)::kValue>(p, rows, row, of_tile, column);
     });
 }
 
+#if defined(__AVX512BF16__)
+// Rounds some rows and inputs at a time, as many as stay in the cache.
+KERASPTB_NOINLINE void product_of_rounded(const fz_matrix& m, const float* x, int64_t x_stride, int64_t rows, float* y,
+                                          int64_t y_stride, bool accumulate) {
+  constexpr int64_t kInputs = 256;
+  alignas(64) uint16_t rounded[kBlockRows * kInputs];
+  for (int64_t row = 0; row < rows; row += kBlockRows) {
+    const int64_t number = smaller(kBlockRows, rows - row);
+    for (int64_t k = 0; k < m.inputs; k += kInputs) {
+      const Range inputs{k, smaller(k + kInputs, m.inputs)};
+      const auto operand = Bfloat16::rows(x + row * x_stride + k, x_stride, number, inputs.size(), rounded);
+      product_of<Bfloat16>({m, inputs, y + row * y_stride, y_stride, accumulate || k > 0}, operand, number);
+    }
+  }
+}
+#endif
+
 KERASPTB_NOINLINE void product(const fz_matrix* m, const float* x, int64_t x_stride, int64_t rows, float* y,
                                int64_t y_stride, int accumulate) {
-  const Output to{y, y_stride, accumulate != 0};
 #if defined(__AVX512BF16__)
-  if (m->is_bfloat16) return product_of<Bfloat16>(*m, x, x_stride, rows, to);
+  if (m->is_bfloat16) return product_of_rounded(*m, x, x_stride, rows, y, y_stride, accumulate != 0);
 #endif
-  if (m->scales != nullptr) return product_of<Int8>(*m, x, x_stride, rows, to);
-  product_of<Float32>(*m, x, x_stride, rows, to);
+  const Product p{*m, {0, m->inputs}, y, y_stride, accumulate != 0};
+  if (m->scales != nullptr) return product_of<Int8>(p, {x, x_stride}, rows);
+  product_of<Float32>(p, {x, x_stride}, rows);
 }
 
 void recurrent_node(const fz_node* n, float* const* t, float* scratch, int64_t rows);
@@ -216,6 +276,7 @@ struct Recurrence {
   const float* x;
   const float* mask;
   float *y, *xz, *h, *h_next, *c;
+  typename F::Value* rounded;  // h
 
   Recurrence(const fz_node& n, float* const* t, float* scratch, int64_t rows)
       : n(n),
@@ -226,18 +287,20 @@ struct Recurrence {
         xz(scratch),
         h(scratch + rows * columns * (at_once ? T : 1)),
         h_next(h + rows * row_size),
-        c(h_next + rows * row_size) {}
+        c(h_next + rows * row_size),
+        rounded(reinterpret_cast<typename F::Value*>(c + rows * row_size)) {}
 
   template <int R>
-  KERASPTB_INLINE_METHOD void tile(int64_t row, int64_t vector, int64_t step, int64_t at) const {
+  KERASPTB_INLINE_METHOD void tile(const Rows<typename F::Value>& of_h, int64_t row, int64_t number, int64_t vector,
+                                   int64_t step, int64_t at) const {
     const fz_matrix& m = n.matrices[1];
-    const int64_t depth = (H + F::kPairs - 1) / F::kPairs * F::kPairs, u = vector * kLanes;
-    const auto* w = static_cast<const typename F::Weight*>(m.weights) + vector * depth * kGates * kLanes;
+    const int64_t u = vector * kLanes, panel = vector * round_up(H, F::kDepth) * kGates * kLanes;
     Float sums[R][kGates] = {};
-    F::template multiply<R, kGates>(h + row * row_size, row_size, H, w, sums);
+    F::template multiply<R, kGates>(of_h.x + row * of_h.stride, of_h.stride, H,
+                                    static_cast<const typename F::Weight*>(m.weights) + panel, sums);
     const int64_t lanes = lanes_before(u, H), first = vector * kGates * kLanes;
     const bool sequences = n.sizes[3] & FZ_SEQUENCES;
-    for (int64_t b = row; b < row + R; ++b) {
+    for (int64_t b = row; b < row + (R == F::kTile ? number : R); ++b) {
       const float* z = xz + (at_once ? b * T + at : b) * columns + first;
       Float input[kGates], recurrent[kGates], gates[kGates], kept, after;
       for (int g = 0; g < kGates; ++g) {
@@ -268,8 +331,11 @@ struct Recurrence {
     for (int64_t step = 0; step < T; ++step) {
       const int64_t at = n.sizes[3] & FZ_BACKWARDS ? T - 1 - step : step;
       if (!at_once) product(&n.matrices[0], x + at * D, T * D, rows, xz, columns, 0);
+      const auto of_h = F::rows(h, row_size, rows, H, rounded);
       for (int64_t vector = 0; vector < row_size / kLanes; ++vector)
-        for_each_tile(rows, [&](int64_t row, auto size) { tile<decltype(size)::kValue>(row, vector, step, at); });
+        for_each_tile<F>(rows, [&](int64_t row, auto size, int64_t number) {
+          tile<decltype(size)::kValue>(of_h, row, number, vector, step, at);
+        });
       float* other = h;
       h = h_next, h_next = other;
     }
@@ -306,6 +372,9 @@ bool run_block(const FrozenProgram& p, float* const* externals, int64_t first, i
     t[i] =
         place.external < 0 ? arena + place.offset * rows : externals[place.external] + place.offset + first * place.row;
   }
+#if defined(__AVX512BF16__)
+  const Tiles tiles;
+#endif
   const bool is_right = fz_run(p.nodes, static_cast<int32_t>(p.num_nodes), t, arena + p.arena_floats * rows, rows);
   if (t != few) free(t);
   return is_right;
