@@ -31,45 +31,32 @@ template <class Value>
 struct Rows {
   const Value* x;
   int64_t stride;
+
+  KERASPTB_INLINE_METHOD Rows from(int64_t row) const { return {x + row * stride, stride}; }
 };
+
+// A precision: what rows and weights are, and `step`, which adds to sums what kInputs inputs from k on give.
 
 struct Float32 {
   typedef float Weight;
   typedef float Value;
-  static constexpr int64_t kDepth = 1;  // inputs are padded to a multiple of it
-  static constexpr int kTile = 0;       // rows of a tile of AMX's; 0: without
+  static constexpr int64_t kDepth = 1, kInputs = 1;  // inputs are padded to a multiple of kDepth
+  static constexpr int kTile = 0;                    // rows of a tile of AMX's; 0: without
 
   static KERASPTB_INLINE_METHOD Rows<float> rows(const float* x, int64_t stride, int64_t, int64_t, float*) {
     return {x, stride};
   }
 
   template <int R, int V>
-  static KERASPTB_INLINE_METHOD void multiply(const float* x, int64_t stride, int64_t inputs, const float* w,
-                                              Float (&sums)[R][V]) {
-    int64_t k = 0;
-    if constexpr (R * V < 8) {  // more sums, since each waits for the one before it
-      Float others[R][V] = {};
-      for (; k + 2 <= inputs; k += 2)
-        for (int v = 0; v < V; ++v) {
-          const Float a = load(w + (k * V + v) * kLanes), b = load(w + ((k + 1) * V + v) * kLanes);
-          for (int r = 0; r < R; ++r) {
-            sums[r][v] = multiply_add(splat(x[r * stride + k]), a, sums[r][v]);
-            others[r][v] = multiply_add(splat(x[r * stride + k + 1]), b, others[r][v]);
-          }
-        }
-      for (int r = 0; r < R; ++r)
-        for (int v = 0; v < V; ++v) sums[r][v] += others[r][v];
-    }
-    for (; k < inputs; ++k) {
-      Float columns[V];
+  static KERASPTB_INLINE_METHOD void step(const Rows<float>& rows, int64_t k, const float* w, Float (&sums)[R][V]) {
+    Float columns[V];
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) columns[v] = load(w + (k * V + v) * kLanes);
+    for (int v = 0; v < V; ++v) columns[v] = load(w + (k * V + v) * kLanes);
 #pragma GCC unroll 6
-      for (int r = 0; r < R; ++r) {
-        const Float value = splat(x[r * stride + k]);
+    for (int r = 0; r < R; ++r) {
+      const Float value = splat(rows.x[r * rows.stride + k]);
 #pragma GCC unroll 4
-        for (int v = 0; v < V; ++v) sums[r][v] = multiply_add(value, columns[v], sums[r][v]);
-      }
+      for (int v = 0; v < V; ++v) sums[r][v] = multiply_add(value, columns[v], sums[r][v]);
     }
   }
 };
@@ -90,15 +77,13 @@ struct Int8 : Float32 {
   }
 
   template <int R, int V>
-  static KERASPTB_INLINE_METHOD void multiply(const float* x, int64_t stride, int64_t inputs, const int8_t* w,
-                                              Float (&sums)[R][V]) {
-    for (int64_t k = 0; k < inputs; ++k)
+  static KERASPTB_INLINE_METHOD void step(const Rows<float>& rows, int64_t k, const int8_t* w, Float (&sums)[R][V]) {
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) {
-        const Float columns = widened(w + (k * V + v) * kLanes);
+    for (int v = 0; v < V; ++v) {
+      const Float columns = widened(w + (k * V + v) * kLanes);
 #pragma GCC unroll 6
-        for (int r = 0; r < R; ++r) sums[r][v] = multiply_add(splat(x[r * stride + k]), columns, sums[r][v]);
-      }
+      for (int r = 0; r < R; ++r) sums[r][v] = multiply_add(splat(rows.x[r * rows.stride + k]), columns, sums[r][v]);
+    }
   }
 };
 
@@ -106,7 +91,7 @@ struct Int8 : Float32 {
 struct Bfloat16 {
   typedef uint16_t Weight;
   typedef uint16_t Value;
-  static constexpr int64_t kDepth = kTileDepth;
+  static constexpr int64_t kDepth = kTileDepth, kInputs = 2;
 #if defined(__AMX_BF16__)
   static constexpr int kTile = kTileRows;
 #else
@@ -128,32 +113,58 @@ struct Bfloat16 {
   }
 
   template <int R, int V>
-  static KERASPTB_INLINE_METHOD void multiply(const uint16_t* x, int64_t stride, int64_t inputs, const uint16_t* w,
-                                              Float (&sums)[R][V]) {
-    if constexpr (R == kTile) {
-      // Rows past the last are of no interest.
-      const Operand a = rows_operand(x, stride, 0), b{w, kTileDepth, V * 64, kTileDepth / 2 * V * kTileDepth, 0};
-      SumTiles to{{}, V * kLanes};
-      for (int v = 0; v < V; ++v) to.tile[v] = reinterpret_cast<float*>(&sums[0][v]);
-      multiply_16_rows<1, V>(ceil_div(inputs, kTileDepth), R, a, b, nullptr, to);
-      return;
-    }
-    for (int64_t k = 0; k < inputs; k += 2) {
-      __m512bh columns[V];
+  static KERASPTB_INLINE_METHOD void step(const Rows<uint16_t>& rows, int64_t k, const uint16_t* w,
+                                          Float (&sums)[R][V]) {
+    __m512bh columns[V];
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) memcpy(&columns[v], w + (k * V + v * 2) * kLanes, sizeof columns[v]);
+    for (int v = 0; v < V; ++v) memcpy(&columns[v], w + (k * V + v * 2) * kLanes, sizeof columns[v]);
 #pragma GCC unroll 6
-      for (int r = 0; r < R; ++r) {
-        int32_t pair;
-        memcpy(&pair, x + r * stride + k, sizeof pair);
-        const __m512bh value = reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
+    for (int r = 0; r < R; ++r) {
+      int32_t pair;
+      memcpy(&pair, rows.x + r * rows.stride + k, sizeof pair);
+      const __m512bh value = reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
 #pragma GCC unroll 4
-        for (int v = 0; v < V; ++v) sums[r][v] = _mm512_dpbf16_ps(sums[r][v], columns[v], value);
-      }
+      for (int v = 0; v < V; ++v) sums[r][v] = _mm512_dpbf16_ps(sums[r][v], columns[v], value);
     }
+  }
+
+  // Rows past the last are of no interest.
+  template <int R, int V>
+  static KERASPTB_INLINE_METHOD void tile(const Rows<uint16_t>& rows, int64_t inputs, const uint16_t* w,
+                                          Float (&sums)[R][V]) {
+    const Operand a = rows_operand(rows.x, rows.stride, 0);
+    const Operand b{w, kTileDepth, V * 64, kTileDepth / 2 * V * kTileDepth, 0};
+    SumTiles to{{}, V * kLanes};
+    for (int v = 0; v < V; ++v) to.tile[v] = reinterpret_cast<float*>(&sums[0][v]);
+    multiply_16_rows<1, V>(ceil_div(inputs, kTileDepth), R, a, b, nullptr, to);
   }
 };
 #endif
+
+// Adds the products of R rows and V vectors of columns to sums.
+template <class F, int R, int V>
+KERASPTB_INLINE void multiply(const Rows<typename F::Value>& rows, int64_t inputs, const typename F::Weight* w,
+                              Float (&sums)[R][V]) {
+  if constexpr (R == F::kTile) {
+    F::tile(rows, inputs, w, sums);
+  } else {
+    int64_t k = 0;
+    if constexpr (R * V < 8) {  // more sums, since each waits for the one before it; and weights come from far
+      constexpr int64_t kBytes = 2 * F::kInputs * V * kLanes * sizeof(typename F::Weight), kAhead = 4096;
+      Float others[R][V] = {};
+      for (; k + 2 * F::kInputs <= inputs; k += 2 * F::kInputs) {
+        const char* ahead = reinterpret_cast<const char*>(w + k * V * kLanes) + kAhead;
+#pragma GCC unroll 8
+        for (int64_t i = 0; i < kBytes; i += 64) prefetch(reinterpret_cast<const float*>(ahead + i));
+        F::step(rows, k, w, sums);
+        F::step(rows, k + F::kInputs, w, others);
+      }
+      for (int r = 0; r < R; ++r)
+        for (int v = 0; v < V; ++v) sums[r][v] += others[r][v];
+    }
+    for (; k < inputs; k += F::kInputs) F::step(rows, k, w, sums);
+  }
+}
 
 template <int R>
 struct Size {
@@ -199,9 +210,8 @@ KERASPTB_NOINLINE void product_tile(const Product& p, const Rows<typename F::Val
   const fz_matrix& m = p.m;
   const int64_t panel = column * round_up(m.inputs, F::kDepth);
   Float sums[R][V] = {};
-  F::template multiply<R, V>(rows.x + row * rows.stride, rows.stride, p.inputs.size(),
-                             static_cast<const typename F::Weight*>(m.weights) + panel + p.inputs.begin * V * kLanes,
-                             sums);
+  const auto* w = static_cast<const typename F::Weight*>(m.weights) + panel + p.inputs.begin * V * kLanes;
+  multiply<F>(rows.from(row), p.inputs.size(), w, sums);
   for (int v = 0; v < V; ++v) {
     const int64_t at = column + v * kLanes, lanes = lanes_before(at, m.outputs);
     const Float bias = m.bias != nullptr && !p.accumulate ? load(m.bias + at, lanes) : Float{};
@@ -296,8 +306,7 @@ struct Recurrence {
     const fz_matrix& m = n.matrices[1];
     const int64_t u = vector * kLanes, panel = vector * round_up(H, F::kDepth) * kGates * kLanes;
     Float sums[R][kGates] = {};
-    F::template multiply<R, kGates>(of_h.x + row * of_h.stride, of_h.stride, H,
-                                    static_cast<const typename F::Weight*>(m.weights) + panel, sums);
+    multiply<F>(of_h.from(row), H, static_cast<const typename F::Weight*>(m.weights) + panel, sums);
     const int64_t lanes = lanes_before(u, H), first = vector * kGates * kLanes;
     const bool sequences = n.sizes[3] & FZ_SEQUENCES;
     for (int64_t b = row; b < row + (R == F::kTile ? number : R); ++b) {
@@ -388,10 +397,13 @@ bool frozen_run(const FrozenProgram& p, int64_t rows, float* const* externals, f
   const int64_t threads = workers.count(), blocks = round_up(ceil_div(rows, kBlockRows), threads);
   const int64_t room = round_up(frozen_room(p), 16);
   float* arenas = workers.scratch<float>(threads * room);
+  // Whichever thread takes a block, its rows are the same; one that is kept waiting takes fewer.
+  int64_t next = 0;
   int32_t wrong = 0;
   workers.run([&](int thread) {
-    const Range mine = split(blocks, threads, thread);
-    for (int64_t block = mine.begin; block < mine.end; ++block) {
+    for (;;) {
+      const int64_t block = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED);
+      if (block >= blocks) return;
       const Range some = split(rows, blocks, block);
       if (some.size() > 0 && !run_block(p, externals, some.begin, some.size(), arenas + thread * room))
         __atomic_store_n(&wrong, 1, __ATOMIC_RELAXED);
