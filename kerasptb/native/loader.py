@@ -73,7 +73,7 @@ def core() -> ctypes.CDLL:
 
 def function(name: str, *types: Any, returns: Any = ctypes.c_int) -> Any:
     """Returns a function of the library that takes and returns values of these types of ctypes. Loads the library."""
-    found = getattr(load()[0], name)
+    found = load()[0][name]  # an object of its own, since of one that threads share they would set the types at once
     found.argtypes, found.restype = types, returns
     return found
 
