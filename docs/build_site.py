@@ -29,6 +29,7 @@ TRY_IT = f'''
 
 <iframe class="keyboard" src="{KEYBOARD}" title="A keyboard page with a model of English"></iframe>
 '''
+PAGES = ("*.md", "docs/**/*.md", "examples/*.md", "kerasptb/runs/english/CARD.md")
 # It names everything once and explains nothing: a search would find it first.
 UNSEARCHED = ("CHANGELOG.md",)
 
@@ -62,7 +63,7 @@ def write(path, content):
 
 def copy_pages(pages):
     """Copies the pages of the repository, and the files that they link to."""
-    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")]:
+    for page in [page for where in PAGES for page in ROOT.glob(where)]:
         text = page.read_text(encoding="utf-8")
         links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in link]
         for file in [(page.parent / link).resolve() for link in links]:

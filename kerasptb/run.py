@@ -43,10 +43,10 @@ class Run(RunFolder):
         Raises:
             RunError: if the run does not have these weights, for example before the end of its first epoch.
         """
-        from kerasptb.models.weights import load_model  # noqa: PLC0415  (needs Keras)
+        from kerasptb.models.language_model import LanguageModel, trained_model  # noqa: PLC0415  (needs Keras)
 
         changes = {**self.overrides, **overrides, **({} if batch_size is None else {"batch_size": batch_size})}
-        return load_model(self, self.find_weights(weights), changes)
+        return trained_model(LanguageModel, self, self.find_weights(weights), changes)
 
     @functools.cached_property
     def model(self) -> LanguageModel:

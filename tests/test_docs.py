@@ -19,7 +19,9 @@ from kerasptb.presets import sample
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md"), *ROOT.glob("tests/*/*.md")]
+    page
+    for where in ("*.md", "docs/**/*.md", "examples/*.md", "tests/*/*.md", "kerasptb/*/*/*.md")
+    for page in ROOT.glob(where)
 )
 FIRST = ("README.md", "README.pt-BR.md")
 

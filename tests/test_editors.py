@@ -57,7 +57,9 @@ def test_from_preset_shows_the_arguments_of_the_model():
     assert typing.get_type_hints(Overrides) == expected
     shown = inspect.signature(kerasptb.LanguageModel.from_preset)
     assert list(shown.parameters) == ["preset", *expected]
-    assert str(shown).startswith("(preset: str, *, vocabulary_size: int = the preset's, embedding_size: int = the ")
+    assert str(shown).startswith(
+        "(preset: str | os.PathLike[str], *, vocabulary_size: int = the preset's, embedding_size: int = the "
+    )
 
 
 @pytest.mark.parametrize("name", LAYERS)

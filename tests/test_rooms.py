@@ -37,7 +37,7 @@ RUNNING, TRAINING = ({room for rooms in side for room in rooms} for side in (RUN
 DOORS = {
     ("kerasptb.export.keyboard", "kerasptb.conversion.litert"),  # a part of the pack, left out without TensorFlow
     ("kerasptb.export.c", "kerasptb.conversion.frozen"),  # of a Keras model
-    ("kerasptb.run", "kerasptb.models.weights"),  # `load_model`
+    ("kerasptb.run", "kerasptb.models.language_model"),  # `load_model`
     ("kerasptb.run", "kerasptb.dynamic_evaluation"),  # learns while it reads
 }
 FRAMEWORKS = {"keras", "tensorflow", "jax", "torch", "matplotlib", "keras_tuner"}

@@ -42,7 +42,7 @@ _ENGLISH = (
     "but for conversations of students (Chit-Chat, of the Perception, Control and Cognition Lab, MIT), examples of "
     "WordNet 3.0 (WordNet's licence) and manuals: of PostgreSQL (PostgreSQL Licence), Django, NumPy and CMake "
     "(BSD-3-Clause), Python (PSF-2.0), SQLAlchemy and Twisted (MIT), Rust (MIT or Apache-2.0), the Apache HTTP Server "
-    "and Erlang/OTP (Apache-2.0) and Ganeti (BSD-2-Clause). kerasptb's docs/english.md lists them."
+    "and Erlang/OTP (Apache-2.0) and Ganeti (BSD-2-Clause). The model's CARD.md lists them."
 )
 
 

@@ -3,9 +3,9 @@
 import contextlib
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Self, Unpack
+from typing import Any, Literal, NoReturn, Self, TypeVar, Unpack
 
 import keras
 import numpy as np
@@ -16,6 +16,7 @@ from kerasptb.arguments import ModelArguments, as_json, with_changes
 from kerasptb.data import Tokenizer
 from kerasptb.data.text_format import USUAL, TextFormat
 from kerasptb.engine import Network
+from kerasptb.engine.quantized import as_float32
 from kerasptb.layers.embedding import Embedding
 from kerasptb.losses import LOSSES_OF_FACTORS, SequenceCrossEntropy
 from kerasptb.losses.sparse_categorical_crossentropy import from_factors
@@ -30,6 +31,9 @@ from kerasptb.ops.tensors import do_not_convert
 from kerasptb.optimizers import ClippedSGD
 from kerasptb.reading import Reader
 from kerasptb.reading.files import TOKENIZER_DIGEST
+from kerasptb.runs import RunFolder
+from kerasptb.runs.files import ENGLISH
+from kerasptb.runs.weights import read_checked
 from kerasptb.trainers import Trainer
 from kerasptb.trainers.interface import StatefulLayer
 from kerasptb.utils.children import check_not_forked
@@ -37,6 +41,7 @@ from kerasptb.utils.types import Backend, CellName, Precision, Tensor
 
 # The arguments that Keras' models do not have.
 _OWN_ARGUMENTS = tuple(name for name in ModelArguments.fields() if name not in ("name", "dtype"))
+_Model = TypeVar("_Model", bound="LanguageModel")
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
@@ -197,17 +202,28 @@ class LanguageModel(Trainer):
 
     @classmethod
     @showing_overrides
-    def from_preset(cls, preset: str, **overrides: Unpack[Overrides]) -> Self:
-        """Builds an untrained model from a named recipe. No weights are downloaded.
+    def from_preset(cls, preset: str | os.PathLike[str], **overrides: Unpack[Overrides]) -> Self:
+        """Builds an untrained model from a named recipe, or a trained one, with weights. Nothing is downloaded.
 
         Args:
-            preset: a name in `kerasptb.presets.PRESETS`, such as "notebook".
-            **overrides: arguments of the constructor that replace the recipe's, such as `batch_size=1`. `keep_prob`
-                replaces the rates of dropout that it stands for, and a `tokenizer` has its own `vocabulary_size`.
+            preset: a name in `kerasptb.presets.PRESETS`, such as "notebook", for a model without weights; or "english",
+                for that in the package, or the folder of a run, for its best weights, compiled as `compile()` does.
+            **overrides: arguments of the constructor that replace the preset's, such as `batch_size=1`. `keep_prob`
+                replaces the rates of dropout that it stands for, and a `tokenizer` has its own `vocabulary_size`; a
+                trained model has its own of both.
 
         Raises:
-            ValueError: if there is no such preset.
+            ValueError: if there is no such preset, or a trained model is given another vocabulary.
+            RunError: if a folder is not a run, or is damaged.
+
+        Example:
+        >>> LanguageModel.from_preset("english").count_params()
+        5771200
         """
+        if preset not in presets.PRESETS and (preset == ENGLISH or Path(preset).is_dir()):
+            run = RunFolder.open(preset)
+            return trained_model(cls, run, run.find_weights("best"), overrides)
+        preset = str(preset)
         tokenizer = overrides.pop("tokenizer", None)
         given = tokenizer.tokenizer if isinstance(tokenizer, TextFormat) else tokenizer
         if given is not None:
@@ -559,6 +575,31 @@ def build_language_model(
         **kwargs: further arguments of `LanguageModel`.
     """
     return LanguageModel(vocabulary_size, embedding_size, units, batch_size, num_steps, **kwargs)
+
+
+def trained_model(kind: type[_Model], run: RunFolder, path: Path, changes: Mapping[str, Any]) -> _Model:
+    """Returns a run's model, of a class, with the weights of a file, compiled.
+
+    Args:
+        kind: the class.
+        run: the run.
+        path: the file.
+        changes: arguments in place of the run's.
+
+    Raises:
+        RunError: the file is damaged, or of another model.
+        ValueError: its vocabulary is to change.
+    """
+    if changed := {"tokenizer", "vocabulary_size"} & set(changes):
+        raise ValueError(
+            f"Expected the vocabulary that the model was trained with. Received: {', '.join(sorted(changed))}. "
+            "To go on with another: kerasptb train --from"
+        )
+    weights = read_checked(path, run.settings.model)
+    model = kind(**with_changes(run.settings.model.as_dict(), changes), tokenizer=run.text_format)
+    model.set_weights([as_float32(weight) for weight in weights])
+    model.compile()
+    return model
 
 
 def _few_lengths(length: int) -> Iterator[tuple[int, int]]:

@@ -1,23 +1,19 @@
-"""The weights of models in Keras: written, and those of a run read."""
+"""The weights of models in Keras, written."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import h5py
 
-from kerasptb.arguments import with_changes
 from kerasptb.compat.keras import H5IOStore, save_state
-from kerasptb.engine.quantized import as_float32
-from kerasptb.models.language_model import LanguageModel
-from kerasptb.runs.weights import DIGEST, digest, read_checked
+from kerasptb.runs.weights import DIGEST, digest
 from kerasptb.utils.files import atomic_write
 
 if TYPE_CHECKING:
-    from kerasptb.runs.folder import RunFolder
+    from kerasptb.models.language_model import LanguageModel
 
 
 def save_weights(model: LanguageModel, *paths: Path) -> None:
@@ -32,16 +28,3 @@ def save_weights(model: LanguageModel, *paths: Path) -> None:
     for path in paths:
         with atomic_write(path) as temporary:
             temporary.write_bytes(content.getbuffer())
-
-
-def load_model(run: RunFolder, path: Path, changes: Mapping[str, Any]) -> LanguageModel:
-    """Returns a run's model with the weights of a file, compiled; `changes` are arguments in place of the run's.
-
-    Raises:
-        RunError: the file is damaged, or of another model.
-    """
-    weights = read_checked(path, run.settings.model)
-    model = LanguageModel(**with_changes(run.settings.model.as_dict(), changes), tokenizer=run.text_format)
-    model.set_weights([as_float32(weight) for weight in weights])
-    model.compile()
-    return model

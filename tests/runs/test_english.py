@@ -1,4 +1,4 @@
-"""The model of English in the package: that it is the one that docs/english.md describes, and serves everywhere."""
+"""The model of English in the package: that it is the one that its card describes, and serves everywhere."""
 
 import json
 import re
@@ -32,6 +32,17 @@ def test_it_is_small(english):
     assert sum(path.stat().st_size for path in english.folder.iterdir()) < 6_000_000
     assert (english.folder / "weights.int8.npz").stat().st_size < 5_000_000
     assert english.settings.data.location is None
+
+
+def test_it_is_a_preset_with_weights(english, tmp_path):
+    model = kerasptb.LanguageModel.from_preset("english", batch_size=2)
+    assert (model.batch_size, model.tokenizer.digest) == (2, english.vocabulary.digest)
+    for found, expected in zip(model.get_weights(), english.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ValueError, match=r"Received: vocabulary_size\. To go on with another: kerasptb train --from"):
+        kerasptb.LanguageModel.from_preset(english.folder, vocabulary_size=9)
+    with pytest.raises(RunError, match=r"has no config\.json"):
+        kerasptb.LanguageModel.from_preset(tmp_path)
 
 
 def test_it_knows_english(english):
