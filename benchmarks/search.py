@@ -27,7 +27,9 @@ from kerasptb.data.sources.sample import read_sample
 from kerasptb.data.tokenizers.prefixes import fold_bytes
 from kerasptb.data.tokenizers.tokenizer import EOS
 from kerasptb.data.tokenizers.written_text import comes_unspaced, is_of_word
-from kerasptb.reading import pieces_of, run_search, search_words
+from kerasptb.reading import run_search
+from kerasptb.reading.pieces import pieces_of
+from kerasptb.reading.words import search_words
 from kerasptb.serving.server import load_reader
 
 _LETTERS = 3  # typed at most

@@ -29,7 +29,8 @@ from kerasptb.data.lexicon import WORD, Lexicon
 from kerasptb.evaluation import Share
 from kerasptb.keyboard import Keyboard, Simulator, Writer
 from kerasptb.keyboard.measure.typos import contexts_before, type_words, typed_words
-from kerasptb.reading import Context, run_search, run_searches
+from kerasptb.reading import Context, run_search
+from kerasptb.reading.search import run_searches
 from kerasptb.run import load_run
 
 _SEARCHES, _KEYS = 32, 3

@@ -28,6 +28,8 @@ from kerasptb.utils.interrupts import uninterrupted
 from kerasptb.utils.status_line import tracked
 from kerasptb.utils.types import Ids, Tensor
 
+__all__ = ["DynamicSettings", "evaluate_dynamic", "gradient_statistics", "tune_dynamic"]
+
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
     import tensorflow as tf

@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from kerasptb import evaluation, keyboard, reading
 from kerasptb.data import UNK, Corpus
 from kerasptb.data.sources.source import TextSource
+from kerasptb.evaluation.adaptation import KeptSettings
+from kerasptb.evaluation.counted_perplexity import evaluate_counts
+from kerasptb.keyboard.correction import correct_parts
+from kerasptb.keyboard.measure.savings import check_cached
 from kerasptb.runs import files
 from kerasptb.runs.counted_text import make_counts
 from kerasptb.runs.damage import RunError
@@ -103,7 +107,7 @@ class Run(RunFolder):
 
     def correct_parts(self, text: str, **settings: Any) -> Iterator[tuple[int, list[keyboard.Correction]]]:
         """Yields what `correct` returns in parts of the text: where each ends, and its corrections."""
-        return keyboard.correct_parts(self.reader, text, **settings)
+        return correct_parts(self.reader, text, **settings)
 
     def generate(self, prompt: str = "", words: int = 50, **settings: Any) -> str:
         """Returns a text that goes on with words sampled from the model.
@@ -220,7 +224,7 @@ class Run(RunFolder):
             return keyboard.evaluate_keyboard(self.reader, text, keys, learn=learn)
         corpus = self.load_corpus(data)
         if continuous_cache:
-            keyboard.check_cached(self.vocabulary)
+            check_cached(self.vocabulary)
             cache = self._tuned_cache(corpus, report)
         # A cache goes by the network's states alone.
         reader = self.reader if cache is None else self.network
@@ -264,7 +268,7 @@ class Run(RunFolder):
         corpus = self.load_corpus(data)
         of_network = None if adapted is None else adapted.log_probabilities
         sizes = corpus.count(split)
-        with_counts, going_on = evaluation.evaluate_counts(self.reader, corpus.split(split), of_network)
+        with_counts, going_on = evaluate_counts(self.reader, corpus.split(split), of_network)
         return evaluation.TextEvaluation.of(with_counts, sizes), evaluation.TextEvaluation.of(going_on, sizes)
 
     def _tuned_cache(self, corpus: Corpus, report: Callable[[str], Any]) -> evaluation.CacheSettings:
@@ -276,11 +280,11 @@ class Run(RunFolder):
             lambda: evaluation.tune_continuous_cache(self.network, own.valid),
         )
 
-    def _kept(self, corpus: Corpus, report: Callable[[str], Any]) -> tuple[Corpus, evaluation.KeptSettings]:
+    def _kept(self, corpus: Corpus, report: Callable[[str], Any]) -> tuple[Corpus, KeptSettings]:
         """Returns the text that the run was trained on, the corpus if it is that, and the settings tuned on it."""
         own = corpus if corpus.digest == self.settings.data.digest else self.load_corpus()
         path, weights = self.folder / ADAPTATION, self.network.network.weights
-        return own, evaluation.KeptSettings(path, weights, own.digest, report)
+        return own, KeptSettings(path, weights, own.digest, report)
 
 
 def load_run(folder: str | os.PathLike[str]) -> Run:

@@ -14,7 +14,8 @@ from kerasptb.dynamic_evaluation import (
     published_settings,
     tune_dynamic,
 )
-from kerasptb.models import LanguageModel, evaluate_split
+from kerasptb.models import LanguageModel
+from kerasptb.models.evaluation import evaluate_split
 
 RANDOM = np.random.default_rng(0)
 IDS = RANDOM.integers(0, 11, 31).astype("int32")

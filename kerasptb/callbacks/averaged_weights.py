@@ -7,8 +7,7 @@ import keras
 
 from kerasptb.callbacks.progress import Resumable
 from kerasptb.data.streams import check_sizes
-from kerasptb.optimizers import averaged_weights
-from kerasptb.optimizers.averaging import inner_optimizer
+from kerasptb.optimizers.averaging import averaged_weights, inner_optimizer
 
 
 class AveragedWeights(Resumable, keras.callbacks.Callback):

@@ -20,15 +20,9 @@ from kerasptb.cli.lines import read_lines
 from kerasptb.cli.outcome import printable
 from kerasptb.data import DataError
 from kerasptb.data.sources.text_file import read_utf8
-from kerasptb.evaluation import (
-    Hypothesis,
-    SentenceScore,
-    Weights,
-    by_utterance,
-    check_references,
-    perplexity_of,
-    tune_weights,
-)
+from kerasptb.evaluation import Hypothesis, SentenceScore, Weights, tune_weights
+from kerasptb.evaluation.nbest import by_utterance, check_references
+from kerasptb.evaluation.sentences import perplexity_of
 from kerasptb.run import Run
 from kerasptb.utils.files import atomic_write, finite
 

@@ -9,7 +9,8 @@ from kerasptb.cli import arguments
 from kerasptb.cli.notices import import_keras
 from kerasptb.cli.workers import check_backend, run_together
 from kerasptb.data.sources.source import TextSource, is_read_again
-from kerasptb.presets import PRESETS, summary_of
+from kerasptb.presets import PRESETS
+from kerasptb.presets.recipe import summary_of
 from kerasptb.runs import RunFolder
 from kerasptb.runs.settings import PARTS, check_divides
 from kerasptb.utils import children

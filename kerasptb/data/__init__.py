@@ -15,7 +15,6 @@ What `load_corpus` takes becomes a `Corpus` in these steps:
 from kerasptb.data.corpus import Corpus, load_corpus
 from kerasptb.data.errors import DataError, UnknownWordError
 from kerasptb.data.sources.source import Source
-from kerasptb.data.text_format import load_tokenizer
 from kerasptb.data.tokenizers.ptb_words import tokenize
 from kerasptb.data.tokenizers.subwords import Subwords
 from kerasptb.data.tokenizers.tokenizer import EOS, UNK, Tokenizer
@@ -33,7 +32,6 @@ __all__ = [
     "UnknownWordError",
     "Vocabulary",
     "load_corpus",
-    "load_tokenizer",
     "ptb_iterator",
     "ptb_raw_data",
     "tokenize",

@@ -1,13 +1,9 @@
-from .adaptation import KeptSettings as KeptSettings
 from .continuous_cache import CacheSettings as CacheSettings
 from .continuous_cache import evaluate_continuous_cache as evaluate_continuous_cache
 from .continuous_cache import tune_continuous_cache as tune_continuous_cache
-from .counted_perplexity import evaluate_counts as evaluate_counts
 from .nbest import Hypothesis as Hypothesis
 from .nbest import Tuning as Tuning
 from .nbest import Weights as Weights
-from .nbest import by_utterance as by_utterance
-from .nbest import check_references as check_references
 from .nbest import tune_weights as tune_weights
 from .nbest import word_errors as word_errors
 from .pairs import MinimalPair as MinimalPair
@@ -20,7 +16,6 @@ from .perplexity import Evaluation as Evaluation
 from .perplexity import TextEvaluation as TextEvaluation
 from .perplexity import evaluate_text as evaluate_text
 from .sentences import SentenceScore as SentenceScore
-from .sentences import perplexity_of as perplexity_of
 from .sentences import score_document as score_document
 from .sentences import score_sentences as score_sentences
 from .share import Share as Share

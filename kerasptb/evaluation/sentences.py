@@ -13,8 +13,9 @@ from kerasptb.data import EOS, DataError, Tokenizer
 from kerasptb.data.encoding import read_paragraphs
 from kerasptb.data.errors import check_text
 from kerasptb.data.sizes import has_words, sizes_of
-from kerasptb.reading import Reader, open_reader
+from kerasptb.reading import Reader
 from kerasptb.reading.counted_reader import CountedReader
+from kerasptb.reading.reader import open_reader
 from kerasptb.utils.files import finite
 from kerasptb.utils.status_line import at_work, tracked
 

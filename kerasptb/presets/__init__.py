@@ -6,6 +6,6 @@ callbacks; its other arguments are the recipe's `settings`. Another recipe's fun
 names the paper, what differs from it, and the command. A new file is a new recipe.
 """
 
-from kerasptb.presets.recipe import PRESETS, Facts, Recipe, get_preset, summary_of
+from kerasptb.presets.recipe import PRESETS, Facts, Recipe, get_preset
 
-__all__ = ["PRESETS", "Facts", "Recipe", "get_preset", "summary_of"]
+__all__ = ["PRESETS", "Facts", "Recipe", "get_preset"]

@@ -12,10 +12,10 @@ import os
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from kerasptb.data import Corpus, Tokenizer, load_tokenizer
+from kerasptb.data import Corpus, Tokenizer
 from kerasptb.data.corpus import open_text, read_corpus
 from kerasptb.data.sources.source import TextSource, is_there
-from kerasptb.data.text_format import TextFormat
+from kerasptb.data.text_format import TextFormat, load_tokenizer
 from kerasptb.engine import Network
 from kerasptb.reading.counted_reader import CountedReader
 from kerasptb.reading.reader import Reader

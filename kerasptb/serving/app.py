@@ -19,7 +19,8 @@ import kerasptb
 from kerasptb.data import EOS, DataError, Tokenizer
 from kerasptb.data.tokenizers.prefixes import fold_case
 from kerasptb.data.tokenizers.tokenizer import Unit
-from kerasptb.keyboard import Keyboard, Readings
+from kerasptb.keyboard import Keyboard
+from kerasptb.keyboard.tapped import Readings
 from kerasptb.reading import Reader
 from kerasptb.serving import schemas
 from kerasptb.serving.engine import SuggestionEngine

@@ -9,11 +9,12 @@ import numpy as np
 
 from kerasptb.data import DataError
 from kerasptb.data.tokenizers.tokenizer import Ending, Unit
-from kerasptb.keyboard import Keyboard, Memory, Readings, Taps, Writer
-from kerasptb.keyboard.tapped import MARGIN
-from kerasptb.reading import Reader, search_side_by_side
+from kerasptb.keyboard import Keyboard, Memory, Writer
+from kerasptb.keyboard.channel import Taps
+from kerasptb.keyboard.tapped import MARGIN, Readings
+from kerasptb.reading import Reader
 from kerasptb.reading.context import Beginning, Context
-from kerasptb.reading.search import NextWords
+from kerasptb.reading.search import NextWords, search_side_by_side
 from kerasptb.reading.typed import Typed
 from kerasptb.serving.batching import Batcher
 from kerasptb.serving.shared_reader import BatchedReader, RememberingReader

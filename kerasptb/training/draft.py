@@ -19,7 +19,7 @@ from kerasptb.data.corpus import open_text, read_corpus
 from kerasptb.data.streams import count_batches
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.plan import default_precision
-from kerasptb.optimizers import decay_of, rate_of
+from kerasptb.optimizers.by_name import decay_of, rate_of
 from kerasptb.presets import Facts, Recipe, get_preset
 from kerasptb.run import Run, load_run
 from kerasptb.runs.request import Request

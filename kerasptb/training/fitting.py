@@ -11,7 +11,7 @@ from kerasptb.callbacks import AveragedWeights, EarlyStopping
 from kerasptb.data import Corpus
 from kerasptb.models import LanguageModel
 from kerasptb.ops import platform as platforms
-from kerasptb.optimizers import with_optimizer
+from kerasptb.optimizers.by_name import with_optimizer
 from kerasptb.pipeline import make_dataset
 from kerasptb.presets import Recipe
 from kerasptb.runs.settings import RunSettings

@@ -6,7 +6,7 @@ from typing import Any
 
 from kerasptb.callbacks import Checkpoint
 from kerasptb.models.weights import save_weights
-from kerasptb.optimizers import averaged_weights
+from kerasptb.optimizers.averaging import averaged_weights
 from kerasptb.run import Run
 from kerasptb.runs import files
 from kerasptb.runs.damage import RunError

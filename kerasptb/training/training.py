@@ -17,13 +17,15 @@ from kerasptb.callbacks.early_stopping import has_stalled
 from kerasptb.data import UNK, Corpus, Tokenizer
 from kerasptb.data.sizes import TextSizes, describe
 from kerasptb.data.sources.source import TextSource
-from kerasptb.evaluation import evaluate_counts
+from kerasptb.evaluation.counted_perplexity import evaluate_counts
 from kerasptb.explanation import Explanation, explain
-from kerasptb.models import LanguageModel, evaluate_both
+from kerasptb.models import LanguageModel
+from kerasptb.models.evaluation import evaluate_both
 from kerasptb.models.transfer import transfer_weights
 from kerasptb.ops import platform as platforms
 from kerasptb.ops.plan import note_as_reported
-from kerasptb.reading import CountedReader, open_reader
+from kerasptb.reading import CountedReader
+from kerasptb.reading.reader import open_reader
 from kerasptb.run import Run, load_run
 from kerasptb.runs import files
 from kerasptb.runs.counted_text import make_counts, remove_counts
@@ -113,7 +115,7 @@ def train(
         cell: what the recurrent layers are, see `LanguageModel`; `None` for the preset's.
         keep_prob: probability of keeping a unit in dropout, before, between and after the layers; `None` for the
             preset's.
-        optimizer: name of an optimizer in place of the preset's, see `optimizers.with_optimizer`.
+        optimizer: name of an optimizer in place of the preset's, see `optimizers.by_name`.
         learning_rate: its rate, or the largest one of a preset whose rate varies; `None` for the preset's, or with
             `optimizer` for that optimizer's own.
         early_stopping: number of epochs without a lower validation perplexity after which the training ends; `None`

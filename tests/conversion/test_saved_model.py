@@ -14,7 +14,8 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.tools import saved_model_cli
 
 from kerasptb.conversion import export_litert, export_saved_model
-from kerasptb.data import DataError, Vocabulary, load_corpus, load_tokenizer
+from kerasptb.data import DataError, Vocabulary, load_corpus
+from kerasptb.data.text_format import load_tokenizer
 from kerasptb.export.source import open_source
 from kerasptb.models import LanguageModel, evaluate_perplexity
 from kerasptb.models.weights import save_weights

@@ -18,7 +18,8 @@ from kerasptb.engine.files import load_keras_file, network_of, read_hdf5, read_w
 from kerasptb.engine.quantized import quantize_rows, write_quantized
 from kerasptb.models import LanguageModel
 from kerasptb.native import NativeUnavailableError
-from kerasptb.reading import open_reader, suggest
+from kerasptb.reading import suggest
+from kerasptb.reading.reader import open_reader
 from kerasptb.utils.errors import ExportError
 
 V = 11

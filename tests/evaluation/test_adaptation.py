@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from kerasptb.engine import open_network
-from kerasptb.evaluation import CacheSettings, KeptSettings, adaptation
+from kerasptb.evaluation import CacheSettings, adaptation
+from kerasptb.evaluation.adaptation import KeptSettings
 from kerasptb.models import LanguageModel
 
 WEIGHTS = [np.arange(6, dtype="float32").reshape(2, 3), np.ones(4, "float32")]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from kerasptb.evaluation import CacheSettings, continuous_cache, evaluate_continuous_cache, tune_continuous_cache
-from kerasptb.models import LanguageModel, evaluate_split
+from kerasptb.models import LanguageModel
+from kerasptb.models.evaluation import evaluate_split
 
 IDS = np.random.default_rng(0).integers(0, 13, 158).astype("int32")
 

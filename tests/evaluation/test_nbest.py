@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from kerasptb.data import DataError
-from kerasptb.evaluation import Hypothesis, Weights, by_utterance, tune_weights, word_errors
-from kerasptb.evaluation.nbest import _crossings, _Lists
+from kerasptb.evaluation import Hypothesis, Weights, tune_weights, word_errors
+from kerasptb.evaluation.nbest import _crossings, _Lists, by_utterance
 
 
 @pytest.mark.parametrize(

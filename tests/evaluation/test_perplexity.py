@@ -7,8 +7,9 @@ from kerasptb.data import DataError, Vocabulary
 from kerasptb.engine import open_network
 from kerasptb.evaluation import evaluate_text
 from kerasptb.evaluation.perplexity import as_perplexity, long_row
-from kerasptb.models import LanguageModel, evaluate_split
-from kerasptb.reading import open_reader
+from kerasptb.models import LanguageModel
+from kerasptb.models.evaluation import evaluate_split
+from kerasptb.reading.reader import open_reader
 
 IDS = np.random.default_rng(0).integers(0, 13, 158).astype("int32")
 

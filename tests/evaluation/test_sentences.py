@@ -8,8 +8,9 @@ from kerasptb.data import DataError, Subwords, UnknownWordError, Vocabulary
 from kerasptb.data.text_format import TextFormat
 from kerasptb.evaluation import score_document, score_sentences, sentences
 from kerasptb.models import LanguageModel
-from kerasptb.reading import counted_reader, counts, open_reader
+from kerasptb.reading import counted_reader, counts
 from kerasptb.reading.counted_reader import CountedReader, CountedText
+from kerasptb.reading.reader import open_reader
 
 WORDS = ["a", "b", "c", "d", "<unk>", "<eos>"]
 

@@ -10,7 +10,10 @@ from kerasptb.evaluation import CacheSettings, evaluate_continuous_cache, readin
 from kerasptb.keyboard import evaluate_keyboard
 from kerasptb.keyboard.measure import savings as keyboard
 from kerasptb.models import LanguageModel
-from kerasptb.reading import open_reader, pieces_of, search_words, suggest
+from kerasptb.reading import suggest
+from kerasptb.reading.pieces import pieces_of
+from kerasptb.reading.reader import open_reader
+from kerasptb.reading.words import search_words
 
 LINES = ["The cat (a cat) sat.", "", 'It cost $ 5: the café\'s "hat!"']
 TEXT = "\n".join(LINES)

@@ -24,11 +24,13 @@ from kerasptb.data.text_format import TextFormat
 from kerasptb.data.tokenizers.prefixes import fold_case
 from kerasptb.export import c as c_format
 from kerasptb.export import export_c
-from kerasptb.keyboard import Keyboard, Taps, Writer
+from kerasptb.keyboard import Keyboard, Writer
+from kerasptb.keyboard.channel import Taps
 from kerasptb.keyboard.tapped import MARGIN
 from kerasptb.models import LanguageModel
 from kerasptb.models.weights import save_weights
-from kerasptb.reading import open_reader, run_search
+from kerasptb.reading import run_search
+from kerasptb.reading.reader import open_reader
 from kerasptb.run import load_run
 from kerasptb.runs.files import WORDS
 from kerasptb.runs.words import load_words

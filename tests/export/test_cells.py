@@ -11,7 +11,8 @@ from kerasptb.cells import CELLS
 from kerasptb.conversion import export_litert, export_onnx, export_saved_model
 from kerasptb.export import export_c, export_page
 from kerasptb.models import LanguageModel
-from kerasptb.reading import load_saved_model, open_reader
+from kerasptb.reading import load_saved_model
+from kerasptb.reading.reader import open_reader
 from kerasptb.utils.errors import ExportError
 
 IDS = np.array([3, 1, 4, 1, 5, 9, 2, 6], "int32")

@@ -19,7 +19,7 @@ from small_readers import TEXTS, Subworded, model, vocabulary
 
 from kerasptb.engine.quantized import quantize_rows
 from kerasptb.export import export_page
-from kerasptb.reading import open_reader
+from kerasptb.reading.reader import open_reader
 from kerasptb.run import load_run
 from kerasptb.serving.app import create_app
 from kerasptb.serving.server import load_reader

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from kerasptb.data import DataError
-from kerasptb.keyboard import Confusions, Errors, Keyboard, Taps, Writing, load_layout, open_channel
-from kerasptb.keyboard.channel import width_of
+from kerasptb.keyboard import Confusions, Errors, Keyboard, load_layout
+from kerasptb.keyboard.channel import Taps, Writing, open_channel, width_of
 from kerasptb.keyboard.taps import Trie
 
 TRIE = Trie([" the", "The", "nao", "não", "it's", "it’s", "well-known", "q", "w", "p", "г", "e", "l"])

@@ -7,8 +7,9 @@ import pytest
 import kerasptb
 from kerasptb.data import DataError, Subwords
 from kerasptb.data.lexicon import Lexicon
-from kerasptb.keyboard import Confusions, Keyboard, apply_corrections, correct, correct_parts, correction, open_channel
-from kerasptb.keyboard.correction import Correction, _Corrector
+from kerasptb.keyboard import Confusions, Keyboard, apply_corrections, correct, correction
+from kerasptb.keyboard.channel import open_channel
+from kerasptb.keyboard.correction import Correction, _Corrector, correct_parts
 from kerasptb.reading.reader import open_reader
 
 WRONG = "I wemt tp tge shpp to buy sone bread, and th e man gaveme a loaf."

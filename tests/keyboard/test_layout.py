@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from kerasptb.data import DataError
-from kerasptb.keyboard import Layout, layout, load_layout, open_channel
+from kerasptb.keyboard import Layout, layout, load_layout
+from kerasptb.keyboard.channel import open_channel
 
 
 def test_the_names_of_the_api_are_the_layouts_of_the_package():

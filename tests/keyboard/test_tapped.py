@@ -10,11 +10,13 @@ import pytest
 import kerasptb
 from kerasptb.data import Vocabulary
 from kerasptb.data.lexicon import Lexicon
-from kerasptb.keyboard import Errors, Keyboard, Memory, Readings, Taps, search_taps
-from kerasptb.keyboard.tapped import trie_of
+from kerasptb.keyboard import Errors, Keyboard, Memory
+from kerasptb.keyboard.channel import Taps
+from kerasptb.keyboard.tapped import Readings, search_taps, trie_of
 from kerasptb.keyboard.writer import Writer
 from kerasptb.native import core
-from kerasptb.reading import Context, pieces_of, run_search
+from kerasptb.reading import Context, run_search
+from kerasptb.reading.pieces import pieces_of
 
 CHANCES = {" ca": 0.2, " c": 0.15, " b": 0.1, "a": 0.12, "t": 0.18, "at": 0.1, ".": 0.1, "\n": 0.05}
 CAREFUL = Errors(0.0, *[0.0] * 8, plain=0.0, unshifted=0.0, shifted=0.0)

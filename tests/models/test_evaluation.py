@@ -5,7 +5,8 @@ import pytest
 
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.metrics import Perplexity
-from kerasptb.models import LanguageModel, evaluate_both, evaluate_perplexity, evaluate_split
+from kerasptb.models import LanguageModel, evaluate_perplexity
+from kerasptb.models.evaluation import evaluate_both, evaluate_split
 
 IDS = np.random.default_rng(0).integers(0, 13, 158).astype("int32")
 

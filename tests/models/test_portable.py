@@ -5,8 +5,8 @@ import tensorflow as tf
 
 from kerasptb.cells import CELLS
 from kerasptb.engine import Network
-from kerasptb.models import LanguageModel, portable_model
-from kerasptb.models.portable import PortableNetwork
+from kerasptb.models import LanguageModel
+from kerasptb.models.portable import PortableNetwork, portable_model
 
 TOKENS = np.random.default_rng(0).integers(0, 40, (3, 12)).astype("int32")
 

@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 from kerasptb.callbacks import AveragedWeights
-from kerasptb.optimizers import ClippedAdamW, ClippedSGD, averaged_weights
+from kerasptb.optimizers import ClippedAdamW, ClippedSGD
+from kerasptb.optimizers.averaging import averaged_weights
 
 OPTIMIZERS = [lambda **k: ClippedSGD(0.3, **k), lambda **k: ClippedAdamW(0.1, **k)]
 

@@ -1,7 +1,8 @@
 import keras
 import pytest
 
-from kerasptb.optimizers import ClippedAdamW, ClippedSGD, OneCycle, decay_of, rate_of, with_optimizer
+from kerasptb.optimizers import ClippedAdamW, ClippedSGD, OneCycle
+from kerasptb.optimizers.by_name import decay_of, rate_of, with_optimizer
 
 
 def test_keeps_rate_and_clip_norm():

@@ -12,7 +12,8 @@ import kerasptb
 from kerasptb.arguments import RECIPE_ARGUMENTS, BatchArguments, ModelArguments, read_part
 from kerasptb.callbacks import AveragedWeights, LearningRateDecay, ResetStates
 from kerasptb.optimizers import ClippedAdamW, ClippedSGD
-from kerasptb.presets import PRESETS, get_preset, summary_of
+from kerasptb.presets import PRESETS, get_preset
+from kerasptb.presets.recipe import summary_of
 
 # V D + sum of 4 H (D + H + 1) + V, and V H where the matrix of the logits is not the embedding's.
 PARAMETERS = {
@@ -118,7 +119,7 @@ def test_keep_prob_replaces_the_rates_of_a_recipe():
 
 
 def test_names_and_summaries_need_no_keras():
-    program = "import sys; from kerasptb.presets import PRESETS, summary_of; [summary_of(n) for n in PRESETS]"
+    program = "import sys; from kerasptb.presets.recipe import PRESETS, summary_of; [summary_of(n) for n in PRESETS]"
     program += "; sys.exit('keras' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 

@@ -99,7 +99,7 @@ class Subworded:
         from kerasptb.data import Subwords
         from kerasptb.models import LanguageModel
         from kerasptb.models.portable import PortableNetwork
-        from kerasptb.reading import open_reader
+        from kerasptb.reading.reader import open_reader
 
         lines = ["The cat sat on the mat, and the cat's hat sat on it.", "A dog, (the dog) that sat, ran to the cat."]
         self.tokenizer = tokenizer or Subwords.train(lines * 3, 290)

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from small_readers import WORDS, ConstantNetwork
 
-from kerasptb.evaluation import evaluate_counts, score_sentences
+from kerasptb.evaluation import score_sentences
+from kerasptb.evaluation.counted_perplexity import evaluate_counts
 from kerasptb.keyboard import evaluate_keyboard
 from kerasptb.native import loader
-from kerasptb.reading import Reader, counted_reader, counts, generate, open_reader, suggest
+from kerasptb.reading import Reader, counted_reader, counts, generate, suggest
 from kerasptb.reading.context import Context
 from kerasptb.reading.counted_reader import CountedReader, learn_weights
+from kerasptb.reading.reader import open_reader
 
 SIZE = len(WORDS.split())
 TEXT = "the cat sat on the mat\nthe the a brown fox cat sat on"

@@ -9,7 +9,8 @@ from kerasptb.data.text_format import TextFormat
 from kerasptb.evaluation import score_sentences
 from kerasptb.keyboard import evaluate_keyboard
 from kerasptb.models import LanguageModel
-from kerasptb.reading import Reader, generate, generate_text, sample, suggest
+from kerasptb.reading import Reader, generate, generate_text, suggest
+from kerasptb.reading.generation import sample
 
 VOCABULARY = Vocabulary(["<unk>", "<eos>", "the", "N", "cat", "sat", "Oslo", "n't", "did", "mr."])
 

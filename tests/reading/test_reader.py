@@ -8,7 +8,8 @@ from kerasptb.conversion import export_saved_model
 from kerasptb.data import UnknownWordError, Vocabulary
 from kerasptb.data.text_format import TextFormat
 from kerasptb.models import LanguageModel
-from kerasptb.reading import Reader, generate, load_saved_model, open_reader, suggest
+from kerasptb.reading import Reader, generate, load_saved_model, suggest
+from kerasptb.reading.reader import open_reader
 from kerasptb.utils.errors import ExportError
 
 # Both come of the same float32 graph; sums of 9 products, taken one row or several at a time.

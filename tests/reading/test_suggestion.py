@@ -5,7 +5,8 @@ import pytest
 from kerasptb.data import DataError, Subwords, Vocabulary
 from kerasptb.keyboard import evaluate_keyboard
 from kerasptb.models import LanguageModel
-from kerasptb.reading import generate, open_reader, suggest
+from kerasptb.reading import generate, suggest
+from kerasptb.reading.reader import open_reader
 
 VOCABULARY = Vocabulary(["<unk>", "<eos>", "the", "N", "cat", "sat", "Oslo", "n't", "did", "mr."])
 

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from kerasptb.data import EOS, Subwords, Vocabulary
 from kerasptb.data.tokenizers.written_text import comes_unspaced, is_of_word, split_typed
 from kerasptb.native.core import Texts
-from kerasptb.reading import Context, pieces_of, run_search, search_words
+from kerasptb.reading import Context, run_search
+from kerasptb.reading.pieces import pieces_of
+from kerasptb.reading.words import search_words
 
 # What a small model may write, and how likely, whatever came before.
 CHANCES = {" ca": 0.2, " c": 0.15, " ": 0.1, "c": 0.02, "ca": 0.03, "a": 0.1, "t": 0.15, ",": 0.15, "\n": 0.1}

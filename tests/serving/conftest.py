@@ -51,7 +51,7 @@ class Server:
 @pytest.fixture(scope="session")
 def reader(model):
     """What `load_saved_model` makes of its export, without writing and reading one: tests/reading compares the two."""
-    from kerasptb.reading import open_reader
+    from kerasptb.reading.reader import open_reader
 
     return open_reader(model)
 

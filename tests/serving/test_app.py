@@ -16,7 +16,8 @@ from starlette.testclient import TestClient
 
 from kerasptb.data import Vocabulary
 from kerasptb.models import LanguageModel
-from kerasptb.reading import open_reader, suggest
+from kerasptb.reading import suggest
+from kerasptb.reading.reader import open_reader
 from kerasptb.serving.app import MAX_BODY_BYTES, create_app, replace_model
 from kerasptb.serving.engine import SuggestionEngine
 from kerasptb.serving.errors import BusyError

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from kerasptb.keyboard.memory import WINDOW
-from kerasptb.reading import NextWords, Typed
+from kerasptb.reading.search import NextWords
+from kerasptb.reading.typed import Typed
 from kerasptb.serving.engine import SuggestionEngine
 from kerasptb.serving.errors import BusyError
 from kerasptb.serving.memory import key_of
@@ -378,7 +379,7 @@ def test_the_total_of_rounded_probabilities_is_one_at_most(reader):
 def test_without_eos_nothing_is_known_of_the_first_word():
     from kerasptb.data import Vocabulary
     from kerasptb.models import LanguageModel
-    from kerasptb.reading import open_reader
+    from kerasptb.reading.reader import open_reader
 
     words = Vocabulary(["one", "two", "three"])
     model = LanguageModel(3, 4, 5, batch_size=1, num_steps=4, init_scale=1.0, seed=1, tokenizer=words)

@@ -38,8 +38,10 @@ from kerasptb.data.tokenizers.written_text import is_of_word
 from kerasptb.evaluation.continuous_cache import Cache, CacheSettings
 from kerasptb.evaluation.reading import read_blocks
 from kerasptb.keyboard import Memory, Writer
-from kerasptb.reading import Context, Reader, open_reader, pieces_of, run_search, run_searches
-from kerasptb.reading.search import Searching
+from kerasptb.reading import Context, Reader, run_search
+from kerasptb.reading.pieces import pieces_of
+from kerasptb.reading.reader import open_reader
+from kerasptb.reading.search import Searching, run_searches
 from kerasptb.utils.status_line import at_work
 
 # A word that keys may show, the numbers of its letters after which they may, and the memory of the words before it.

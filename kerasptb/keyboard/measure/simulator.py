@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from kerasptb.data import DataError
-from kerasptb.keyboard import Layout, Taps
+from kerasptb.keyboard import Layout
+from kerasptb.keyboard.channel import Taps
 
 _Tap = tuple[str, np.ndarray]  # the character that is hit, and the point
 

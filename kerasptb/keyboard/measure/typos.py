@@ -26,12 +26,14 @@ from kerasptb.data.tokenizers.tokenizer import Parts, TypedWord
 from kerasptb.data.tokenizers.written_text import is_of_word
 from kerasptb.evaluation.reading import read_blocks
 from kerasptb.evaluation.share import Share
-from kerasptb.keyboard import Keyboard, Memory, Taps, Writer
+from kerasptb.keyboard import Keyboard, Memory, Writer
+from kerasptb.keyboard.channel import Taps
 from kerasptb.keyboard.measure.savings import find_shown, forms_of, parts_of, with_memory
 from kerasptb.keyboard.measure.simulator import Simulator
 from kerasptb.keyboard.tapped import Readings
-from kerasptb.reading import Context, Reader, open_reader, run_searches
-from kerasptb.reading.search import Searching
+from kerasptb.reading import Context, Reader
+from kerasptb.reading.reader import open_reader
+from kerasptb.reading.search import Searching, run_searches
 
 # What `_type` finds of a unit.
 _Found = tuple[Readings, int | None, list[int | None]]

@@ -5,7 +5,8 @@ from small_readers import ConstantNetwork
 from kerasptb.data import DataError, Subwords, Vocabulary
 from kerasptb.data.text_format import TextFormat
 from kerasptb.evaluation import Share
-from kerasptb.keyboard import Keyboard, Simulator, Taps, evaluate_keyboard, evaluate_typos, load_layout
+from kerasptb.keyboard import Keyboard, Simulator, evaluate_keyboard, evaluate_typos, load_layout
+from kerasptb.keyboard.channel import Taps
 from kerasptb.keyboard.measure import simulator
 from kerasptb.models import LanguageModel
 from kerasptb.reading import Reader
