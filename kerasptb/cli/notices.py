@@ -39,7 +39,8 @@ def import_keras(prefer_tensorflow: bool = False, joins: bool = False) -> None:
             f"Keras is to run on {backend}, which is not installed. Install it, or set KERAS_BACKEND to another. "
             f"Received: KERAS_BACKEND={backend}"
         )
-    unseen = sys.stderr is None  # the descriptor was closed before Python began
+    # The descriptor was closed before Python began; or, on Windows, no process can sort the lines.
+    unseen = sys.stderr is None or not hasattr(os, "fork")
     shown = unseen or os.environ.get(_LEVEL) in ("0", "1")
     with at_work("Loading Keras"), contextlib.nullcontext() if shown else without_notices():
         os.environ.setdefault(_LEVEL, "2")

@@ -81,7 +81,8 @@ def default_cache() -> Path:
     try:
         return user_cache()
     except RuntimeError:  # a user without a home
-        return Path(tempfile.gettempdir()) / f"kerasptb-{os.getuid()}"
+        user = f"-{os.getuid()}" if hasattr(os, "getuid") else ""  # on Windows each user has temporary files apart
+        return Path(tempfile.gettempdir()) / f"kerasptb{user}"
 
 
 def ptb_cache(cache_dir: Path | None = None) -> Path:
