@@ -101,7 +101,7 @@ def test_the_table_of_the_examples_names_each_file():
     table = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     files = {path.name for path in EXAMPLES.iterdir() if path.is_file() and path.name != "README.md"} | {"cortex-m"}
     assert set(re.findall(r"^\| \[`(.+?)`\]", table, flags=re.MULTILINE)) == files
-    assert len(SCRIPTS) == 14
+    assert len(SCRIPTS) == 15
 
 
 def test_lstm_cell_gives_the_documented_output_and_state():
@@ -321,6 +321,39 @@ def test_any_keras_model_has_the_same_loss_accelerated():
         before, after = float(words[2]), float(words[6])
         assert before == pytest.approx(after, abs=2e-4)
         assert before > 0
+
+
+@pytest.fixture(scope="module")
+def frozen_models(native_library, tmp_path_factory):
+    """What the example of frozen models prints, and the folder of its programs in C."""
+    folder = tmp_path_factory.mktemp("frozen")
+    return run("15_frozen.py", "--to", str(folder)), folder
+
+
+@pytest.mark.slow
+def test_frozen_models_are_better_than_guesses_and_are_keras(frozen_models):
+    printed = frozen_models[0]
+    mae, guess = numbers(line_of(printed, "forecaster"))
+    assert 0.08 < mae < 0.8 * guess
+    assert numbers(line_of(printed, "classifier"))[0] > 0.95
+    assert numbers(line_of(printed, "detector"))[0] > 0.8
+    differences = [float(text) for text in re.findall(r"differs by (\S+?)(?:;|$)", printed, flags=re.MULTILINE)]
+    assert len(differences) == 4
+    assert max(differences) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("qemu-system-arm"), reason="needs QEMU for Arm's systems")
+@pytest.mark.skipif(not shutil.which("arm-none-eabi-gcc"), reason="needs a compiler for Arm's microcontrollers")
+def test_a_microcontroller_forecasts(frozen_models, tmp_path):
+    shutil.copytree(EXAMPLES / "cortex-m", tmp_path / "cortex-m")
+    command = ["make", "--silent", "-C", tmp_path / "cortex-m", f"FORECASTER={frozen_models[1]}/forecaster", "forecast"]
+    output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=120).stdout
+    found = np.array([numbers(line) for line in output.splitlines() if line.startswith("after")]) / 1000
+    assert found[:, 0] == pytest.approx(np.sin(np.arange(195, 200) / 7), abs=1e-3)
+    # Of a wave that it has not seen in training: the next value, or near it.
+    assert found[:, 1] == pytest.approx(np.sin(np.arange(196, 201) / 7), abs=0.35)
+    assert 10 < int(re.search(r"(\d+) thousand instructions a step", output)[1]) < 500
 
 
 def test_each_layer_of_the_original_becomes_one_of_ours():
