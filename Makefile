@@ -25,7 +25,7 @@ help:
 	@echo "make fuzz       look for harmful input, for minutes: tests/fuzz/README.md"
 	@echo "make gpu-check  check the CUDA kernels on this GPU, and time them: docs/gpu.md, also what it needs"
 	@echo "make wasm       compile the runtime of exported pages, which is in the repository"
-	@echo "make wheel      build a wheel with the native library inside, into dist/"
+	@echo "make wheel      build wheels with the native library inside, and a source distribution, into dist/"
 	@echo "make clean      remove $(VENV) and caches"
 
 setup: build
@@ -83,13 +83,18 @@ docs: $(VENV)/.installed-docs
 wasm: $(VENV)/.installed-dev
 	$(BIN)/python kerasptb/export/page/wasm.py
 
-# The library inside is removed again, so that the checkout goes on with what it compiles itself.
+# Wheels for both processors, then the source distribution. The library inside is removed again, so that the checkout goes
+# on with what it compiles itself.
+MACHINES ?= x86_64 aarch64
+
 wheel: $(VENV)/.installed
 	@$(PIP) auditwheel build ziglang
-	$(BIN)/python -m kerasptb.native.prebuild
-	$(BIN)/python -m build --wheel "--config-setting=--build-option=--plat-name=manylinux_2_28_$$(uname -m)"; \
-	  status=$$?; rm -rf kerasptb/native/prebuilt build; exit $$status
-	@$(BIN)/auditwheel show dist/*-py3-none-manylinux_2_28_*.whl | tr '\n' ' ' | grep -o '[^ ]*.whl is consistent[^"]*"[^"]*"'
+	failed=0; for machine in $(MACHINES); do rm -rf build *.egg-info/SOURCES.txt && $(BIN)/python -m kerasptb.native.prebuild $$machine && \
+	  $(BIN)/python -m build --wheel "--config-setting=--build-option=--plat-name=manylinux_2_28_$$machine" || failed=1; done; \
+	  rm -rf kerasptb/native/prebuilt build *.egg-info/SOURCES.txt; exit $$failed
+	$(BIN)/python -m build --sdist
+	@for wheel in dist/*-py3-none-manylinux_2_28_*.whl; do \
+	  $(BIN)/auditwheel show $$wheel | tr '\n' ' ' | grep -o '[^ ]*.whl is consistent[^"]*"[^"]*"' || exit 1; done
 
 $(VENV)/.installed-bench: $(VENV)/.installed-dev
 	@$(LOCKED) '$(PIP) --editable ".[bench]"; touch $@'

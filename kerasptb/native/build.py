@@ -59,6 +59,7 @@ from kerasptb.native.compilers import (
     find_compiler,
     nvcc_version,
     run,
+    target_machine,
     why_no_kernels,
     words_of,
 )
@@ -198,7 +199,7 @@ def cuda_problem(library: Path) -> str | None:
 
 def translation_units() -> list[Unit]:
     """Returns the object files of the library, a list of (name, source, flags)."""
-    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    x86 = target_machine().lower() in ("x86_64", "amd64")
     units = []
     if why_no_kernels():
         return [("core", SOURCES / CORE, (f"-I{SOURCES}",))]
@@ -224,7 +225,7 @@ def _key() -> str:
     settings = (COMMON_FLAGS, LEVELS, LINK_FLAGS, nvcc.FLAGS, nvcc.CODES)
     # Machines that share a home folder may have different C libraries, and an older one cannot load what was built
     # with a newer one. So each version has its own library.
-    machine = (platform.system(), platform.machine(), platform.libc_ver())
+    machine = (platform.system(), target_machine(), platform.libc_ver())
     digest.update(repr((settings, *machine, words_of("KERASPTB_CXXFLAGS"))).encode())
     return digest.hexdigest()[:20]
 
@@ -283,7 +284,8 @@ def _build_into(folder: Path, verbose: bool, report: Report) -> Path:
         # -ldl: before glibc 2.34, dlopen is in a separate library.
         system = ("-ldl",) if platform.system() == "Linux" else ()
         run([*compiler, *LINK_FLAGS, *extra, *strip, *objects, *system, "-o", str(library)], verbose=verbose)
-        if not sanitized:  # a sanitized library loads only if the sanitizer's runtime was loaded first
+        # A sanitized library loads only if the sanitizer's runtime was loaded first.
+        if not sanitized and target_machine() == platform.machine():
             # -I: the working directory may contain a module with the name of one of Python's.
             load = [sys.executable, "-I", "-c", "import ctypes, sys; ctypes.CDLL(sys.argv[1])", str(library)]
             run(load, verbose=verbose)

@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import os
+import platform
 import re
 import shlex
 import shutil
@@ -31,6 +32,12 @@ def find_compiler() -> list[str]:
     raise NativeBuildError(
         "No C++ compiler found (g++, clang++ or c++). Install one (`apt install g++`, or `pip install ziglang`)."
     )
+
+
+def target_machine() -> str:
+    """Returns the processor that is compiled for, such as "aarch64": that of `-target` in `$CXX`, else this one."""
+    _, found, rest = " ".join(words_of("CXX")).partition("-target ")
+    return rest.partition("-")[0] if found else platform.machine()
 
 
 def ffi_include_dir() -> Path:

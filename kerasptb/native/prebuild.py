@@ -1,4 +1,4 @@
-"""Compiles the library that a wheel brings: `python -m kerasptb.native.prebuild`, which `make wheel` does.
+"""Compiles the library that a wheel brings: `python -m kerasptb.native.prebuild aarch64`, which `make wheel` does.
 
 It must load wherever the wheel installs, so it is compiled with zig's clang, which links against any glibc and has its
 C++ runtime in the library. It has no CUDA code.
@@ -19,11 +19,10 @@ from kerasptb.utils.status_line import Watching, at_work
 GLIBC = "2.28"  # of RHEL 8, Debian 10, Ubuntu 20.04: manylinux_2_28
 
 
-def prebuild() -> Path:
-    """Compiles the library into the package's folder, by zig; returns its path."""
+def prebuild(machine: str) -> Path:
+    """Compiles the library for a processor, "x86_64" or "aarch64", into the package's folder; returns its path."""
     if find_spec("ziglang") is None:
         raise build.NativeBuildError("A library for any glibc is compiled with zig: pip install ziglang")
-    machine = platform.machine()
     with tempfile.TemporaryDirectory() as cache:
         os.environ |= {
             "CXX": f"{sys.executable} -m ziglang c++ -target {machine}-linux-gnu.{GLIBC}",
@@ -32,7 +31,7 @@ def prebuild() -> Path:
         }
         with Watching(), at_work("Compiling the kernels") as stage:
             path = build.build(report=stage.tell)
-        record = read_json(path.parent / "build.json") | {"machine": [platform.system(), machine], "glibc": GLIBC}
+        record = read_json(path.parent / "build.json") | {"machine": ["Linux", machine], "glibc": GLIBC}
         shutil.rmtree(build.PREBUILT, ignore_errors=True)
         build.PREBUILT.mkdir()
         shutil.copy(path, build.PREBUILT)
@@ -41,4 +40,4 @@ def prebuild() -> Path:
 
 
 if __name__ == "__main__":
-    print(prebuild())
+    print(prebuild(*(sys.argv[1:] or [platform.machine()])))

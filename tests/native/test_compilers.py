@@ -1,8 +1,9 @@
+import platform
 import sys
 
 import pytest
 
-from kerasptb.native import compilers
+from kerasptb.native import build, compilers
 
 
 def test_no_compiler(monkeypatch):
@@ -47,3 +48,13 @@ def test_no_headers(headers):
     headers(jaxlib=None)
     with pytest.raises(compilers.NativeBuildError, match=r"not found.*jaxlib/include"):
         compilers.ffi_include_dir()
+
+
+def test_a_target_in_the_command_is_what_is_compiled_for(monkeypatch):
+    monkeypatch.setenv("CXX", "python -m ziglang c++ -target aarch64-linux-gnu.2.28")
+    assert compilers.target_machine() == "aarch64"
+    names = [name for name, _, _ in build.translation_units()]
+    assert "lstm_float32-baseline" in " ".join(names)
+    assert not any("avx" in name or "amx" in name for name in names)
+    monkeypatch.setenv("CXX", "g++ -O1")
+    assert compilers.target_machine() == platform.machine()
