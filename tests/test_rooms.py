@@ -66,10 +66,9 @@ PUBLIC = dict(public_names())
 
 def modules():
     """Every module of the package with its tree; a stub says what its package imports when a name is first used."""
-    for root in (PACKAGE, PACKAGE / "tuning"):  # a link, which `rglob` doesn't follow
-        for path in (*root.rglob("*.py"), *root.rglob("*.pyi")):
-            name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
-            yield name, path, ast.parse(path.read_text())
+    for path in (*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.pyi")):
+        name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+        yield name, path, ast.parse(path.read_text())
 
 
 def names_of(module, path, node):

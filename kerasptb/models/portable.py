@@ -155,7 +155,7 @@ def portable_model(model: keras.Model, with_state: bool = True) -> keras.Model:
 
     Example:
     >>> import kerasptb, numpy as np
-    >>> from kerasptb.models import portable_model
+    >>> from kerasptb.models.portable import portable_model
     >>> model = kerasptb.LanguageModel(vocabulary_size=9, embedding_size=4, units=3, batch_size=2, num_steps=5)
     >>> outputs = portable_model(model)(
     ...     {"tokens": np.zeros((1, 7), "int32"), "h0": np.zeros((1, 3)), "c0": np.zeros((1, 3))}
