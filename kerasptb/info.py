@@ -1,8 +1,6 @@
 """Reports what this machine has, and what kerasptb would use of it and why."""
 
 import importlib.metadata
-import json
-import os
 import platform
 from pathlib import Path
 from typing import Any, get_args
@@ -14,6 +12,7 @@ from kerasptb.data.sources.published import find_local_ptb
 from kerasptb.engine.network import why_not
 from kerasptb.native import loader
 from kerasptb.utils.processors import available_processors
+from kerasptb.utils.registration import keras_backend
 from kerasptb.utils.types import Precision
 
 
@@ -76,12 +75,8 @@ class _Gpus:
 
 
 def _keras() -> str | None:
-    """Returns Keras' version and its backend, found where Keras finds it without importing that."""
-    if (version := _version("keras")) is None:
-        return None
-    settings = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"), "keras.json")
-    configured = json.loads(settings.read_text(encoding="utf-8")) if settings.exists() else {}
-    return f"{version} on {os.environ.get('KERAS_BACKEND') or configured.get('backend', 'tensorflow')}"
+    """Returns Keras' version and its backend."""
+    return None if (version := _version("keras")) is None else f"{version} on {keras_backend()}"
 
 
 def describe(information: dict[str, Any]) -> str:

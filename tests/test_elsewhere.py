@@ -40,7 +40,8 @@ print([round(kerasptb.evaluation.score_sentences(reader, [text]).__next__().log1
     assert -15 < wrong < right < -5
 
 
-@pytest.mark.parametrize("library", [True, False], ids=["with the library", "without it"])
+@pytest.mark.fast_cases(1)
+@pytest.mark.parametrize("library", [False, True], ids=["without the library", "with it"])
 def test_a_model_trains_and_a_run_is_written(tmp_path, library, native_library):
     code = """
 from kerasptb.cli import main

@@ -7,12 +7,12 @@ import signal
 import sys
 import warnings
 from argparse import Namespace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from kerasptb.utils.interrupts import Terminated
 from kerasptb.utils.processors import available_processors
+from kerasptb.utils.registration import choose_backend
 from kerasptb.utils.status_line import Watching
 
 _TRAINING = ("train", "tune")
@@ -26,9 +26,7 @@ def run(options: Namespace) -> int:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  (for as long as the process lives)
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal may not know every character
-    installed = [name for name in ("tensorflow", "jax", "torch") if find_spec(name)]
-    if "KERAS_BACKEND" not in os.environ and installed:
-        os.environ["KERAS_BACKEND"] = installed[0]  # Keras would look for TensorFlow
+    choose_backend()
     # TensorFlow does not know a container's quota and would start one thread for each processor of the host.
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ.setdefault(name, str(available_processors()))

@@ -3,13 +3,18 @@
 Keras finds the classes of a saved model among the registered ones, and a class is registered when its module is
 imported. But this package imports its modules only when they are first used. So a stand-in is registered first for each
 class. It imports the class when a saved model needs it; the class then replaces the stand-in.
+
+Just before, a framework is named where Keras would look for TensorFlow in vain, as with Python 3.14.
 """
 
 import importlib
 import importlib.abc
 import importlib.util
+import json
+import os
 import sys
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -51,6 +56,21 @@ def register_with_keras() -> None:
         sys.meta_path.insert(0, _AfterKeras())
 
 
+def keras_backend() -> str:
+    """Returns the framework that Keras runs on, found where Keras finds it without importing that."""
+    settings = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"), "keras.json")
+    configured = json.loads(settings.read_text(encoding="utf-8")) if settings.exists() else {}
+    return os.environ.get("KERAS_BACKEND") or configured.get("backend", "tensorflow")
+
+
+def choose_backend() -> None:
+    """Names JAX, else PyTorch, where Keras would run on TensorFlow, which is not installed, and nobody has named it."""
+    if importlib.util.find_spec("tensorflow") or os.environ.get("KERAS_BACKEND") or keras_backend() != "tensorflow":
+        return
+    if there := [name for name in ("jax", "torch") if importlib.util.find_spec(name)]:
+        os.environ["KERAS_BACKEND"] = there[0]
+
+
 class _AfterKeras(importlib.abc.MetaPathFinder):
     """Registers the classes once Keras has been imported. A package for such hooks imports asyncio, for 50 ms."""
 
@@ -69,6 +89,7 @@ class _AfterKeras(importlib.abc.MetaPathFinder):
             execute = spec.loader.exec_module
 
             def exec_module(module: ModuleType) -> None:
+                choose_backend()
                 execute(module)
                 if self in sys.meta_path:
                     sys.meta_path.remove(self)

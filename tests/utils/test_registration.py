@@ -1,5 +1,7 @@
 """Saved models are loaded by whoever has imported the package, in whatever order."""
 
+import json
+import os
 import subprocess
 import sys
 
@@ -72,3 +74,24 @@ def test_every_class_is_known():
 def test_importing_the_package_imports_no_keras():
     script = "import sys, kerasptb; assert not {'keras', 'tensorflow', 'jax'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize(
+    ("installed", "named", "configured", "chosen"),
+    [
+        (("jax", "torch"), None, None, "jax"),
+        (("torch",), None, "tensorflow", "torch"),
+        (("jax", "torch"), None, "torch", None),
+        (("jax", "torch"), "torch", None, "torch"),
+        (("tensorflow", "jax"), None, None, None),
+        ((), None, None, None),
+    ],
+)
+def test_a_framework_is_named_where_tensorflow_is_absent(tmp_path, monkeypatch, installed, named, configured, chosen):
+    monkeypatch.setattr(registration.importlib.util, "find_spec", lambda name: name if name in installed else None)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setenv("KERAS_BACKEND", named or "")
+    if configured:
+        (tmp_path / "keras.json").write_text(json.dumps({"backend": configured}))
+    registration.choose_backend()
+    assert os.environ["KERAS_BACKEND"] == (chosen or "")
