@@ -32,7 +32,7 @@ _Span = tuple[int, int]  # from where to where in a text
 # By how much something must be likelier than what stands there, as a natural logarithm: with the words after it, and
 # by those before it alone. So many words that are likelier so are read with those after them.
 MARGIN = 2.5
-_BEFORE, _WORDS, _AFTER = -1.0, 3, 3
+_BEFORE, _WORDS, _AFTER = -8.0, 3, 3
 # A word that a text has so often is known, and with a capital.
 _OFTEN, _OFTEN_AS_A_NAME = 3, 2
 # British spellings of words that the model has in American: `organise`.
@@ -213,7 +213,7 @@ class _Corrector:
 
     def _may_replace(self, word: str, written: str) -> bool:
         """Returns whether a word is known, and other than what is written in more than its capitals."""
-        return word.lower() != written.lower() and self._is_known(word)
+        return word.lower() != written.lower() and not word.isdigit() and self._is_known(word)
 
     def _is_known(self, word: str) -> bool:
         return self._lexicon is None or word in self._lexicon
