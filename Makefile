@@ -89,9 +89,9 @@ MACHINES ?= x86_64 aarch64
 
 wheel: $(VENV)/.installed
 	@$(PIP) auditwheel build ziglang
-	failed=0; for machine in $(MACHINES); do rm -rf build *.egg-info/SOURCES.txt && $(BIN)/python -m kerasptb.native.prebuild $$machine && \
+	failed=0; for machine in $(MACHINES); do rm -rf build && $(BIN)/python -m kerasptb.native.prebuild $$machine && \
 	  $(BIN)/python -m build --wheel "--config-setting=--build-option=--plat-name=manylinux_2_28_$$machine" || failed=1; done; \
-	  rm -rf kerasptb/native/prebuilt build *.egg-info/SOURCES.txt; exit $$failed
+	  rm -rf kerasptb/native/prebuilt build; exit $$failed
 	$(BIN)/python -m build --sdist
 	@for wheel in dist/*-py3-none-manylinux_2_28_*.whl; do \
 	  $(BIN)/auditwheel show $$wheel | tr '\n' ' ' | grep -o '[^ ]*.whl is consistent[^"]*"[^"]*"' || exit 1; done

@@ -23,6 +23,7 @@ def prebuild(machine: str) -> Path:
     """Compiles the library for a processor, "x86_64" or "aarch64", into the package's folder; returns its path."""
     if find_spec("ziglang") is None:
         raise build.NativeBuildError("A library for any glibc is compiled with zig: pip install ziglang")
+    shutil.rmtree(build.PREBUILT, ignore_errors=True)  # one for this machine would be taken for it
     with tempfile.TemporaryDirectory() as cache:
         os.environ |= {
             "CXX": f"{sys.executable} -m ziglang c++ -target {machine}-linux-gnu.{GLIBC}",
@@ -32,7 +33,6 @@ def prebuild(machine: str) -> Path:
         with Watching(), at_work("Compiling the kernels") as stage:
             path = build.build(report=stage.tell)
         record = read_json(path.parent / "build.json") | {"machine": ["Linux", machine], "glibc": GLIBC}
-        shutil.rmtree(build.PREBUILT, ignore_errors=True)
         build.PREBUILT.mkdir()
         shutil.copy(path, build.PREBUILT)
     write_json(build.PREBUILT / "build.json", record)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kerasptb.native import build
+from kerasptb.native import build, prebuild
 
 
 @pytest.fixture
@@ -61,3 +61,20 @@ def test_versions_of_the_c_library_are_numbers(prebuilt, monkeypatch):
     monkeypatch.setattr(platform, "libc_ver", lambda: ("musl", "1.2"))
     with pytest.raises(FileNotFoundError):
         build.find_library()
+
+
+def test_one_that_is_there_is_not_taken_for_another_processors(prebuilt, monkeypatch, native_library):
+    prebuilt()
+
+    def compile(report):
+        with pytest.raises(FileNotFoundError):
+            build.find_library()
+        return native_library
+
+    monkeypatch.setattr(build, "build", compile)
+    monkeypatch.setattr(prebuild, "find_spec", lambda name: name)
+    for name in ("CXX", "KERASPTB_NVCC"):
+        monkeypatch.setenv(name, "")  # restored at the end
+    path = prebuild.prebuild("aarch64")
+    record = json.loads((path.parent / "build.json").read_text())
+    assert (record["file"], record["machine"]) == (path.name, ["Linux", "aarch64"])
