@@ -1,6 +1,6 @@
 """Frozen models beside what else runs a trained recurrent model on a processor.
 
-    python -m benchmarks.frozen [--peers PYTHON] [--rounds N] [--cases NAME ...] [--csv FILE]
+    python -m benchmarks.frozen [--peers PYTHON] [--rounds N] [--cases NAME ...] [--contenders NAME ...] [--csv FILE]
 
 `PYTHON` is that of a virtual environment with the peers: keras, openvino, onnx, onnxruntime, torch and ai-edge-litert.
 Two recurrent layers and a Dense of one output, of the same weights for all. Each contender is a process that keeps its
@@ -261,7 +261,7 @@ def ask(process, case, rows, seconds):
 
 
 def measure(options, folder):
-    names = [name for name in CONTENDERS if options.peers or CONTENDERS[name][1] in ("", "tensorflow")]
+    names = [name for name in options.contenders if options.peers or CONTENDERS[name][1] in ("", "tensorflow")]
     processes = {name: start(name, folder, options.peers) for name in names}
     rows_of_table = []
     for case in options.cases:
@@ -308,6 +308,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=0.3, help="the least to measure at a time")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="NAME")
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME")
     parser.add_argument("--csv", type=Path, help="file to write the table to")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
