@@ -95,9 +95,9 @@ def test_the_pages_name_the_extras_that_there_are():
     install = re.compile(r"pip install (?:-e )?'(?:\.|kerasptb\S*)\[([\w,]+)\]")
     named = [each for text in texts.values() for each in install.findall(text)]
     assert {"serve", "onnx"} <= {extra for each in named for extra in each.split(",")} <= set(extras)
-    (paragraph,) = [each for each in texts["training.md"].split("\n\n") if each.startswith("`pip install` alone")]
-    # Those that a part of the package needs; the others are for GPUs, JAX, and work on the package itself.
-    assert set(re.findall(r"`(\w+)`", paragraph)) == {"serve", "texts", "onnx", "litert"} & set(extras)
+    # Those that a user needs; the others are for work on the package itself.
+    table = re.findall(r"^\| (`\[.+?) \|", texts["training.md"], flags=re.MULTILINE)
+    assert set(re.findall(r"`\[(\w+)\]`", " ".join(table))) == set(extras) - {"bench", "docs", "dev"}
 
 
 @pytest.mark.parametrize("name", FIRST)
