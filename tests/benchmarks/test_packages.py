@@ -1,5 +1,6 @@
 import json
 import shutil
+import subprocess
 import zipfile
 
 import pytest
@@ -37,6 +38,61 @@ def test_of_the_radio_what_was_said_is_read(tmp_path):
     assert list(packages.radio("log")(package(tmp_path, log=log))) == ["Roger. 11's\nGO.", "... Houston."]
 
 
+def test_of_spacelog_what_was_said_is_read(tmp_path):
+    log = "[00:00:10:06]\n_page: 1\nCDR: Roger. [glossary:CSM|The ship].\nCC: Go.\n"
+    assert list(packages.radio_of_spacelog("log")(package(tmp_path, log=log))) == ["Roger. The ship.\n", "Go.\n"]
+
+
 def test_of_wordnet_sentences_are_read(tmp_path):
     noun = '1 n | a thing; "they did it"; "brown bread"; "What now?"; "The rest is silence"- Shakespeare\n'
     assert list(packages.examples("noun")(package(tmp_path, noun=noun))) == ["They did it.", "What now?"]
+
+
+def test_of_markdown_and_restructuredtext_what_people_read_is_read(tmp_path):
+    page = (
+        "---\ntitle: No\n---\n# Heading\n\nSee [the page](x.md) and `code`, **now**.\n\n"
+        "```\nno = 1\n\nno\n```\n\n- a list\n\nMary Jones: 00:01:02 As she said.\n"
+    )
+    proposal = "PEP: 8\n\nName\n====\n\nAs :pep:`20` and `a page <x>`_ say [2]_.\n\n    code\n"
+    found = list(packages.marked("page|proposal")(package(tmp_path, page=page, proposal=proposal)))
+    assert found[:2] == ["See the page and code, now.", "As she said.\n"]
+    assert "As 20 and a page say." in found
+
+
+def test_of_pages_notes_are_left_out(tmp_path):
+    page = '<p>He said<a href="n" epub:type="noteref">1</a> &#8220;no&#8221;.</p><pre><p>code</p></pre>'
+    read = packages.pages("page", r"<a [^>]*noteref[^>]*>.*?</a>")
+    assert list(read(package(tmp_path, page=page))) == ["He said \u201cno\u201d."]
+
+
+def test_of_debates_what_was_said_is_read(tmp_path):
+    speech = {
+        "kind": "speech",
+        "speaker": "Mr. COBLE",
+        "text": "  Mr. COBLE. Mr. Speaker, a well-\nknown ``rule''.\n  Two.",
+    }
+    day = json.dumps({"content": [{"kind": "title", "text": "No"}, speech]})
+    found = packages.debates("day")(package(tmp_path, day=day))
+    assert list(found) == ['Mr. Speaker, a well-known "rule".', "  Two."]
+
+
+def test_a_repository_is_cloned_once_and_its_files_are_read(tmp_path, monkeypatch):
+    def git(*arguments):
+        command = ["git", "-C", str(tmp_path / "origin"), "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    (tmp_path / "origin" / "text").mkdir(parents=True)
+    (tmp_path / "origin" / "text" / "a.md").write_text("Some words.\n")
+    (tmp_path / "origin" / "b.md").write_text("Others.\n")
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "--message", "a")
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.{tmp_path / 'origin'}.insteadOf")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "https://github.com/a/b")
+    repository = packages.Repository(f"a/b@{git('rev-parse', 'HEAD')}", ("text",))
+    found = repository.fetch(tmp_path / "packages")
+    assert list(packages.wrapped(r"\.md$")(found)) == ["Some words.\n"]
+    shutil.rmtree(tmp_path / "origin")
+    assert repository.fetch(tmp_path / "packages") == found
+    assert list((tmp_path / "packages").iterdir()) == [found]
