@@ -31,7 +31,7 @@ from kerasptb.export import export_run
 from kerasptb.keyboard import evaluate_keyboard
 
 _TOKENS = 8000
-_EPOCHS, _PARTS = 130, 20  # the text is read 6.5 times
+_EPOCHS, _PARTS_OF_TEXT = 130, 20  # it is read 6.5 times
 _LAYERS = {"units": (800,), "embedding_size": 400, "projection": True}  # 7.4 megabytes in 8 bits
 _SMALL_TEXTS = {
     "10,000 words of a novel": (lambda folder: folder / "novel-holmes.txt", 10_000),
@@ -64,7 +64,7 @@ def train(options):
         out=options.run,
         verbose=2,
         model_arguments=_LAYERS,
-        batch_arguments={"parts": _PARTS},
+        batch_arguments={"parts": _PARTS_OF_TEXT},
     )
 
 
