@@ -31,7 +31,7 @@ from kerasptb.export import export_run
 from kerasptb.keyboard import evaluate_keyboard
 
 _TOKENS = 8000
-_EPOCHS, _PARTS_OF_TEXT = 130, 20  # it is read 6.5 times
+_EPOCHS, _PARTS_OF_TEXT = 100, 20  # it is read five times
 _LAYERS = {"units": (800,), "embedding_size": 400, "projection": True}  # 7.4 megabytes in 8 bits
 _SMALL_TEXTS = {
     "10,000 words of a novel": (lambda folder: folder / "novel-holmes.txt", 10_000),
