@@ -49,7 +49,9 @@ class Repository:
                 subprocess.run(
                     ["git", "clone", "--quiet", "--no-checkout", "--filter=blob:none", address, work], check=True
                 )
-                subprocess.run(["git", "-C", work, "checkout", "--quiet", commit, "--", *self.paths], check=True)
+                # Without its housekeeping, which would go on in the folder while that is removed.
+                checkout = ["git", "-C", work, "-c", "gc.auto=0", "checkout", "--quiet", commit, "--"]
+                subprocess.run([*checkout, *self.paths], check=True)
                 with atomic_write(found) as temporary, tarfile.open(temporary, "w") as archive:
                     archive.add(work, "", filter=lambda member: None if member.name.startswith(".git") else member)
         return found
@@ -244,10 +246,10 @@ def _unmarked(text):
     text = re.sub(
         r"^([A-Z][\w. -]{1,30}:\s?)?[\[(]?\d+:\d\d(:\d\d)?[\])]?:?\s*|^[A-Z][\w.-]+( [A-Z][\w.-]+)?:\s", "", text
     )
-    text = re.sub(r"\s?\[#?\w{1,3}\]_", "", text)
+    text = re.sub(r"\s?\[#?\w{1,3}\]_|\[\^[^]]*\]|\{\{.*?\}\}|\{%.*?%\}", "", text)
     text = re.sub(r"!?\[([^]]*)\]\s?(\([^)]*\)|\[[^]]*\]|_)", r"\1", text)
     text = re.sub(r"(?::[\w:]+:)?`+~?([^`<]*?)(\s*<[^>]*>)?`+_*", r"\1", text)
-    return re.sub(r"\*+|<[^>]+>|\\(?=[\W_])", "", text)
+    return html.unescape(re.sub(r"\*+|<[^>]+>|\\(?=[\W_])", "", text))
 
 
 def jargon(package):

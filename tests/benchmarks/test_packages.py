@@ -50,12 +50,12 @@ def test_of_wordnet_sentences_are_read(tmp_path):
 
 def test_of_markdown_and_restructuredtext_what_people_read_is_read(tmp_path):
     page = (
-        "---\ntitle: No\n---\n# Heading\n\nSee [the page](x.md) and `code`, **now**.\n\n"
+        "---\ntitle: No\n---\n# Heading\n\nSee [the page](x.md) and `code`, **now** &amp; then.[^1]{{ note }}\n\n"
         "```\nno = 1\n\nno\n```\n\n- a list\n\nMary Jones: 00:01:02 As she said.\n"
     )
     proposal = "PEP: 8\n\nName\n====\n\nAs :pep:`20` and `a page <x>`_ say [2]_.\n\n    code\n"
     found = list(packages.marked("page|proposal")(package(tmp_path, page=page, proposal=proposal)))
-    assert found[:2] == ["See the page and code, now.", "As she said.\n"]
+    assert found[:2] == ["See the page and code, now & then.", "As she said.\n"]
     assert "As 20 and a page say." in found
 
 
