@@ -11,8 +11,29 @@ import argparse
 import sys
 from pathlib import Path
 
+import keras
+import numpy as np
+
+import kerasptb
 from benchmarks import machine
 from benchmarks.models import describe, write
+
+
+class ZeroedStates(keras.callbacks.Callback):
+    """Before each batch zeroes the state of a share of the rows, in all layers (Melis et al., 2017)."""
+
+    def __init__(self, share, seed=0):
+        super().__init__()
+        self.share, self.random = share, np.random.default_rng(seed)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Keras calls this."""
+        kept = self.random.random((self.model.batch_size, 1)) >= self.share
+        if not kept.all():
+            for layer in self.model.stateful_layers():
+                for state in layer.states:
+                    state.assign(state * kept.astype("float32"))
+
 
 # Name -> arguments of `train` beside the recipe's.
 VARIANTS = {
@@ -32,6 +53,7 @@ VARIANTS = {
     },
     "no weight decay": {"training_arguments": {"weight_decay": 0.0}},
     "no momentum": {"training_arguments": {"beta_1": 0.0}},
+    "states zeroed at random": {"callbacks": [ZeroedStates(0.01)]},
     "gradient descent": {"optimizer": "sgd", "learning_rate": 1.0},
     "an input gate of at most 1 - f": {"cell": "capped_lstm"},
     "an input gate of 1 - f": {"cell": "cifg"},
@@ -51,8 +73,6 @@ def main(arguments=None):
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
     parser.add_argument("--csv", type=Path, help="file to write the table to")
     options = parser.parse_args(arguments)
-    import kerasptb  # noqa: PLC0415
-
     rows = []
     for name in options.only:
         folder = options.out / f"{options.preset}-{name.replace(' ', '-')}"

@@ -20,8 +20,8 @@ def execute(options: Namespace) -> None:
         path = build.build(force=options.force, verbose=options.verbose, report=stage.tell)
     for missing in build.levels_left_out(path):
         print(f"Without kernels for {missing}.", file=sys.stderr)
-    if (reason := build.why_no_kernels()) is not None:
-        print(f"Without kernels, to find words alone. {reason}", file=sys.stderr)
+    if not build.has_kernels(path):
+        print(f"Without kernels, to find words alone. {build.why_no_kernels()}", file=sys.stderr)
     elif (problem := build.cuda_problem(path)) is not None:
         print(f"Without kernels for GPUs. {problem}", file=sys.stderr)
     print(path)

@@ -17,6 +17,7 @@ from kerasptb.frozen.reference import ACTIVATIONS
 from kerasptb.layers.keras_cell import kind_of, weights_of
 from kerasptb.utils.errors import ExportError
 
+_MOST_IDS = 1 << 24  # float32, in which ids are handed on, has all whole numbers up to it
 _PACKAGES = ("keras.", "kerasptb.")
 # Activations that are named by one function, or one of its arguments, and not by their own name.
 _ALIASES = {"swish": "silu", "hard_swish": "hard_silu"}
@@ -218,6 +219,8 @@ def _same(_: GraphMaker, __: Any, x: Traced) -> Traced:
 
 
 def _embedding(maker: GraphMaker, layer: Any, ids: Traced) -> Traced:
+    if layer.input_dim > _MOST_IDS:
+        raise maker.refuse(layer, f"an Embedding of more than {_MOST_IDS:,} rows")
     mask = maker.one("mask_of", ids, value=0.0, of_ids=True).number if layer.mask_zero else NONE
     return maker.one("embedding", ids, weights=[maker.weight(layer.embeddings)], mask=mask)
 

@@ -7,7 +7,7 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from kerasptb.arguments import ModelArguments
 from kerasptb.cells import CELLS
 from kerasptb.engine.network import Network
 from kerasptb.engine.quantized import Quantized, read_quantized, write_quantized
+
+if TYPE_CHECKING:
+    import h5py
 
 LANGUAGE_MODEL, ASSETS = "LanguageModel", "assets/"
 
@@ -71,12 +74,24 @@ def network_of(arguments: ModelArguments, arrays: Sequence[np.ndarray | Quantize
     return Network(CELLS[arguments.cell], arrays, arguments.tie_embeddings, **how)
 
 
+def arrays_in(file: h5py.File) -> dict[str, h5py.Dataset]:
+    """Returns the arrays in an HDF5 file by name, unread; raises ValueError if some lie in other files."""
+    import h5py  # noqa: PLC0415  (weights in 8 bits need none)
+
+    arrays: dict[str, h5py.Dataset] = {}  # links are not followed
+    file.visititems(lambda name, item: arrays.update({name: item}) if isinstance(item, h5py.Dataset) else None)
+    if any(array.external or array.is_virtual for array in arrays.values()):
+        raise ValueError("it has arrays in other files")
+    return arrays
+
+
 def read_hdf5(file: str | Path | io.IOBase, arguments: ModelArguments) -> list[np.ndarray]:
     """Returns the arrays of `weights_of` in an HDF5 file; raises ValueError for a file of other layers."""
     import h5py  # noqa: PLC0415  (weights in 8 bits need none)
 
     with h5py.File(file, "r") as stored:
-        return [_read(stored, weight) for weight in weights_of(arguments)]
+        arrays = arrays_in(stored)
+        return [_read(arrays, weight) for weight in weights_of(arguments)]
 
 
 def _read(stored: Mapping[str, Any], weight: Weight) -> np.ndarray:

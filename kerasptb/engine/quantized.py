@@ -89,8 +89,8 @@ def _read(arrays: Any, name: str, shape: tuple[int, ...], dtype: type[np.generic
     """Returns an array of a file that `numpy.savez` wrote; one of another size, which may be huge, is not read."""
     if name not in arrays:
         raise ValueError(f"it has no {name}: its config.json is of another model")
-    size = np.dtype(dtype).itemsize * math.prod(shape)
-    value = arrays[name] if arrays.zip.getinfo(f"{name}.npy").file_size <= size + _HEADER else None
+    size, member = np.dtype(dtype).itemsize * math.prod(shape), f"{name}.npy"
+    value = arrays[member] if arrays.zip.getinfo(member).file_size <= size + _HEADER else None
     if value is None or value.shape != shape or value.dtype != dtype:
         raise ValueError(f"{name} is no {np.dtype(dtype)} {shape}, which its config.json's model has")
     return value

@@ -8,7 +8,7 @@ from typing import Any
 from kerasptb.engine.files import write_in_8_bits
 from kerasptb.export.destination import atomic_folder
 from kerasptb.export.source import AnyRun, run_of
-from kerasptb.runs.files import METRICS, QUANTIZED, WORDS
+from kerasptb.runs.files import ENGLISH, METRICS, QUANTIZED, WORDS
 from kerasptb.runs.settings import CONFIG
 from kerasptb.utils.files import write_json
 from kerasptb.utils.types import StrPath
@@ -40,7 +40,12 @@ def export_run(run: AnyRun, folder: StrPath) -> Path:
     settings = dataclasses.replace(
         run.settings,
         model=dataclasses.replace(run.settings.model, backend="auto", precision="float32"),
-        training=dataclasses.replace(run.settings.training, start_from=None, **_NO_TEACHER),
+        # Paths of this machine do not travel; what `english` had read, its cards are to say.
+        training=dataclasses.replace(
+            run.settings.training,
+            start_from=ENGLISH if run.settings.training.start_from == ENGLISH else None,
+            **_NO_TEACHER,
+        ),
         # Whoever gets it reads texts of their own, whose lines are not those of its text.
         data=dataclasses.replace(
             run.settings.data, location=None, source=run.settings.data.name, keep_lines=None, wrapped=None

@@ -20,6 +20,8 @@ Data: TypeAlias = Any  # an array, a list of them, or a dict by the names of inp
 # What mixes the steps of a sequence, which a step alone cannot have.
 _MIXES = {"conv1d", "pool1d", "global_pool1d", "permute", "reshape", "repeat", "reverse", "take_step"}
 
+_MOST_PROGRAMS = 32  # of as many shapes of rows
+
 
 class FrozenNetwork:
     """A Keras model with the weights that it had, which runs without Keras. See `kerasptb.freeze`.
@@ -177,10 +179,11 @@ class FrozenNetwork:
     ) -> tuple[list[np.ndarray], np.ndarray | None]:
         of_rows = tuple([x.shape[1:] for x in inputs])
         key = of_rows, state is not None
-        if key not in self._programs:
+        if (loaded := self._programs.get(key)) is None:
             program = make_program(self.graph, of_rows, self._packing, state is not None)
-            self._programs[key] = Loaded(program, self.precision)
-        loaded = self._programs[key]
+            loaded = self._programs[key] = Loaded(program, self.precision)
+            for old in [*self._programs][:-_MOST_PROGRAMS]:  # each has memory of its own for what is between the layers
+                self._programs.pop(old, None)
         outputs = [np.empty((rows, *shape), "float32") for shape in loaded.shapes]
         after = None if state is None else np.empty_like(state)
         states = [] if state is None or after is None else [state, after]

@@ -63,4 +63,5 @@ def suggest(
     taps, channel = Taps.at(letters, touches), open_channel(typos)
     search = writer.readings(reader.read_typed(typed.whole), taps, channel, k, whole=False, **how)
     readings = run_search(search, reader.after)
-    return [Suggestion(word, probability / readings.total) for word, probability in readings.words[:k]]
+    total = readings.total or 1.0  # 0 for many letters that are on no key: double precision has no probability so small
+    return [Suggestion(word, probability / total) for word, probability in readings.words[:k]]

@@ -191,8 +191,10 @@ class LanguageModel(Trainer):
             self.text_format.save(Path(dir_path))
             Path(dir_path, TOKENIZER_DIGEST).write_text(self.tokenizer.digest)
 
-    def load_assets(self, dir_path: str) -> None:
-        """Reads the tokenizer from a .keras file; Keras calls this."""
+    def load_assets(self, dir_path: str | None) -> None:
+        """Reads the tokenizer from a .keras file; Keras calls this, with `None` where only other layers have assets."""
+        if dir_path is None:
+            return
         with contextlib.suppress(FileNotFoundError):
             self.tokenizer = TextFormat.load(Path(dir_path))
             if self.tokenizer is not None and Path(dir_path, TOKENIZER_DIGEST).read_text() != self.tokenizer.digest:

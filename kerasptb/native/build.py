@@ -171,6 +171,8 @@ def build(force: bool = False, verbose: bool = False, report: Report | None = No
     """
     if not force and (path := _up_to_date()) is not None:
         return path
+    if why_no_kernels() and (path := _prebuilt()) is not None:
+        return path  # which has kernels: one without would be found first
     folder = library_dir()
     with _lock(folder):
         if not force and (path := _up_to_date()) is not None:
@@ -183,6 +185,11 @@ def build(force: bool = False, verbose: bool = False, report: Report | None = No
             raise
         except OSError as error:
             raise _unwritable(error) from error
+
+
+def has_kernels(library: Path) -> bool:
+    """Returns whether a library has more than what finds words."""
+    return bool(_read_json(library.parent / "build.json").get("ffi_version"))
 
 
 def levels_left_out(library: Path) -> list[str]:

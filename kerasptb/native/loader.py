@@ -164,7 +164,8 @@ def _load() -> tuple[ctypes.CDLL, Path]:
     library, path = _open()
     if not hasattr(library, "kerasptb_handler"):
         raise NativeUnavailableError(
-            f"The native library was built without kernels, since neither TensorFlow nor JAX was there. {BUILD_HINT}"
+            "The native library was built without kernels, since neither TensorFlow nor JAX was there. "
+            f"{BUILD_HINT[:-1]}, then start Python anew."
         )
     library.kerasptb_handler.argtypes = [ctypes.c_int, *[ctypes.POINTER(ctypes.c_char_p)] * 2]
     library.kerasptb_handler.restype = ctypes.c_void_p

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+from keras import ops
 
 from kerasptb.ops.backend import ON_TENSORFLOW, tf
 from kerasptb.ops.clipped_adamw import run as run_clipped_adamw
+from kerasptb.ops.clipped_step import clipped_rate
 from kerasptb.ops.plan import Plan
 from kerasptb.ops.types import Gradients, Tensors
-from kerasptb.optimizers.one_pass import OnePassStep
+from kerasptb.optimizers.one_pass import OnePassStep, RowGradient, norm_of_gradients
 from kerasptb.utils.types import Tensor
 
 
@@ -61,14 +63,22 @@ class ClippedAdamW(OnePassStep, keras.optimizers.AdamW):
             name=name,
             **kwargs,
         )
-        # With TensorFlow the names are paths, such as "debiased/kernel:0".
-        self.exclude_from_weight_decay(var_names=[r"(^|/)bias(:\d+)?$"])
+        # With TensorFlow the names are paths, such as "debiased/kernel:0"; a normalised LSTM has a "state_bias".
+        self.exclude_from_weight_decay(var_names=[r"(^|/|_)bias(:\d+)?$"])
+
+    def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:
+        if self.global_clipnorm is None or not any(isinstance(gradient, RowGradient) for gradient in grads):
+            return super()._clip_gradients(grads)
+        factor = clipped_rate(1.0, norm_of_gradients(grads), self.global_clipnorm)
+        return [_times(gradient, factor) for gradient in grads]
 
     def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor) -> None:
         """Does Keras' step, from a dense gradient."""
         if ON_TENSORFLOW:
             # Of a row that occurs several times in a sparse gradient, Keras' Adam would square each part by itself.
             gradient = tf.convert_to_tensor(gradient)
+        elif isinstance(gradient, RowGradient):
+            gradient = ops.zeros_like(variable.value).at[gradient.rows].add(gradient.values)
         super().update_step(gradient, variable, learning_rate)
 
     def _plan_of_one_pass(self, gradients: Sequence[Any], variables: Sequence[Any]) -> Plan | None:
@@ -89,3 +99,9 @@ class ClippedAdamW(OnePassStep, keras.optimizers.AdamW):
         weights, means, squares = arrays
         *updated, averages = run_clipped_adamw(plan, weights, means, squares, gradients, *numbers, **options)
         return updated, averages
+
+
+def _times(gradient: Any, factor: Tensor) -> Any:
+    if isinstance(gradient, RowGradient):
+        return gradient._replace(values=_times(gradient.values, factor))
+    return gradient * ops.cast(factor, gradient.dtype)

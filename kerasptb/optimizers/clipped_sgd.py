@@ -1,7 +1,7 @@
 """Gradient descent that clips the gradients' global norm in one pass over them."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 from keras import ops
@@ -9,19 +9,11 @@ from keras import ops
 from kerasptb.ops.backend import ON_TENSORFLOW, ON_TORCH, tf
 from kerasptb.ops.clipped_sgd import run as run_clipped_sgd
 from kerasptb.ops.clipped_step import clipped_rate
-from kerasptb.ops.global_norm import global_norm
 from kerasptb.ops.plan import Plan
 from kerasptb.ops.tensors import compiled_by_xla
 from kerasptb.ops.types import Gradients, Tensors
-from kerasptb.optimizers.one_pass import OnePassStep, as_pair
+from kerasptb.optimizers.one_pass import OnePassStep, RowGradient, norm_of_gradients
 from kerasptb.utils.types import Tensor
-
-
-class RowGradient(NamedTuple):
-    """The gradient of a matrix for some of its rows, zero elsewhere: JAX's counterpart of `tf.IndexedSlices`."""
-
-    rows: Any  # int [...]; one that occurs several times has the sum of its values
-    values: Any  # float [..., D]
 
 
 @keras.saving.register_keras_serializable(package="kerasptb")
@@ -116,12 +108,6 @@ class ClippedSGD(OnePassStep, keras.optimizers.SGD):
         for argument in ("momentum", "nesterov", "clipnorm", "clipvalue"):
             config.pop(argument)
         return config
-
-
-def norm_of_gradients(gradients: Sequence[Any]) -> Tensor:
-    """Returns the norm of all gradients, a float32 scalar; those of some rows count by their values."""
-    pairs = map(as_pair, gradients)
-    return global_norm([g[1] if isinstance(g, tuple) else g for g in pairs])
 
 
 def _check_single_replica() -> None:

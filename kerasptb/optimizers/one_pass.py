@@ -1,17 +1,25 @@
 """The step of all variables as one native operation, and averages of the weights."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
 from kerasptb.ops.backend import ON_TENSORFLOW, ON_TORCH, tf
 from kerasptb.ops.clipped_step import plan_of
+from kerasptb.ops.global_norm import global_norm
 from kerasptb.ops.plan import Plan
 from kerasptb.ops.tensors import compiled_by_xla, without_gradients
 from kerasptb.ops.types import Gradients, Tensors
 from kerasptb.utils.types import Tensor
+
+
+class RowGradient(NamedTuple):
+    """The gradient of a matrix for some of its rows, zero elsewhere: JAX's counterpart of `tf.IndexedSlices`."""
+
+    rows: Any  # int [...]; one that occurs several times has the sum of its values
+    values: Any  # float [..., D]
 
 
 class OnePassStep(keras.optimizers.Optimizer):
@@ -102,9 +110,14 @@ class OnePassStep(keras.optimizers.Optimizer):
         return plan if plan.is_native else None
 
     def takes_row_gradients(self) -> bool:
-        """Whether `apply` takes the gradient of a matrix for some of its rows, of a built optimizer with PyTorch."""
+        """Whether `apply` of the built optimizer takes the gradient of a matrix for some of its rows.
+
+        Keras' accumulation, scaling and other clipping of gradients do not, nor on PyTorch what is not one pass.
+        """
+        if self.gradient_accumulation_steps or self.loss_scale_factor is not None or self.clipnorm or self.clipvalue:
+            return False
         variables = self._trainable_variables
-        return ON_TORCH and self.loss_scale_factor is None and self._plan_of_one_pass(variables, variables) is not None
+        return not ON_TORCH or self._plan_of_one_pass(variables, variables) is not None
 
     def _slot_lists(self) -> list[list[keras.Variable]]:
         """Returns lists of the optimizer's own variables for all trainable variables."""
@@ -167,3 +180,9 @@ def as_pair(gradient: Any) -> Tensor | tuple[Tensor, Tensor]:
     if ON_TORCH and getattr(gradient, "is_sparse", False):
         return gradient._indices()[0], gradient._values()  # the public ones sum the values of each row first
     return gradient
+
+
+def norm_of_gradients(gradients: Sequence[Any]) -> Tensor:
+    """Returns the norm of all gradients, a float32 scalar; those of some rows count by their values."""
+    pairs = map(as_pair, gradients)
+    return global_norm([g[1] if isinstance(g, tuple) else g for g in pairs])

@@ -13,7 +13,7 @@ import numpy as np
 
 from kerasptb.arguments import ModelArguments
 from kerasptb.engine import Network
-from kerasptb.engine.files import network_of, read_weights
+from kerasptb.engine.files import arrays_in, network_of, read_weights
 from kerasptb.engine.network import why_not
 from kerasptb.engine.quantized import Quantized, as_float32
 from kerasptb.runs.damage import RunError, damage
@@ -94,7 +94,7 @@ def check(path: Path) -> None:
     with damage(path, _REMEDY), h5py.File(path, "r") as file:
         if (expected := file.attrs.get(DIGEST)) is None:
             raise ValueError("it has no digest")
-        if sum(array.nbytes for array in _arrays(file).values()) > path.stat().st_size:
+        if sum(array.nbytes for array in arrays_in(file).values()) > path.stat().st_size:
             raise ValueError("its arrays are larger than the file")
         if expected != digest(file):
             raise ValueError("its digest is another")
@@ -111,19 +111,10 @@ def identity(path: Path) -> bytes:
         return str(stored.attrs.get(DIGEST)).encode()
 
 
-def _arrays(file: h5py.File) -> dict[str, h5py.Dataset]:
-    """Returns the arrays in an HDF5 file by name, unread."""
-    import h5py  # noqa: PLC0415
-
-    arrays: dict[str, h5py.Dataset] = {}
-    file.visititems(lambda name, item: arrays.update({name: item}) if isinstance(item, h5py.Dataset) else None)
-    return arrays
-
-
 def digest(file: h5py.File) -> str:
     """Returns the SHA-256 of the names and values of all arrays in an HDF5 file, in hexadecimal."""
     found = hashlib.sha256()
-    for name, array in sorted(_arrays(file).items()):
+    for name, array in sorted(arrays_in(file).items()):
         found.update(f"{name} {array.shape} {array.dtype}\n".encode())
         found.update(np.ascontiguousarray(array[()]).tobytes())
     return found.hexdigest()

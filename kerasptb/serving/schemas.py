@@ -95,8 +95,8 @@ class SuggestedWord(BaseModel):
     """A word that may come next."""
 
     word: str = Field(
-        description="The word as the model knows it, or a sign of punctuation; <eos> is the end of a sentence or "
-        "paragraph, N any number. With `learn` also a word that the model does not know, as it was typed before."
+        description="The word as the model knows it, or a sign of punctuation. With `learn` also a word that the model "
+        "does not know, as it was typed before."
     )
     probability: float = Field(
         ge=0,

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from kerasptb.native import loader
 from kerasptb.reading import Reader
 from kerasptb.runs.damage import RunError
 from kerasptb.runs.files import ENGLISH
@@ -23,8 +24,11 @@ from kerasptb.utils.status_line import Watching, at_work
 def open_served(folder: str | os.PathLike[str], counts: bool = True) -> Reader:
     """Returns the `Reader` of a run folder, "english", a `.keras` file or a SavedModel; ServingError for others.
 
+    Without the native library NativeUnavailableError is raised.
+
     With `counts` that of a run has the counts of its training text, if there are some.
     """
+    loader.core()  # in which words are searched: without it nobody would be answered
     try:
         # In float32, whatever the training ran in: few rows are read at a time, for which that takes no longer.
         return load_reader(folder, counts, precision="float32")
@@ -63,6 +67,7 @@ def serve(
 
     Raises:
         ServingError: if the extra `serve` is not installed, the folder holds no model, or a proxy is no address.
+        NativeUnavailableError: without the native library.
         OSError: if the address cannot be listened at.
     """
     try:
@@ -82,6 +87,7 @@ def serve(
         rate = DEFAULT_RATE if rate is None else rate or None
         is_own = ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
         name = ENGLISH if is_in_the_package(folder) else Path(folder).resolve().name
+        name = name.encode(errors="replace").decode()  # JSON has no bytes that are no UTF-8
         with Watching(), at_work(f"Loading {folder}"):
             model = open_folder()
         app = create_app(model, name, rate, allowed_hosts if is_own or allowed_hosts else None, allowed_origins)

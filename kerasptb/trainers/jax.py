@@ -14,7 +14,7 @@ import keras
 
 from kerasptb.layers.embedding import Embedding, looked_up
 from kerasptb.ops.sharding import on_every_replica
-from kerasptb.optimizers.clipped_sgd import ClippedSGD, RowGradient
+from kerasptb.optimizers.one_pass import OnePassStep, RowGradient
 from kerasptb.trainers import peers, replicas
 from kerasptb.trainers.stateful import StatefulTrainer, array_of
 from kerasptb.utils.interrupts import uninterrupted
@@ -26,7 +26,10 @@ def _synced_at_errors(name: str) -> Any:
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            with replicas.in_force():
+            with replicas.in_force() as distribution:
+                if distribution is not None and name.endswith("_on_batch"):  # Keras hands these on as they are
+                    args = tuple(map(distribution.own_rows_of_array, args))
+                    kwargs = {key: distribution.own_rows_of_array(value) for key, value in kwargs.items()}
                 return getattr(super(Trainer, self), name)(*args, **kwargs)
         except BaseException:
             self.jax_state_sync()
@@ -50,6 +53,7 @@ class Trainer(StatefulTrainer):
         trainable, non_trainable, optimizer_variables, metrics_variables = state
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         (tokens,) = keras.tree.flatten(x)
+        tokens = keras.ops.cast(tokens, "int32")  # word ids may be whole numbers of a float type
         embedding, position, vectors = self._look_up(tokens, trainable)
 
         def loss_of(trainable: list[Tensor], vectors: Tensor | None) -> tuple[Tensor, tuple[Any, ...]]:
@@ -200,7 +204,7 @@ def _variables(model: keras.Model, part: str) -> list[keras.Variable]:
 
 def _gradient_of_matrix(optimizer: Any, matrix: Tensor, rows: Tensor, values: Tensor) -> Tensor | RowGradient:
     """The gradient of the embedding matrix, made from the gradients of the rows, in a form that the optimizer takes."""
-    if isinstance(optimizer, ClippedSGD) and optimizer.takes_row_gradients():
+    if isinstance(optimizer, OnePassStep) and optimizer.takes_row_gradients():
         # Replicas exchange the rows, not the matrix. Each occurrence counts in the norm, so the rows cannot be summed.
         return RowGradient(*on_every_replica(rows, values))
     return jax.numpy.zeros_like(matrix).at[rows].add(values.astype(matrix.dtype))

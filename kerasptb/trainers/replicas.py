@@ -33,9 +33,14 @@ class Replicas(keras.distribution.DataParallel):
         start = self._process_id * count
         return keras.tree.map_structure(lambda array: array[start : start + count], batch)
 
+    def own_rows_of_array(self, value: Any) -> Any:
+        """Returns `own_rows` of an array, and other values as they are."""
+        return self.own_rows(value) if hasattr(value, "shape") else value
+
     def get_data_layout(self, data_shape: Sequence[int]) -> keras.distribution.TensorLayout:
-        """Returns the layout of the batch that `own_rows` saw last."""
-        if self._divides:
+        """Returns the layout of a batch; of several processes, which see their rows alone, what `own_rows` saw last."""
+        divides = self._divides if self.has_processes else data_shape[0] % self.device_mesh.devices.size == 0
+        if divides:
             return super().get_data_layout(data_shape)
         return keras.distribution.TensorLayout([None] * len(data_shape), self.device_mesh)
 

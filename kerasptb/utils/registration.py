@@ -7,6 +7,7 @@ class. It imports the class when a saved model needs it; the class then replaces
 Just before, a framework is named where Keras would look for TensorFlow in vain, as with Python 3.14.
 """
 
+import contextlib
 import importlib
 import importlib.abc
 import importlib.util
@@ -59,8 +60,11 @@ def register_with_keras() -> None:
 def keras_backend() -> str:
     """Returns the framework that Keras runs on, found where Keras finds it without importing that."""
     settings = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"), "keras.json")
-    configured = json.loads(settings.read_text(encoding="utf-8")) if settings.exists() else {}
-    return os.environ.get("KERAS_BACKEND") or configured.get("backend", "tensorflow")
+    configured: Any = None
+    with contextlib.suppress(OSError, ValueError):  # Keras goes on without it too
+        configured = json.loads(settings.read_text(encoding="utf-8"))
+    of_file = configured.get("backend", "tensorflow") if isinstance(configured, dict) else "tensorflow"
+    return os.environ.get("KERAS_BACKEND") or of_file
 
 
 def choose_backend() -> None:

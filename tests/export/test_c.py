@@ -182,6 +182,15 @@ def test_words_typed_with_errors_are_those_of_python(model, reader, tapped, text
     assert correction == corrected
 
 
+def test_errors_are_corrected_where_no_token_stands_for_other_words(tmp_path):
+    vocabulary = Vocabulary(["the", "cat", "of", "<eos>"])
+    model = LanguageModel(4, 8, 8, batch_size=1, num_steps=5, seed=1, tokenizer=vocabulary)
+    c = CModel(compile_model(export_c(model, tmp_path / "model", float32=True), "-O1"))
+    c.split("tge")
+    words, correction = c.suggest_typos(c.begin(), 3)
+    assert words[0][0] == correction == "the"
+
+
 # Characters of newer versions of Unicode are letters to some libraries only, and four separators white space to some.
 CHARACTERS = st.characters(exclude_categories=["Cs", "Cn", "Co"], exclude_characters="İΣ\x1c\x1d\x1e\x1f")
 

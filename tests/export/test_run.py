@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import kerasptb
+from kerasptb.data import Vocabulary
 from kerasptb.export import export_run
 from kerasptb.models.weights import save_weights
 from kerasptb.runs import RunError, RunFolder
@@ -70,6 +71,15 @@ def test_nothing_tells_where_the_text_lay(run, exported):
     assert run.settings.data.location is not None
     assert settings["data"].get("location") is None
     assert str(run.folder) not in (exported / "config.json").read_text()
+
+
+@pytest.mark.parametrize(("start", "kept"), [("english", "english"), ("/home/a/run", None)])
+def test_what_english_had_read_goes_with_what_began_with_it(make_run, tmp_path, start, kept):
+    settings = {"vocabulary_size": 2, "embedding_size": 4, "units": [5], "batch_size": 2, "num_steps": 3}
+    training = {"preset": "auto", "epochs": 1, "start_from": start}
+    run = make_run(tmp_path / "run", Vocabulary(["a", "<unk>"]), settings, training=training)
+    save_weights(kerasptb.LanguageModel(**settings), run.weights_path("best"))
+    assert kerasptb.load_run(export_run(run, tmp_path / "there")).settings.training.start_from == kept
 
 
 def test_figures_of_counts_stay_behind_with_them(run, tmp_path):

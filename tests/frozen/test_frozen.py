@@ -79,6 +79,17 @@ def test_any_number_of_steps(native_library):
         x = signal(3, steps, 4)
         x[:, steps // 2 :] *= random.integers(0, 2, (3, 1, 1))
         assert_close(frozen(x), outputs_of(model, [x]))
+    expected = frozen(x)
+    for steps in range(20, 60):
+        frozen(signal(3, steps, 4))
+    assert len(frozen._programs) == 32  # memory does not grow with the lengths that were met
+    np.testing.assert_array_equal(frozen(x), expected)
+
+
+def test_ids_that_float32_does_not_have_are_refused():
+    model = keras.Sequential([keras.Input((3,)), layers.Embedding(2**24 + 1, 1), layers.LSTM(2)])
+    with pytest.raises(ExportError, match="an Embedding of more than 16,777,216 rows"):
+        kerasptb.freeze(model)
 
 
 @pytest.mark.parametrize("backend", ["native", "reference"])

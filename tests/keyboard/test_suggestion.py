@@ -48,3 +48,4 @@ def test_with_errors_a_word_s_probability_is_its_share_however_many_are_asked_fo
     one, few = (english.suggest("I went to the s", k, typos="qwerty") for k in (1, 5))
     assert one == few[:1]
     assert 0.05 < one[0].probability < 0.5
+    assert [each.probability for each in english.suggest("안녕하세요여러분반갑습니다안녕하", 3, typos="qwerty")] == [0]

@@ -58,7 +58,7 @@ print(
             "history": [history[name] for name in sorted(history)],
             "weights": [float(np.abs(weight).sum()) for weight in model.get_weights()],
             "evaluated": model.evaluate(kerasptb.make_dataset(IDS[:200], 4, 7), verbose=0),
-            "every word": kerasptb.evaluate_perplexity(model, IDS[:200], every_word=True),
+            "every word": kerasptb.evaluate_perplexity(model, IDS[:200], num_steps=60, every_word=True),
             "predicted": np.asarray(predicted).sum(axis=(1, 2)).tolist(),
             "suggested": [each.probability for each in kerasptb.suggest(model, "1 2 3", k=5)],
             "refused": refused,

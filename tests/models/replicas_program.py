@@ -50,6 +50,8 @@ def used(model):
         model.evaluate(few, verbose=0),
         model.evaluate(three, verbose=0),
         kerasptb.evaluate_perplexity(model, IDS[:200], every_word=True),
+        kerasptb.evaluate_perplexity(model, IDS[:200], num_steps=60, every_word=True),  # of which a row is left over
+        np.asarray(model.predict(IDS[:15].reshape(3, 5), verbose=0)),
         np.asarray(model.predict(IDS[:24].reshape(4, 6), batch_size=4, verbose=0)),
         [each.probability for each in kerasptb.suggest(model, "1 2 3", k=5)],
     ]

@@ -27,7 +27,7 @@ from kerasptb.metrics import Perplexity
 from kerasptb.models import build_language_model
 from kerasptb.ops.platform import why_not_native
 from kerasptb.optimizers import ClippedSGD
-from kerasptb.optimizers.clipped_sgd import norm_of_gradients
+from kerasptb.optimizers.one_pass import norm_of_gradients
 from kerasptb.pipeline import make_dataset
 
 ORIGINAL = Path(__file__).parents[1] / "original"

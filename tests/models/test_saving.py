@@ -56,6 +56,19 @@ def test_a_tokenizer_that_was_changed_in_the_file_is_refused(tmp_path):
         keras.saving.load_model(tmp_path / "other.keras")
 
 
+def test_inside_of_a_model_one_with_a_tokenizer_and_one_without_come_back(tmp_path):
+    tokens = keras.Input((T,), batch_size=B, dtype="int32")
+    inner = [LanguageModel(V, 6, 8, B, T, seed=seed, name=f"inner_{seed}") for seed in (1, 2)]
+    inner[0].tokenizer = Vocabulary([*map(str, range(V - 1)), "<unk>"])
+    outer = keras.Model(tokens, [each(tokens) for each in inner])
+    outer.save(tmp_path / "outer.keras")
+    loaded = keras.saving.load_model(tmp_path / "outer.keras")
+    assert loaded.get_layer("inner_1").tokenizer.digest == inner[0].tokenizer.digest
+    assert loaded.get_layer("inner_2").tokenizer is None
+    for found, expected in zip(loaded.get_weights(), outer.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_a_saved_model_keeps_its_dtype_policy(tmp_path):
     model = compiled_model(dtype="mixed_bfloat16")
     losses_of(model)

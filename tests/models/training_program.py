@@ -12,7 +12,7 @@ from kerasptb.callbacks import LearningRateDecay, ResetStates, StopOnDivergence,
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.metrics import Perplexity
 from kerasptb.models import LanguageModel, evaluate_perplexity
-from kerasptb.optimizers import ClippedSGD
+from kerasptb.optimizers import ClippedAdamW, ClippedSGD
 from kerasptb.pipeline import make_dataset
 
 V, B, T = 50, 4, 5
@@ -29,10 +29,10 @@ class Losses(keras.callbacks.Callback):
         self.values.append(float(logs["loss"]))
 
 
-def model_with_known_weights(tie_embeddings=False, clip=5.0, **options):
+def model_with_known_weights(tie_embeddings=False, clip=5.0, optimizer=None, **options):
     model = LanguageModel(V, 6, (8, 6), B, T, seed=3, tie_embeddings=tie_embeddings)
     set_known_weights(model)
-    model.compile(ClippedSGD(1.0, global_clipnorm=clip), **options)
+    model.compile(optimizer or ClippedSGD(1.0, global_clipnorm=clip), **options)
     return model
 
 
@@ -148,6 +148,7 @@ def measure():
     results = {
         "tied": train(model_with_known_weights(tie_embeddings=True)),
         "clipped": train(model_with_known_weights(clip=0.5)),
+        "adam": train(model_with_known_weights(optimizer=ClippedAdamW(0.01, 0.1, epsilon=1e-3, global_clipnorm=0.1))),
         "adapted": with_adapted_embedding(),
         "masked": with_masked_words(),
         "regularized": with_regularized_embedding(),
@@ -164,6 +165,7 @@ def measure():
         "logits": model.predict(rows, verbose=0)[-1, -1].astype(float).tolist(),
         "next word": model.next_word_probabilities(rows[:3]).astype(float)[0].tolist(),
         "on arrays": model.fit(rows, np.roll(rows, -1, axis=1), verbose=0).history["loss"],
+        "of floats": model.fit(rows.astype("float32"), np.roll(rows, -1, axis=1), verbose=0).history["loss"],
     }
     return results, model
 

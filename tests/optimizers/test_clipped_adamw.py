@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import kerasptb
 from kerasptb.optimizers import ClippedAdamW, ClippedSGD
 from kerasptb.optimizers.one_pass import OnePassStep
 
@@ -94,6 +95,14 @@ def test_biases_do_not_decay(in_one_pass, jit_compile):
     (embeddings, kernel, bias), _ = train(optimizer, jit_compile, 1, lambda step: zeros)
     for found, start, factor in zip((embeddings, kernel, bias), variables(), (0.75, 0.75, 1), strict=True):
         np.testing.assert_allclose(found, factor * start.numpy(), rtol=1e-6)
+
+
+def test_the_bias_of_a_normalised_state_does_not_decay():
+    layer = kerasptb.LanguageModel(9, 4, 4, 2, 3, cell="layer_norm_lstm").stateful_layers()[0]
+    optimizer = ClippedAdamW()
+    optimizer.build(layer.trainable_variables)
+    kept = {each.name for each in layer.trainable_variables if not optimizer._use_weight_decay(each)}
+    assert kept == {"bias", "state_bias"}
 
 
 @pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "jit"])

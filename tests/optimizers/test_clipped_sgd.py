@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kerasptb.ops import platform as platforms
 from kerasptb.optimizers import ClippedSGD
-from kerasptb.optimizers.clipped_sgd import norm_of_gradients
+from kerasptb.optimizers.one_pass import norm_of_gradients
 
 
 def variables():

@@ -169,6 +169,11 @@ def replace(path, by):
     by(path)
 
 
+def write_archive(path):
+    with path.open("wb") as file:
+        np.savez(file, a=np.zeros(9, "int32"))
+
+
 DAMAGES = {
     "cut": lambda path: path.write_bytes(path.read_bytes()[:-4]),
     "shorter": lambda path: np.save(path, np.load(path)[:-1]),
@@ -182,6 +187,7 @@ DAMAGES = {
     "floats": lambda path: np.save(path, np.load(path).astype("float32")),
     "a column": lambda path: np.save(path, np.load(path)[:, np.newaxis]),
     "objects": lambda path: np.save(path, np.array([{}, {}]), allow_pickle=True),
+    "an archive": lambda path: replace(path, write_archive),
     "a folder": lambda path: replace(path, os.mkdir),
     "a pipe": lambda path: replace(path, os.mkfifo),
 }

@@ -1,4 +1,7 @@
+import io
 import logging
+import os
+import zipfile
 
 import h5py
 import keras
@@ -115,6 +118,24 @@ def test_an_array_larger_than_the_file_is_not_read(tmp_path):
         read_checked(path, ARGUMENTS)
 
 
+@pytest.mark.parametrize("how", ["a link", "a pipe"])
+def test_arrays_in_other_files_are_not_read(tmp_path, how):
+    path, place, pipe = tmp_path / "best.weights.h5", "layers/embedding/vars/0", tmp_path / "pipe"
+    save_weights(model(), path)
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["values"] = np.zeros((9, 3), "float32")
+    os.mkfifo(pipe)
+    with h5py.File(path, "r+") as file:
+        del file[place]
+        if how == "a link":
+            file[place] = h5py.ExternalLink("other.h5", "values")
+            file.attrs[weights.DIGEST] = weights.digest(file)
+        else:
+            file.create_dataset(place, (9, 3), "float32", external=[(str(pipe), 0, 108)])
+    with pytest.raises(RunError, match="it has no layers/embedding" if how == "a link" else "arrays in other files"):
+        read_checked(path, ARGUMENTS)
+
+
 def test_a_value_that_was_changed_is_seen(tmp_path):
     path = tmp_path / "best.weights.h5"
     save_weights(model(1.0), path)
@@ -170,6 +191,16 @@ def test_weights_in_8_bits(tmp_path):
     one = model(seed=3)
     for found, weight in zip(of_8_bits(one, tmp_path / "weights.npz"), one.open_network().weights, strict=True):
         np.testing.assert_allclose(found, weight, rtol=0, atol=np.abs(weight).max() / 127 / 2 * 1.01)
+
+
+def test_the_array_that_was_measured_is_read(tmp_path):
+    path, larger = tmp_path / "weights.npz", io.BytesIO()
+    expected = of_8_bits(model(seed=3), path)
+    np.save(larger, np.zeros((2000, 2000), "float32"))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("logits/bias", larger.getvalue())
+    for found, weight in zip(load_network(path, ARGUMENTS, {}).weights, expected, strict=True):
+        np.testing.assert_array_equal(found, weight)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -22,6 +22,7 @@ import pytest
 from kerasptb.cli import main
 from kerasptb.data import Vocabulary
 from kerasptb.models.weights import save_weights
+from kerasptb.native import loader
 from kerasptb.serving import ServingError, serve
 from kerasptb.serving.server import _allow_many_connections, _listen, open_served
 from kerasptb.utils.extras import install_command
@@ -434,6 +435,15 @@ def test_a_folder_that_is_no_model_is_told_in_a_line(capsys, tmp_path):
     Vocabulary(["a"]).save(tmp_path / "vocabulary.txt")
     assert main(["serve", str(tmp_path), "--port", "0"]) == 1
     assert "Expected a folder made by `kerasptb train`" in capsys.readouterr().err
+
+
+def test_without_the_library_nothing_is_served(monkeypatch, tmp_path, capsys):
+    pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+    for name in ("_open", "_load"):
+        monkeypatch.setattr(loader, name, loader.Once(getattr(loader, name).do))
+    monkeypatch.setenv("KERASPTB_CACHE", str(tmp_path))
+    assert main(["serve", "english", "--port", "0"]) == 1
+    assert capsys.readouterr().err == "kerasptb: The native library is not built. Run `kerasptb build`.\n"
 
 
 @pytest.mark.parametrize("arguments", [["--port", "65536"], ["--port", "-1"], ["--rate", "-1"], ["--rate", "nan"]])

@@ -95,3 +95,11 @@ def test_a_framework_is_named_where_tensorflow_is_absent(tmp_path, monkeypatch, 
         (tmp_path / "keras.json").write_text(json.dumps({"backend": configured}))
     registration.choose_backend()
     assert os.environ["KERAS_BACKEND"] == (chosen or "")
+
+
+@pytest.mark.parametrize("content", ["", '{"backend": "ja', "[]"])
+def test_settings_of_keras_that_are_none_are_passed_over_as_by_keras(tmp_path, monkeypatch, content):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    (tmp_path / "keras.json").write_text(content)
+    assert registration.keras_backend() == "tensorflow"

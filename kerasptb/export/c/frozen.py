@@ -80,10 +80,12 @@ def _header(graph: Graph, name: str, programs: dict[str, Program]) -> str:
     return "\n".join([*lines, "", "#endif", ""])
 
 
+_ONE_CALL = " * One call of any of these functions at a time: what is between the layers is kept in static memory. */"
 _COMMENTS = {
     "predict": "/* Computes a row; ids are floats. Returns 0 if one was out of range and read as 0, else 1.\n"
-    " * One call at a time: what is between the layers is kept in static memory. */",
-    "step": "/* Computes a step, as if the sequence ended here, and changes the state, which begins with zeros. */",
+    + _ONE_CALL,
+    "step": "/* Computes a step, as if the sequence ended here, and changes the state, which begins with zeros.\n"
+    + _ONE_CALL,
 }
 
 

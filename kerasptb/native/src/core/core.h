@@ -6,10 +6,12 @@
  *
  * A keyboard splits what is typed, reads the whole words, and asks for the words that begin as the last one:
  *
+ *   search = lm_open(room, model, 3, LM_ROWS(3), LM_READS);
  *   lm_split(model, text, size, &typed);
- *   lm_begin(model, &context, work);
- *   lm_read(model, &context, tokens, lm_encode(model, text, typed.whole, tokens, ROOM), work);
- *   found = lm_suggest(search, &context, &typed, 3, words, work);
+ *   num_tokens = lm_encode(model, text, typed.whole, tokens, ROOM);
+ *   lm_begin(search, &context);
+ *   lm_read(search, &context, tokens, num_tokens < ROOM ? num_tokens : ROOM);
+ *   found = lm_suggest(search, &context, &typed, 3, words);
  *
  * A text that goes on need not be read again: its tokens begin with those that a context has read.
  *

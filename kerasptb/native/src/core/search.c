@@ -367,11 +367,9 @@ static int32_t encode_literal(const lm_model* model, const lm_typed* typed, int3
 /* Returns what the letters of what is typed are worth if its tokens do not write them. */
 static double log_letters(const lm_search* search) {
   const lm_question* question = search->question;
-  int32_t i;
-  for (i = 0; i < question->num_literal; i++)
-    if (question->literal[i] == search->model->unk)
-      return LOG_LETTER * (1.0 + num_characters(question->typed->letters));
-  return 0.0;
+  int32_t i, is_written = question->num_literal > 0; /* words without `unk` write no others at all */
+  for (i = 0; i < question->num_literal; i++) is_written &= question->literal[i] != search->model->unk;
+  return is_written ? 0.0 : LOG_LETTER * (1.0 + num_characters(question->typed->letters));
 }
 
 /* Takes what comes after the tokens of what is typed that were read. The last is not read if each is a word. Once its
