@@ -22,12 +22,12 @@ from benchmarks.models import describe, write
 class ZeroedStates(keras.callbacks.Callback):
     """Before each batch zeroes the state of a share of the rows, in all layers (Melis et al., 2017)."""
 
-    def __init__(self, share, seed=0):
+    def __init__(self, share):
         super().__init__()
-        self.share, self.random = share, np.random.default_rng(seed)
+        self.share, self.random = share, np.random.default_rng(0)
 
     def on_train_batch_begin(self, batch, logs=None):
-        """Keras calls this."""
+        """Zeroes them; Keras calls this."""
         kept = self.random.random((self.model.batch_size, 1)) >= self.share
         if not kept.all():
             for layer in self.model.stateful_layers():
@@ -78,7 +78,8 @@ def main(arguments=None):
         folder = options.out / f"{options.preset}-{name.replace(' ', '-')}"
         run = kerasptb.load_run(folder) if folder.exists() else None
         if run is not None and not run.metrics:
-            run = kerasptb.train(out=folder, resume=True, verbose=2)
+            callbacks = VARIANTS[name].get("callbacks", ())  # what a run does not record
+            run = kerasptb.train(out=folder, resume=True, verbose=2, callbacks=callbacks)
         elif run is None:
             given = {"epochs": options.epochs, "precision": options.precision, "seed": options.seed}
             run = kerasptb.train(options.data, options.preset, out=folder, verbose=2, **given, **VARIANTS[name])

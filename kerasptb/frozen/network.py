@@ -19,8 +19,7 @@ FrozenPrecision: TypeAlias = Literal["float32", "bfloat16", "int8"]
 Data: TypeAlias = Any  # an array, a list of them, or a dict by the names of inputs or outputs
 # What mixes the steps of a sequence, which a step alone cannot have.
 _MIXES = {"conv1d", "pool1d", "global_pool1d", "permute", "reshape", "repeat", "reverse", "take_step"}
-
-_MOST_PROGRAMS = 32  # of as many shapes of rows
+_MOST_PROGRAMS = 32  # of one for each shape of a row: each has memory of its own for what is between the layers
 
 
 class FrozenNetwork:
@@ -182,7 +181,7 @@ class FrozenNetwork:
         if (loaded := self._programs.get(key)) is None:
             program = make_program(self.graph, of_rows, self._packing, state is not None)
             loaded = self._programs[key] = Loaded(program, self.precision)
-            for old in [*self._programs][:-_MOST_PROGRAMS]:  # each has memory of its own for what is between the layers
+            for old in [*self._programs][:-_MOST_PROGRAMS]:
                 self._programs.pop(old, None)
         outputs = [np.empty((rows, *shape), "float32") for shape in loaded.shapes]
         after = None if state is None else np.empty_like(state)

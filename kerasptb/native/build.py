@@ -172,7 +172,7 @@ def build(force: bool = False, verbose: bool = False, report: Report | None = No
     if not force and (path := _up_to_date()) is not None:
         return path
     if why_no_kernels() and (path := _prebuilt()) is not None:
-        return path  # which has kernels: one without would be found first
+        return path  # the wheel's has kernels, and one without would be found before it
     folder = library_dir()
     with _lock(folder):
         if not force and (path := _up_to_date()) is not None:

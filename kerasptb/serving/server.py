@@ -24,11 +24,10 @@ from kerasptb.utils.status_line import Watching, at_work
 def open_served(folder: str | os.PathLike[str], counts: bool = True) -> Reader:
     """Returns the `Reader` of a run folder, "english", a `.keras` file or a SavedModel; ServingError for others.
 
-    Without the native library NativeUnavailableError is raised.
-
-    With `counts` that of a run has the counts of its training text, if there are some.
+    With `counts` that of a run has the counts of its training text, if there are some. Raises NativeUnavailableError
+    where there is no library to find words.
     """
-    loader.core()  # in which words are searched: without it nobody would be answered
+    loader.core()
     try:
         # In float32, whatever the training ran in: few rows are read at a time, for which that takes no longer.
         return load_reader(folder, counts, precision="float32")

@@ -206,5 +206,6 @@ def _gradient_of_matrix(optimizer: Any, matrix: Tensor, rows: Tensor, values: Te
     """The gradient of the embedding matrix, made from the gradients of the rows, in a form that the optimizer takes."""
     if isinstance(optimizer, OnePassStep) and optimizer.takes_row_gradients():
         # Replicas exchange the rows, not the matrix. Each occurrence counts in the norm, so the rows cannot be summed.
-        return RowGradient(*on_every_replica(rows, values))
+        rows, values = on_every_replica(rows, values)
+        return RowGradient(rows, values.astype(matrix.dtype))
     return jax.numpy.zeros_like(matrix).at[rows].add(values.astype(matrix.dtype))

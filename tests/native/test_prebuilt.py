@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kerasptb.cli import main
 from kerasptb.native import build, prebuild
 
 
@@ -41,6 +42,18 @@ def test_it_is_used_while_the_cache_has_none(prebuilt, tmp_path, native_library)
     shutil.copy(native_library, folder)
     shutil.copy(native_library.parent / "build.json", folder)
     assert build.find_library() == folder / native_library.name
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_one_without_kernels_does_not_hide_it(prebuilt, monkeypatch, force, capsys):
+    path = prebuilt()
+    monkeypatch.setattr(build, "why_no_kernels", lambda: "Neither TensorFlow nor JAX is installed.")
+    assert build.build(force=force) == path
+    assert main(["build"]) == 0
+    assert "to find words alone" not in capsys.readouterr().err
+    prebuilt(ffi_version=[])
+    assert main(["build"]) == 0
+    assert "Without kernels, to find words alone. Neither" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
