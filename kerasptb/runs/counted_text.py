@@ -95,9 +95,7 @@ def _digest(counts: CountedText, owner: bytes) -> bytes:
 
 def _read(path: Path, vocabulary_size: int, owner: bytes) -> CountedText:
     """Returns the `CountedText` of a file; raises ValueError for what `write_counts` has not written."""
-    stored = np.load(path, mmap_mode="r", allow_pickle=False)
-    if not isinstance(stored, np.ndarray):
-        raise ValueError("it holds several arrays")
+    stored = np.lib.format.open_memmap(path, mode="r")  # unlike np.load, no archive of several
     size, rest = divmod(stored.size - 3 * NUM_WEIGHTS - _DIGEST_SIZE, 2)
     if stored.ndim != 1 or stored.dtype != np.int32 or size < 0 or rest:
         raise ValueError("it does not hold counts")

@@ -115,9 +115,7 @@ void wake_all(std::atomic<uint32_t>& word) {
   syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
 }
 #else
-void sleep_while(std::atomic<uint32_t>&, uint32_t) {
-  std::this_thread::sleep_for(std::chrono::microseconds(50));
-}
+void sleep_while(std::atomic<uint32_t>&, uint32_t) { std::this_thread::sleep_for(std::chrono::microseconds(50)); }
 void wake_all(std::atomic<uint32_t>&) {}
 #endif
 
