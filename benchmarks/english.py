@@ -1,18 +1,19 @@
 """The model of English in the package: its training, its figures, and what it recites.
 
     python -m benchmarks.english_text FOLDER
-    python -m benchmarks.english train FOLDER RUN
+    python -m benchmarks.english train FOLDER RUN --start RUN --epochs 24 --rates 0.0025
     rm -r kerasptb/runs/english; kerasptb export RUN --format run --to kerasptb/runs/english
     python -m benchmarks.english figures FOLDER RUN [--ptb FOLDER] [--csv FILE]
     python -m benchmarks.english typed FOLDER RUN [--csv FILE]
     python -m benchmarks.english recited FOLDER RUN
     python -m benchmarks.english starts FOLDER RUN [--minutes 5] [--epochs 3 6 …] [--rates 0.002 …] [--out FOLDER]
 
-`figures` prints bits a byte of each text that was held out, by the run and by its copy in 8 bits, read as `kerasptb
-evaluate RUN --data FILE --split all` does; `typed` the share of keystrokes saved on the first 5,000 words of some of
-them, beside Presage (benchmarks/keyboard.py) with its own English; `recited` the longest runs of words in 1,000 samples
-that the training text has too; `starts` bits a byte of small texts, each alone for some minutes, and from the run for
-as many or for some epochs.
+`train` goes on from a run: an epoch is a twentieth of the text. What the model in the package began with, and its
+epochs, are on its card. `figures` prints bits a byte of each text that was held out, by the run and by its copy in 8
+bits, read as `kerasptb evaluate RUN --data FILE --split all` does; `typed` the share of keystrokes saved on the first
+5,000 words of some of them, beside Presage (benchmarks/keyboard.py) with its own English; `recited` the longest runs of
+words in 1,000 samples that the training text has too; `starts` bits a byte of small texts, each alone for some minutes,
+and from the run for as many or for some epochs.
 """
 
 import argparse
@@ -30,11 +31,10 @@ from benchmarks.keyboard import Presage, type_units, units_of_text
 from kerasptb.export import export_run
 from kerasptb.keyboard import evaluate_keyboard
 
-_TOKENS = 8000
-# The text is read five times: four hours on two cores of a Zen 5, eight of a Zen 4. Nobody has run it to its end: the
-# model in the package is two layers of 400 that have read another text, see its card.
-_EPOCHS, _PARTS_OF_TEXT = 100, 20
-_LAYERS = {"units": (800,), "embedding_size": 400, "projection": True}  # 7.4 megabytes in 8 bits
+_PARTS_OF_TEXT = 20
+_NO_DROPOUT = dict.fromkeys(
+    ("word_dropout", "input_dropout", "hidden_dropout", "output_dropout", "recurrent_kernel_dropout"), 0.0
+)
 _SMALL_TEXTS = {
     "10,000 words of a novel": (lambda folder: folder / "novel-holmes.txt", 10_000),
     "100,000 words of a novel": (lambda folder: folder / "novel-emma.txt", 100_000),
@@ -58,15 +58,17 @@ def train(options):
     kerasptb.train(
         text,
         "auto",
-        epochs=_EPOCHS,
-        vocabulary_size=_TOKENS,
+        epochs=options.epochs[0],
+        learning_rate=options.rates[0],
         keep_lines=True,
-        start_from="none",
+        start_from=options.start,
+        counts="none",
         seed=1,
         out=options.run,
         verbose=2,
-        model_arguments=_LAYERS,
+        model_arguments={**_NO_DROPOUT, "activation_regularization": 1.0, "temporal_activation_regularization": 1.0},
         batch_arguments={"parts": _PARTS_OF_TEXT},
+        training_arguments={"warmup_fraction": 0.1, "beta_1": 0.0},
     )
 
 
@@ -204,8 +206,9 @@ def main(arguments=None):
     parser.add_argument("run", help="run folder, or english")
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--ptb", type=Path, help="folder of the Penn Treebank, for its test text")
-    parser.add_argument("--epochs", type=int, nargs="+", help="of `starts`: in place of minutes, from the run")
-    parser.add_argument("--rates", type=float, nargs="+", help="of `starts`: learning rates in place of the default")
+    parser.add_argument("--start", default="english", help="of `train`: the run that it goes on from")
+    parser.add_argument("--epochs", type=int, nargs="+", help="of `train`: one; of `starts`: in place of minutes")
+    parser.add_argument("--rates", type=float, nargs="+", help="of `train`: one; of `starts`: in place of the default")
     parser.add_argument("--only", help="of `starts`: one text, such as 10,000")
     parser.add_argument("--out", type=Path, default=Path("runs/starts"))
     parser.add_argument("--csv", type=Path)

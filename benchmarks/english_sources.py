@@ -370,7 +370,7 @@ TRAINED_ON = [
     _repository(
         "MultiWOZ: dialogues of tourists and clerks",
         "talk",
-        "MIT",
+        "CC BY 4.0; its authors say MIT",
         "thu-coai/ConvLab-2@b014b81fcb1ff74f54681917eee39c14c87af3e5",
         ("data/multiwoz/test.json.zip", "data/multiwoz/val.json.zip"),
         dialogues(r"\.json\.zip$"),
