@@ -50,7 +50,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 # Cached by a hash of the sources, so it costs nothing when there is nothing to do. Where there is no compiler, the one
 # that comes as a package takes its place: words are searched in the library alone.
 build: $(VENV)/.installed
-	@[ -n "$$CXX" ] || command -v g++ clang++ c++ >/dev/null || $(LOCKED) '$(PIP) ziglang'
+	@[ -n "$$CXX" ] || { command -v g++ || command -v clang++ || command -v c++; } >/dev/null || $(LOCKED) '$(PIP) ziglang'
 	@$(BIN)/kerasptb build >/dev/null || echo "Going on without the native library: training is slower, and no words are found."
 
 train: build

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import keras
@@ -11,23 +11,13 @@ import numpy as np
 from keras import layers
 
 from kerasptb.compat.keras import functional_of, get_keras_mask, nodes_of
-from kerasptb.frozen.graph import NONE, Graph, Input, Node
+from kerasptb.conversion.frozen_recurrent import bidirectional, handed_on, recurrent
+from kerasptb.conversion.graph_maker import GraphMaker, Traced
+from kerasptb.frozen.graph import NONE, Graph, Input
 from kerasptb.frozen.network import FrozenNetwork, FrozenPrecision
-from kerasptb.frozen.reference import ACTIVATIONS
-from kerasptb.layers.keras_cell import kind_of, weights_of
-from kerasptb.utils.errors import ExportError
 
 _MOST_IDS = 1 << 24  # float32, in which ids are handed on, has all whole numbers up to it
 _PACKAGES = ("keras.", "kerasptb.")
-# Activations that are named by one function, or one of its arguments, and not by their own name.
-_ALIASES = {"swish": "silu", "hard_swish": "hard_silu"}
-
-
-class Traced:
-    """A tensor of the graph that is made: its number, and that of its mask, or `NONE`."""
-
-    def __init__(self, number: int, mask: int = NONE) -> None:
-        self.number, self.mask = number, mask
 
 
 class Refused:
@@ -39,79 +29,6 @@ class Refused:
 
 _MERGED = ("Add", "Subtract", "Multiply", "Maximum", "Minimum")
 Converter: TypeAlias = "Callable[..., Any]"
-
-
-class GraphMaker:
-    """Collects the nodes, tensors and weights of a graph.
-
-    Attributes:
-        layer: the name of the layer that is converted.
-        is_inner: whether it is one of TimeDistributed, whose rows are steps.
-    """
-
-    def __init__(self) -> None:
-        self.nodes: list[Node] = []
-        self.arrays: list[np.ndarray] = []
-        self.layer, self.is_inner = "", False
-        self._numbers: dict[Any, int] = {}
-        self._tensors = 0
-
-    def tensor(self, mask: int = NONE) -> Traced:
-        """Returns a new tensor."""
-        self._tensors += 1
-        return Traced(self._tensors - 1, mask)
-
-    def weight(self, variable: Any, make: Callable[[], Any] | None = None) -> int:
-        """Returns the number of a weight; of what is made of variables, by the first of them and the layer."""
-        key = (id(variable), None if make is None else self.layer)
-        if key not in self._numbers:
-            value = variable if make is None else make()
-            self._numbers[key] = len(self.arrays)
-            self.arrays.append(np.ascontiguousarray(keras.ops.convert_to_numpy(value), "float32"))
-        return self._numbers[key]
-
-    def constant(self, value: np.ndarray) -> int:
-        """Returns the number of an array that is none of the model's."""
-        self.arrays.append(np.ascontiguousarray(value, "float32"))
-        return len(self.arrays) - 1
-
-    def node(
-        self,
-        op: str,
-        inputs: Iterable[int],
-        weights: Sequence[int] = (),
-        outputs: int = 1,
-        mask: int = NONE,
-        **others: Any,
-    ) -> list[Traced]:
-        """Adds a node, and returns its outputs, the first with the mask."""
-        results = [self.tensor(mask), *(self.tensor() for _ in range(outputs - 1))]
-        numbers = tuple(result.number for result in results)
-        others |= {"inner": True} if self.is_inner else {}
-        self.nodes.append(Node(op, self.layer, tuple(inputs), numbers, tuple(weights), others))
-        return results
-
-    def one(self, op: str, *inputs: Traced, weights: Sequence[int] = (), mask: int = NONE, **others: Any) -> Traced:
-        """Adds a node of one output."""
-        return self.node(op, [x.number for x in inputs], weights, mask=mask, **others)[0]
-
-    def refuse(self, layer: Any, why: str) -> ExportError:
-        """Returns the error of a layer that is not served."""
-        name = getattr(layer, "name", type(layer).__name__)
-        return ExportError(
-            f"Expected a model of layers that can be frozen. Received: {name}, {why}. docs/frozen.md has them."
-        )
-
-    def activation(self, layer: Any, function: Any) -> dict[str, Any]:
-        """Returns the attributes of an activation."""
-        if function is None:
-            return {"activation": "linear"}
-        name = getattr(function, "__name__", "")
-        name = _ALIASES.get(name, name)
-        if name not in ACTIVATIONS or function is not getattr(keras.activations, name, None):
-            raise self.refuse(layer, f"with the activation {keras.activations.serialize(function)!r}")
-        parameters = {"leaky_relu": 0.2, "elu": 1.0, "gelu": 0.0}
-        return {"activation": name, **({"parameter": parameters[name]} if name in parameters else {})}
 
 
 def freeze(model: keras.Model, precision: FrozenPrecision = "float32", backend: str = "auto") -> FrozenNetwork:
@@ -149,14 +66,24 @@ def graph_of(model: Any) -> Graph:
     if (graph := functional_of(model)) is None:
         raise maker.refuse(model, f"a {type(model).__name__} that is not functional, or not built")
     given = [maker.tensor() for _ in graph.inputs]
-    outputs = keras.tree.flatten(_through(maker, graph, given))
+    outputs = _through(maker, graph, given)
+    keys = {id(x): key for key, x in graph.input.items()} if isinstance(graph.input, dict) else {}
     inputs = tuple(
-        Input(symbolic.name, traced.number, tuple(symbolic.shape))
+        Input(keys.get(id(symbolic), symbolic.name), traced.number, tuple(symbolic.shape))
         for symbolic, traced in zip(graph.inputs, given, strict=True)
     )
-    struct = graph.output
-    names = None if isinstance(struct, keras.KerasTensor) else sorted(struct) if isinstance(struct, dict) else []
+    names = _names_of(maker, model, graph.output)
     return Graph(tuple(maker.nodes), inputs, tuple(x.number for x in outputs), names, tuple(maker.arrays))
+
+
+def _names_of(maker: GraphMaker, model: Any, outputs: Any) -> Sequence[str] | None:
+    """Returns the names of a `Graph`'s outputs. Keras returns a list of one as what is in it."""
+    if isinstance(outputs, keras.KerasTensor):
+        return None
+    is_dict = isinstance(outputs, dict)
+    if not all(isinstance(x, keras.KerasTensor) for x in (outputs.values() if is_dict else outputs)):
+        raise maker.refuse(model, "with outputs in one another; `keras.tree.flatten` makes a list of them")
+    return sorted(outputs) if is_dict else None if len(outputs) == 1 else []
 
 
 def _through(maker: GraphMaker, graph: Any, inputs: Sequence[Traced]) -> Any:
@@ -200,7 +127,14 @@ def _convert(maker: GraphMaker, layer: Any, *args: Any, **kwargs: Any) -> Any:
     for value in keras.tree.flatten((args, kwargs)):
         _served(maker, value)
     if (graph := functional_of(layer)) is not None:
-        return _through(maker, graph, keras.tree.flatten(args[0]))
+        given = args[0]
+        if isinstance(given, dict) and not isinstance(graph.input, dict):
+            given = [given[symbolic.name] for symbolic in graph.inputs]
+        return _through(maker, graph, keras.tree.flatten(given))
+    if getattr(layer, "quantization_mode", None) is not None:
+        raise maker.refuse(
+            layer, f"whose weights are quantized to {layer.quantization_mode}; freeze the model as it was before"
+        )
     converter = next((_CONVERTERS[base] for base in type(layer).__mro__ if base in _CONVERTERS), None)
     if converter is None or not type(layer).__module__.startswith(_PACKAGES):
         raise maker.refuse(layer, f"a {type(layer).__name__}")
@@ -231,12 +165,8 @@ def _masking(maker: GraphMaker, layer: Any, x: Traced) -> Traced:
 
 
 def _dense(maker: GraphMaker, layer: Any, x: Traced) -> Traced:
-    weights = [maker.weight(layer.kernel), _bias(maker, layer, layer.units)]
+    weights = [maker.weight(layer.kernel), maker.bias(layer, layer.units)]
     return maker.one("dense", x, weights=weights, mask=x.mask, **maker.activation(layer, layer.activation))
-
-
-def _bias(maker: GraphMaker, layer: Any, *shape: int) -> int:
-    return maker.weight(layer.bias) if layer.bias is not None else maker.constant(np.zeros(shape))
 
 
 def _activation(maker: GraphMaker, layer: Any, x: Traced) -> Traced:
@@ -265,7 +195,7 @@ def _conv1d(maker: GraphMaker, layer: Any, x: Traced) -> Traced:
     size, channels, filters = layer.kernel.shape
     kernel = maker.weight(layer.kernel, lambda: keras.ops.reshape(layer.kernel, (size * channels, filters)))
     attributes = {**_window(maker, layer, layer.kernel_size), **maker.activation(layer, layer.activation)}
-    weights = [kernel, _bias(maker, layer, filters)]
+    weights = [kernel, maker.bias(layer, filters)]
     return maker.one("conv1d", x, weights=weights, dilation=layer.dilation_rate[0], **attributes)
 
 
@@ -370,94 +300,6 @@ def _layer_norm(maker: GraphMaker, layer: Any, x: Traced) -> Traced:
     return maker.one("layer_norm", x, weights=weights, mask=x.mask, axes=rank, epsilon=layer.epsilon)
 
 
-def _recurrent(maker: GraphMaker, layer: Any, x: Traced, initial_state: Any = None, mask: Any = None) -> Any:
-    """LSTM, GRU, SimpleRNN, and RNN of cells: with a state that is given, Keras hands on no mask."""
-    state = keras.tree.flatten(initial_state) if initial_state is not None else []
-    used = mask.number if mask is not None else NONE if state else x.mask
-    cells = layer.cell.cells if isinstance(layer.cell, layers.StackedRNNCells) else [layer.cell]
-    if len(cells) > 1 and (state or layer.return_state):
-        raise maker.refuse(layer, "stacked cells with a state that is given or returned")
-    for i, cell in enumerate(cells):
-        sequence = layer.return_sequences or i < len(cells) - 1
-        outputs = _one_cell(
-            maker, layer, cell, x, used, state, go_backwards=layer.go_backwards and i == 0, return_sequences=sequence
-        )
-        x = outputs[0]
-        if i == 0 and layer.go_backwards and used != NONE and len(cells) > 1:
-            used = maker.one("reverse", Traced(used)).number
-    x.mask = _handed_on(layer, x)
-    return outputs if layer.return_state else x
-
-
-def _handed_on(layer: Any, x: Traced) -> int:
-    """Returns the mask of what a layer puts out at each step of x: from Keras 3.16 on its recurrent ones have none."""
-    return x.mask if layer.supports_masking and getattr(layer, "return_sequences", True) else NONE
-
-
-def _one_cell(
-    maker: GraphMaker, layer: Any, cell: Any, x: Traced, mask: int, state: Sequence[Traced], **how: bool
-) -> list[Traced]:
-    kind, attributes = _cell_of(maker, layer, cell)
-    shapes = kind.weight_shapes(1, cell.units) if kind else {}
-    if kind is None:
-        weights = [maker.weight(cell.kernel), maker.weight(cell.recurrent_kernel), _bias(maker, cell, cell.units)]
-    else:
-        variables = zip(weights_of(cell), shapes.values(), strict=True)
-        weights = [maker.constant(np.zeros(s)) if v is None else maker.weight(v) for v, (_, s) in variables]
-    states = 1 if kind is None else len(kind.states)
-    before = [s.number for s in state] or [NONE] * states
-    return maker.node(
-        "recurrent",
-        [x.number, mask, *before],
-        weights,
-        outputs=1 + states,
-        mask=x.mask,
-        units=cell.units,
-        zero_output_for_mask=bool(getattr(layer, "zero_output_for_mask", False)),
-        stateful=bool(layer.stateful),
-        **how,
-        **attributes,
-    )
-
-
-def _cell_of(maker: GraphMaker, layer: Any, cell: Any) -> tuple[Any, dict[str, Any]]:
-    """Returns the `Cell` of one of Keras, `None` for a SimpleRNN's, and the attributes that say what it computes."""
-    kind, is_simple = kind_of(cell), type(cell) is layers.SimpleRNNCell
-    if kind is None and not is_simple:
-        raise maker.refuse(layer, f"an RNN of {type(cell).__name__}")
-    name = "simple_rnn" if kind is None else kind.kernels
-    attributes = {"cell": name, **maker.activation(layer, cell.activation), "recurrent_activation": "sigmoid"}
-    if name in ("lstm", "gru", "gru_reset_before"):
-        attributes["recurrent_activation"] = maker.activation(layer, cell.recurrent_activation)["activation"]
-    elif kind is not None:  # whose step has these two by definition
-        attributes["activation"] = "tanh"
-    return kind, attributes
-
-
-def _bidirectional(maker: GraphMaker, layer: Any, x: Traced, initial_state: Any = None, mask: Any = None) -> Any:
-    given = [*initial_state] if initial_state is not None else []
-    halves = given[: len(given) // 2] or None, given[len(given) // 2 :] or None
-    inputs = Traced(x.number, NONE if given else x.mask)
-    both = [
-        keras.tree.flatten(_recurrent(maker, each, inputs, half, mask))
-        for each, half in zip((layer.forward_layer, layer.backward_layer), halves, strict=True)
-    ]
-    (forward, *states), (backward, *others) = both
-    if layer.return_sequences:
-        backward = maker.one("reverse", backward)
-    if layer.merge_mode is None:
-        outputs = [forward, backward]
-    elif layer.merge_mode == "concat":
-        outputs = [maker.one("concatenate", forward, backward, axis=-1)]
-    else:
-        kind = {"sum": "add", "ave": "average", "mul": "multiply"}[layer.merge_mode]
-        outputs = [maker.one("merge", forward, backward, kind=kind)]
-    for output in outputs:
-        output.mask = _handed_on(layer, x)
-    outputs += [*states, *others] if layer.return_state else []
-    return outputs[0] if len(outputs) == 1 else outputs
-
-
 def _time_distributed(maker: GraphMaker, layer: Any, x: Traced) -> Traced:
     """Each step as a row of its own. Its layer is given the mask of a row alone, which ours have no use for."""
     takes_mask = "mask" in inspect.signature(layer.layer.call).parameters
@@ -469,7 +311,7 @@ def _time_distributed(maker: GraphMaker, layer: Any, x: Traced) -> Traced:
     maker.is_inner = False
     if len(results) > 1 or any(node.attributes.get("stateful") for node in maker.nodes[begin:]):
         raise maker.refuse(layer, "a TimeDistributed of a layer of several outputs, or of a stateful one")
-    return maker.one("unfold", results[0], x, mask=_handed_on(layer, x))
+    return maker.one("unfold", results[0], x, mask=handed_on(layer, x))
 
 
 _CONVERTERS: Mapping[type, Converter] = {
@@ -493,7 +335,7 @@ _CONVERTERS: Mapping[type, Converter] = {
     layers.Concatenate: _concatenate,
     layers.BatchNormalization: _batch_norm,
     layers.LayerNormalization: _layer_norm,
-    layers.RNN: _recurrent,
-    layers.Bidirectional: _bidirectional,
+    layers.RNN: recurrent,
+    layers.Bidirectional: bidirectional,
     layers.TimeDistributed: _time_distributed,
 }

@@ -72,7 +72,7 @@ def export_keyboard(run: AnyRun, folder: StrPath) -> Path:
         with _telling(missing, _LITERT):
             _write_litert(run, temporary / _LITERT)
         with _telling(missing, _C):
-            export_c(run, temporary / _C)
+            export_c(run, temporary / _C, name=Path(folder).name)
         with _telling(missing, _ARPA):
             counted = CountedWords.of(run)
             counted.write(temporary / _ARPA)

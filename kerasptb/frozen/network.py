@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, get_args
@@ -12,13 +13,12 @@ from kerasptb.frozen import library, reference
 from kerasptb.frozen.graph import Graph, count_numbers, load_graph, save_graph
 from kerasptb.frozen.library import Loaded, OneRow
 from kerasptb.frozen.program import NotServedError, Packing, make_program
+from kerasptb.frozen.steps import Stepwise, stepwise
 from kerasptb.native import NativeUnavailableError, loader
 from kerasptb.utils.types import StrPath
 
 FrozenPrecision: TypeAlias = Literal["float32", "bfloat16", "int8"]
 Data: TypeAlias = Any  # an array, a list of them, or a dict by the names of inputs or outputs
-# What mixes the steps of a sequence, which a step alone cannot have.
-_MIXES = {"conv1d", "pool1d", "global_pool1d", "permute", "reshape", "repeat", "reverse", "take_step"}
 _MOST_PROGRAMS = 32  # of one for each shape of a row: each has memory of its own for what is between the layers
 
 
@@ -93,7 +93,7 @@ class FrozenNetwork:
         if one is not None and is_next and (output := one(x)) is not None:
             return output
         inputs = self._checked(x)
-        outputs, state = self._run(inputs, self._begin(len(inputs[0])), self._is_stateful)
+        outputs, state = self._run(self.graph, inputs, self._begin(len(inputs[0])))
         if self._is_stateful:
             self._state = state
         return self._as_given(outputs)
@@ -123,7 +123,7 @@ class FrozenNetwork:
         """Computes a step of signals that arrive.
 
         Args:
-            x: float32 [B, D], a step of the model's input [B, T, D]; or ids [B].
+            x: float32 [B, D], a step of the model's input [B, T, D]; or ids [B]. Of several inputs a step of each.
             state: float32 [B, S], as the step before returned it; zeros if `None`.
 
         Returns:
@@ -132,15 +132,20 @@ class FrozenNetwork:
         Raises:
             ValueError: if a layer needs more than a step, as those of both directions do, and as in a call.
         """
-        if (mixing := why_no_steps(self.graph)) is not None:
-            raise ValueError(f"Expected a model that a step at a time can run. Received: one with {mixing}")
+        why_not, graph, having = self._stepwise
+        if why_not is not None:
+            raise ValueError(f"Expected a model that a step at a time can run. Received: one with {why_not}")
         inputs = self._checked(x, is_step=True)
         rows = len(inputs[0])
         state = np.zeros((rows, self.state_size), "float32") if state is None else state
         if state.shape != (rows, self.state_size):
             raise ValueError(f"Expected a state of shape {(rows, self.state_size)}. Received: {state.shape}")
-        outputs, after = self._run(inputs, np.ascontiguousarray(state, "float32"), True)
-        return self._as_given([y[:, 0] if y.ndim > 2 else y for y in outputs]), after
+        outputs, after = self._run(graph, inputs, np.ascontiguousarray(state, "float32"))
+        return self._as_given([y[:, 0] if has else y for y, has in zip(outputs, having, strict=True)]), after
+
+    @functools.cached_property
+    def _stepwise(self) -> Stepwise:
+        return stepwise(self.graph)
 
     def reset_state(self) -> None:
         """Has a stateful model begin anew."""
@@ -156,30 +161,23 @@ class FrozenNetwork:
         graph, others = load_graph(path)
         return cls(graph, precision or others["precision"], backend)
 
-    def _run(
-        self, inputs: list[np.ndarray], state: np.ndarray | None, with_states: bool
-    ) -> tuple[list[np.ndarray], Any]:
-        """Returns the outputs, and with states the state [B, S] after that which is given, zeros if `None`."""
+    def _run(self, graph: Graph, inputs: list[np.ndarray], state: np.ndarray | None) -> tuple[list[np.ndarray], Any]:
+        """Returns the outputs, and the state [B, S] after that which is given."""
         rows = len(inputs[0])
-        if with_states and state is None:
-            state = np.zeros((rows, self.state_size), "float32")
-        try:
-            if self.on_library:
-                return self._on_library(rows, inputs, state)
-            tensors, states = reference.run(self.graph, inputs, None if state is None else self._split(state))
-        except IndexError:
-            raise ValueError("Expected ids within the model's embeddings. Received: one that is out of range") from None
+        if self.on_library:
+            return self._on_library(graph, rows, inputs, state)
+        tensors, states = reference.run(graph, inputs, None if state is None else self._split(state))
         parts = [part for of_node in states for part in of_node]
-        after = np.concatenate([np.zeros((rows, 0), "float32"), *parts], axis=1) if with_states else None
-        return [tensors[i] for i in self.graph.outputs], after
+        after = None if state is None else np.concatenate([np.zeros((rows, 0), "float32"), *parts], axis=1)
+        return [tensors[i] for i in graph.outputs], after
 
     def _on_library(
-        self, rows: int, inputs: list[np.ndarray], state: np.ndarray | None
+        self, graph: Graph, rows: int, inputs: list[np.ndarray], state: np.ndarray | None
     ) -> tuple[list[np.ndarray], np.ndarray | None]:
         of_rows = tuple([x.shape[1:] for x in inputs])
-        key = of_rows, state is not None
+        key = of_rows, graph is self.graph
         if (loaded := self._programs.get(key)) is None:
-            program = make_program(self.graph, of_rows, self._packing, state is not None)
+            program = make_program(graph, of_rows, self._packing, state is not None)
             loaded = self._programs[key] = Loaded(program, self.precision)
             for old in [*self._programs][:-_MOST_PROGRAMS]:
                 self._programs.pop(old, None)
@@ -187,15 +185,17 @@ class FrozenNetwork:
         after = None if state is None else np.empty_like(state)
         states = [] if state is None or after is None else [state, after]
         if rows and not loaded.run(rows, [*inputs, *outputs, *states]):
-            raise IndexError
+            raise reference.IdError
         if rows == 1 and state is None and len(inputs) == 1 and self.graph.names is None:
             self._one_row = loaded.one_row(inputs[0].shape)
         return outputs, after
 
     def _begin(self, rows: int) -> np.ndarray | None:
-        """Returns the state from which a call goes on; `None` for zeros."""
-        if not self._is_stateful or self._state is None:
+        """Returns the state from which a call goes on; `None` for a model that is not stateful."""
+        if not self._is_stateful:
             return None
+        if self._state is None:
+            return np.zeros((rows, self.state_size), "float32")
         if rows != len(self._state):
             expected = f"Expected the {len(self._state)} rows of its state, or `reset_state` first"
             raise ValueError(f"{expected}. Received: {rows} rows")
@@ -250,19 +250,6 @@ def load_frozen(path: StrPath, precision: FrozenPrecision | None = None, backend
         FileNotFoundError: if there is none.
     """
     return FrozenNetwork.load(path, precision, backend)
-
-
-def why_no_steps(graph: Graph) -> str | None:
-    """Returns which layer of a graph needs more than a step at a time; `None` if none does."""
-    for node in graph.nodes:
-        if node.attributes.get("inner"):
-            continue
-        mixes = node.op in _MIXES or (node.op == "concatenate" and node.attributes["axis"] == 1)
-        if node.op == "recurrent":
-            mixes = node.attributes["go_backwards"] or not node.begins_with_zeros
-        if mixes:
-            return f"{node.layer}, which needs more than one step"
-    return None
 
 
 def _as_input(value: Any, name: str, shape: Sequence[int | None], is_step: bool) -> np.ndarray:

@@ -19,7 +19,7 @@ from kerasptb.frozen.reference import ACTIVATIONS, ALL_CELLS, OPS
 # As the enumerations of ops.h have them.
 CELLS = ("lstm", "gru", "cifg", "capped_lstm", "gru_reset_before", "simple_rnn")
 MERGES = ("add", "average", "subtract", "multiply", "maximum", "minimum")
-BACKWARDS, SEQUENCES, ZERO_OUTPUT, INTERLEAVED = 1, 2, 4, 8
+BACKWARDS, SEQUENCES, ZERO_OUTPUT, INTERLEAVED, STEP = 1, 2, 4, 8, 16
 INPUTS, OUTPUTS, SIZES, MATRICES, VALUES = 8, 3, 12, 3, 2
 _ALIASES = ("reshape", "fold", "unfold")
 _VECTORS, _DEPTH = 4, 32  # of a panel: vectors; inputs in bfloat16, a multiple of so many
@@ -224,6 +224,7 @@ class _Maker:
         is_own = is_own and self.packing.interleaves
         flags = BACKWARDS * attributes["go_backwards"] + SEQUENCES * attributes["return_sequences"]
         flags += ZERO_OUTPUT * attributes["zero_output_for_mask"] + INTERLEAVED * is_own
+        flags += STEP * attributes.get("is_step", False)
         matrices = self.packing.once((node.weights, is_own), lambda: self.matrices_of(node, is_own))
         columns, units = matrices[0].outputs, -(-H // self.packing.lanes) * self.packing.lanes if is_own else H
         # Of ours in bfloat16 also h rounded, of 16 rows at least.

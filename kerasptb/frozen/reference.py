@@ -21,8 +21,16 @@ from kerasptb.frozen.graph import NONE, Graph, Node
 Arrays: TypeAlias = list[np.ndarray]
 States: TypeAlias = list[list[np.ndarray]]
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+OVER_VECTORS = ("softmax", "log_softmax")  # activations of which each number is of all of the last axis
 _erf = np.vectorize(math.erf, otypes=["float32"])
 sigmoid = NumPy.sigmoid
+
+
+class IdError(ValueError):
+    """An id that no row of an embedding's table has."""
+
+    def __init__(self) -> None:
+        super().__init__("Expected ids within the model's embeddings. Received: one that is out of range")
 
 
 def _softplus(x: np.ndarray, _: float) -> np.ndarray:
@@ -96,7 +104,8 @@ ALL_CELLS = {**CELLS, "gru_reset_before": GRU(reset_after=False), "simple_rnn": 
 def recurrent(attributes: Mapping[str, Any], weights: Arrays, x: Any, mask: Any, *state: Any) -> Arrays:
     """The outputs of a recurrent layer, [B, T, H] or [B, H], and its state after the last step.
 
-    A step that is masked leaves the state; its output is the one before, zeros before the first, or zeros always.
+    A step that is masked leaves the state; its output is the one before, zeros before the first, or zeros always. Of a
+    step of a signal that goes on, the output before is the state.
     """
     cell, (B, T, _), H = ALL_CELLS[attributes["cell"]], x.shape, attributes["units"]
     functions = {
@@ -106,7 +115,8 @@ def recurrent(attributes: Mapping[str, Any], weights: Arrays, x: Any, mask: Any,
     # Cells that Keras lacks have these activations by definition.
     ops = type("Ops", (NumPy,), {name: staticmethod(function) for name, function in functions.items()})
     h = [np.zeros((B, H), "float32") if s is None else s for s in state]
-    out, outputs = np.zeros((B, H), "float32"), np.zeros((B, T, H), "float32")
+    out = h[0] if attributes.get("is_step") else np.zeros((B, H), "float32")
+    outputs = np.zeros((B, T, H), "float32")
     for t in reversed(range(T)) if attributes["go_backwards"] else range(T):
         after = cell.step(x[:, t], h, weights, ops=ops)
         if mask is None:
@@ -122,7 +132,7 @@ def recurrent(attributes: Mapping[str, Any], weights: Arrays, x: Any, mask: Any,
 def embedding(_: Any, weights: Arrays, ids: np.ndarray) -> Arrays:
     """The rows of a table, [..., E], of ids."""
     if ids.size and not (ids.min() >= 0 and ids.max() < len(weights[0])):
-        raise IndexError  # which `network` names
+        raise IdError
     return [weights[0][ids.astype("int64")]]
 
 
@@ -306,7 +316,13 @@ def run(graph: Graph, inputs: Sequence[np.ndarray], states: States | None = None
 
 
 def compute(graph: Graph, node: Node, given: Sequence[Any]) -> Arrays:
-    """Returns the outputs of a node, float32."""
-    with np.errstate(all="ignore"):  # NaN and infinity go on, as in Keras
-        outputs = OPS[node.op](node.attributes, graph.weights_of(node), *given)
+    """Returns the outputs of a node, float32; raises a ValueError that names its layer if its inputs do not fit."""
+    try:
+        with np.errstate(all="ignore"):  # NaN and infinity go on, as in Keras
+            outputs = OPS[node.op](node.attributes, graph.weights_of(node), *given)
+    except IdError:
+        raise
+    except (IndexError, ValueError) as error:
+        shapes = [x.shape[1:] for x in given if x is not None]
+        raise ValueError(f"Expected as much as {node.layer} needs. Received there: rows of shape {shapes}") from error
     return [np.asarray(output, "float32") for output in outputs]

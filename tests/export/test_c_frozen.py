@@ -116,6 +116,38 @@ def test_steps_and_8_bits(float32, tolerance, tmp_path):
     assert (np.abs(found[0] - expected[0]).max() > 1e-5) == (not float32)
 
 
+def test_a_masked_step_puts_out_what_was_before(tmp_path):
+    inputs = keras.Input((6, 3))
+    export_c(keras.Model(inputs, layers.LSTM(4)(layers.Masking()(inputs))), tmp_path / "m", float32=True)
+    x = np.random.default_rng(1).standard_normal((6, 3)).astype("float32")
+    x[[0, 3]] = 0
+    (steps,) = run([program_of(tmp_path / "m", "step")], [x], [(6, 4)])
+    assert not steps[0].any()
+    assert steps[2].any()
+    np.testing.assert_array_equal(steps[3], steps[2])
+
+
+def test_an_input_that_is_no_sequence_has_no_steps(tmp_path):
+    inputs = keras.Input((6, 3)), keras.Input((2,))
+    y = layers.Concatenate()([layers.LSTM(4)(inputs[0]), layers.Dense(5)(inputs[1])])
+    export_c(keras.Model(inputs, y), tmp_path / "m")
+    header = (tmp_path / "m" / "m.h").read_text()
+    assert "M_PREDICT_IN_1 2" in header
+    assert "STEP" not in header
+
+
+def test_a_program_in_cpp_links_it(tmp_path):
+    """With a mask of minus infinity, which C has no digits for."""
+    inputs = keras.Input((6, 3))
+    export_c(keras.Model(inputs, layers.LSTM(4)(layers.Masking(-np.inf)(inputs))), tmp_path / "c", name="wave")
+    source = '#include "wave.h"\nint main() { static float in[18], out[4]; return wave_predict(in, out) - 1; }\n'
+    (tmp_path / "main.cc").write_text(source)
+    subprocess.run(["gcc", *WARNINGS, "-c", tmp_path / "c" / "wave.c", "-o", tmp_path / "wave.o"], check=True)
+    command = ["g++", "-I", tmp_path / "c", tmp_path / "main.cc", tmp_path / "wave.o", "-o", tmp_path / "main", "-lm"]
+    subprocess.run(command, check=True)
+    subprocess.run([tmp_path / "main"], check=True)
+
+
 def test_ids_out_of_range_are_told(tmp_path):
     inputs = keras.Input((3,), dtype="int32")
     export_c(keras.Model(inputs, layers.LSTM(2)(layers.Embedding(5, 2)(inputs))), tmp_path / "m")

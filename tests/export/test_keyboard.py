@@ -64,7 +64,7 @@ def test_what_is_in_it(run, pack):
 
 def test_its_parts_are_what_each_export_writes(run, pack, tmp_path):
     export_litert(run, tmp_path / "model.tflite", quantize=True)
-    export_c(run, tmp_path / "c")
+    export_c(run, tmp_path / "c", name=pack.name)
     export_arpa(run, tmp_path / "ngrams.arpa")
     for name in ("model.tflite", "c/model.c", "c/model.h", "ngrams.arpa"):
         assert (tmp_path / name).read_bytes() == (pack / name).read_bytes(), name

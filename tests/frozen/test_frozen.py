@@ -93,25 +93,6 @@ def test_ids_that_float32_does_not_have_are_refused():
 
 
 @pytest.mark.parametrize("backend", ["native", "reference"])
-def test_steps_are_the_sequence(native_library, backend):
-    model = forecaster()
-    frozen, x, state = kerasptb.freeze(model, backend=backend), signal(4, 7, 3), None
-    assert frozen.state_size == 9 + 9 + 5
-    for t in range(7):
-        y, state = frozen.step(x[:, t], state)
-        assert_close(y, [frozen.graph and kerasptb.freeze(_of_steps(model, t + 1))(x[:, : t + 1])])
-    assert_close(y, outputs_of(model, [x]))
-
-
-def _of_steps(model, steps):
-    inputs = keras.Input((steps, 3))
-    y = inputs
-    for layer in model.layers:
-        y = layer(y)
-    return keras.Model(inputs, y)
-
-
-@pytest.mark.parametrize("backend", ["native", "reference"])
 def test_stateful_models_go_on_and_begin_anew(native_library, backend):
     inputs = keras.Input((2, 3), batch_size=4)
     y, *state = layers.LSTM(5, stateful=True, return_state=True)(inputs)
@@ -273,6 +254,8 @@ class Subclass(layers.LSTM):
         (layers.MultiHeadAttention(2, 2, name="attention"), "attention, a MultiHeadAttention"),
         (keras.ops.sin, "sin"),
         (layers.Softmax(axis=1, name="over"), "over, a Softmax"),
+        (layers.GRU(2, recurrent_activation="elu", name="gates"), "gates, with the recurrent activation elu"),
+        (layers.LSTM(2, recurrent_activation="softmax", name="both"), "both, with the recurrent activation softmax"),
     ],
 )
 def test_what_is_not_served_is_named(layer, named):
@@ -290,16 +273,6 @@ def test_models_that_are_not_functional():
     for model in (Model(), keras.Sequential([layers.LSTM(3)]), "model.keras"):
         with pytest.raises(ExportError, match="not functional, or not built"):
             kerasptb.freeze(model)
-
-
-@pytest.mark.parametrize(
-    "layer", [layers.Bidirectional(layers.LSTM(3)), layers.LSTM(3, go_backwards=True), layers.Flatten()]
-)
-def test_what_needs_all_steps_has_none(native_library, layer):
-    inputs = keras.Input((5, 4))
-    frozen = kerasptb.freeze(keras.Model(inputs, layer(inputs)))
-    with pytest.raises(ValueError, match="needs more than one step"):
-        frozen.step(np.zeros((1, 4)))
 
 
 def test_accelerated_models_freeze_too(native_library):
@@ -320,6 +293,63 @@ def test_names_of_several_inputs_and_outputs(native_library):
     assert list(found) == ["y", "z"]
     for name in found:
         assert_close(found[name], [keras.ops.convert_to_numpy(expected[name])])
+
+
+def test_inputs_of_a_model_inside_are_found_by_their_names(native_library):
+    """Of a list by a dict, and of a dict whose keys its inputs do not have as names."""
+    b, a = keras.Input((3,), name="b"), keras.Input((3,), name="a")
+    inside = keras.Model([b, a], layers.Dense(2)(layers.Subtract()([a, b])))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = keras.Model({"two": b, "one": a}, inside({"a": a, "b": b}))
+    x = {"one": signal(2, 3), "two": signal(2, 3)}
+    assert_close(kerasptb.freeze(model)(x), outputs_of(inside, [x["two"], x["one"]]))
+
+
+def test_outputs_are_as_predict_has_them(native_library):
+    inputs, x = keras.Input((4, 2)), signal(3, 4, 2)
+    y = layers.LSTM(3)(inputs)
+    (expected,) = outputs_of(keras.Model(inputs, y), [x])
+    assert_close([kerasptb.freeze(keras.Model(inputs, [y]))(x)], [expected])
+    for nested in ([y, [y]], {"a": [y], "b": y}):
+        with pytest.raises(ExportError, match="outputs in one another"):
+            kerasptb.freeze(keras.Model(inputs, nested))
+
+
+def test_low_ranks_are_added(native_library):
+    """Whose kernels are made anew each time that they are asked for."""
+    inputs = keras.Input((5, 4))
+    y = inputs
+    for _ in range(4):
+        y = layers.Dense(4, activation="tanh")(y)
+    model = keras.Model(inputs, layers.Conv1D(4, 2)(y))
+    for layer in model.layers[1:-1]:
+        layer.enable_lora(2)
+        layer.lora_kernel_b.assign(signal(2, 4))
+    x = signal(3, 5, 4)
+    assert_close(kerasptb.freeze(model)(x), outputs_of(model, [x]))
+
+
+@pytest.mark.parametrize("mode", ["int8", "int4"])
+def test_quantized_models_are_refused(mode):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="small")])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.quantize(mode)
+    with pytest.raises(ExportError, match=f"small, whose weights are quantized to {mode}"):
+        kerasptb.freeze(model)
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+@pytest.mark.parametrize(
+    ("layer", "named"), [(lambda x: x[:, 5], "get_item"), (layers.Conv1D(3, 6, name="long"), "long")]
+)
+def test_too_few_steps_are_a_line(native_library, backend, layer, named):
+    inputs = keras.Input((None, 3))
+    frozen = kerasptb.freeze(keras.Model(inputs, layer(inputs)), backend=backend)
+    assert frozen(signal(2, 7, 3)).shape[-1] == 3
+    with pytest.raises(ValueError, match=rf"as much as {named}\S* needs. Received there: rows of shape \[\(2, 3\)\]"):
+        frozen(signal(2, 2, 3))
 
 
 def test_backends_that_are_not_there(native_library):

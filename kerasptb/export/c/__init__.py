@@ -33,7 +33,7 @@ _SIZES = {
 }
 
 
-def export_c(run_or_model: RunOrModel, folder: StrPath, float32: bool = False) -> Path:
+def export_c(run_or_model: RunOrModel, folder: StrPath, float32: bool = False, name: str | None = None) -> Path:
     """Writes a trained model as C99, with its tokenizer, and `main.c`, a program that suggests.
 
     `core.h` says what a program calls, and `core.c` does it, for any model; `model.h` and `model.c` are the model's
@@ -47,6 +47,7 @@ def export_c(run_or_model: RunOrModel, folder: StrPath, float32: bool = False) -
         run_or_model: a `Run`, the path of its folder, a `LanguageModel`, another Keras model, or a `FrozenNetwork`.
         folder: the folder to write; new or empty.
         float32: whether to keep the weights in float32, not in 8 bits as `export_run` stores them.
+        name: of the model in the source; by default the folder's.
 
     Returns:
         The folder, a `Path`.
@@ -60,7 +61,7 @@ def export_c(run_or_model: RunOrModel, folder: StrPath, float32: bool = False) -
     if Path(folder).suffix in (".c", ".h"):
         raise ExportError(f"Expected the name of a folder, for several files. Received: {folder}")
     if (graph := _graph_of(run_or_model)) is not None:
-        return write_frozen(graph, folder, float32)
+        return write_frozen(graph, folder, float32, name)
     source = open_source(run_or_model)
     network = source.network
     check_cell(network, "A source in C", network.cell.name in CELLS_IN_C)
@@ -70,7 +71,7 @@ def export_c(run_or_model: RunOrModel, folder: StrPath, float32: bool = False) -
             f"litert has any. Received: {size:,}"
         )
     tables = tables_of(source, float32)
-    name = f"lm_model_of_{re.sub(r'[^a-zA-Z0-9]', '_', Path(folder).name)}"
+    name = f"lm_model_of_{re.sub(r'[^a-zA-Z0-9]', '_', name or Path(folder).name)}"
     with atomic_folder(folder) as temporary:
         (temporary / "core.h").write_text(f"#define LM_FLOAT {int(float32)}\n\n{_of_core('core.h')}", encoding="utf-8")
         (temporary / "core.c").write_text(_core(), encoding="utf-8")
@@ -142,4 +143,6 @@ def _source(tables: Tables, name: str) -> str:
         for i, matrix in enumerate(tables.matrices)
     ]
     struct = f"static const lm_matrix matrices[] = {{{', '.join(matrices)}}};\n\nconst lm_model {name} = {{\n"
-    return "\n".join(['#include "model.h"', "", *arrays, f"{struct}{', '.join(fields)},\nmatrices}};\n"])
+    return "\n".join(
+        ['#include "model.h"', "#include <math.h>", "", *arrays, f"{struct}{', '.join(fields)},\nmatrices}};\n"]
+    )

@@ -1,5 +1,7 @@
 """Arrays as C has them."""
 
+import math
+
 import numpy as np
 
 _A_LINE = 32
@@ -15,5 +17,7 @@ def array_in_c(name: str, array: np.ndarray) -> str:
 
 def float_in_c(value: float) -> str:
     """Returns a float32 in C, whose nine digits are enough to be read as the same."""
+    if not math.isfinite(value):
+        return "NAN" if math.isnan(value) else "INFINITY" if value > 0 else "-INFINITY"
     text = f"{value:.9g}"
     return f"{text}f" if "." in text or "e" in text else f"{text}.0f"

@@ -11,8 +11,8 @@ import kerasptb
 from kerasptb.export.c.arrays import array_in_c, float_in_c
 from kerasptb.export.destination import atomic_folder
 from kerasptb.frozen.graph import Graph, count_numbers
-from kerasptb.frozen.network import why_no_steps
 from kerasptb.frozen.program import MATRICES, VALUES, Matrix, NotServedError, Packing, Program, fields_of, make_program
+from kerasptb.frozen.steps import stepwise
 from kerasptb.utils.errors import ExportError
 from kerasptb.utils.types import StrPath
 
@@ -35,9 +35,9 @@ static int fz_call(const fz_node* nodes, int32_t num_nodes, const fz_place* plac
 """
 
 
-def write_frozen(graph: Graph, folder: StrPath, float32: bool) -> Path:
-    """Writes a graph as NAME.h and NAME.c, NAME being that of the folder; see `export_c`."""
-    name = re.sub(r"[^a-zA-Z0-9]", "_", Path(folder).name)
+def write_frozen(graph: Graph, folder: StrPath, float32: bool, name: str | None = None) -> Path:
+    """Writes a graph as NAME.h and NAME.c, NAME being that of the folder by default; see `export_c`."""
+    name = re.sub(r"[^a-zA-Z0-9]", "_", name or Path(folder).name)
     name = name if name[:1].isalpha() else f"model_{name}"
     packing = Packing(LANES, "float32" if float32 else "int8", vectors=1, interleaves=False)
     programs = {
@@ -55,7 +55,8 @@ def _program(graph: Graph, kind: str, packing: Packing) -> Program | None:
     """Returns the program of a sequence, or of a step; `None` if a model has none."""
     shapes = [list(given.shape[1:]) for given in graph.inputs]
     if kind == "step":
-        if why_no_steps(graph) is not None or not graph.recurrent:
+        why_not, graph, _ = stepwise(graph)
+        if why_not is not None or not graph.recurrent:
             return None
         shapes = [[1, *shape[1:]] for shape in shapes]
     if any(size is None for shape in shapes for size in shape):
@@ -71,13 +72,17 @@ def _header(graph: Graph, name: str, programs: dict[str, Program]) -> str:
         f"/* Written by kerasptb {kerasptb.__version__}. */",
         f"#ifndef {name.upper()}_H",
         f"#define {name.upper()}_H",
+        "",
+        "#ifdef __cplusplus",
+        'extern "C" {',
+        "#endif",
     ]
     for kind, program in programs.items():
         sizes = _sizes(graph, kind, program)
         lines += ["", f"/* Floats of the arrays of {name}_{kind}. */"]
         lines += [f"#define {name.upper()}_{kind.upper()}_{array.upper()} {size}" for array, size in sizes.items()]
         lines += [_COMMENTS[kind], f"{_prototype(name, kind, sizes)};"]
-    return "\n".join([*lines, "", "#endif", ""])
+    return "\n".join([*lines, "", "#ifdef __cplusplus", "}", "#endif", "", "#endif", ""])
 
 
 _ONE_CALL = " * One call of any of these functions at a time: what is between the layers is kept in static memory. */"

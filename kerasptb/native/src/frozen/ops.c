@@ -191,13 +191,15 @@ static void fz_end_states(const fz_node* n, float* const* t, const float* h, con
   }
 }
 
-/* Puts out a row's h after a step; of a step that is masked its state goes on, and its output is the one before. */
+/* Puts out a row's h after a step; of a step that is masked its state goes on, and its output is the one before: of the
+ * first one zeros, but for a step of a signal that goes on, whose output before was the state. */
 static void fz_put(const fz_node* n, int is_masked, int64_t step, const float* h, float* y) {
   const int64_t H = n->sizes[2];
   float* to = n->sizes[3] & FZ_SEQUENCES ? y + step * H : y;
-  if (!is_masked) {
+  const int is_zero = n->sizes[3] & FZ_ZERO_OUTPUT || (step == 0 && !(n->sizes[3] & FZ_STEP));
+  if (!is_masked || (step == 0 && !is_zero)) {
     memcpy(to, h, (size_t)H * sizeof(float));
-  } else if (n->sizes[3] & FZ_ZERO_OUTPUT || step == 0) {
+  } else if (is_zero) {
     memset(to, 0, (size_t)H * sizeof(float));
   } else if (n->sizes[3] & FZ_SEQUENCES) {
     memcpy(to, to - H, (size_t)H * sizeof(float));

@@ -49,8 +49,8 @@ enum {
   FZ_LOG_SOFTMAX
 };
 enum { FZ_LSTM, FZ_GRU, FZ_CIFG, FZ_CAPPED_LSTM, FZ_GRU_RESET_BEFORE, FZ_SIMPLE_RNN };
-enum { FZ_BACKWARDS = 1, FZ_SEQUENCES = 2, FZ_ZERO_OUTPUT = 4, FZ_INTERLEAVED = 8 }; /* of a recurrent layer */
-enum { FZ_ADD, FZ_AVERAGE, FZ_SUBTRACT, FZ_MULTIPLY, FZ_MAXIMUM, FZ_MINIMUM };       /* of a merge */
+enum { FZ_BACKWARDS = 1, FZ_SEQUENCES = 2, FZ_ZERO_OUTPUT = 4, FZ_INTERLEAVED = 8, FZ_STEP = 16 }; /* if recurrent */
+enum { FZ_ADD, FZ_AVERAGE, FZ_SUBTRACT, FZ_MULTIPLY, FZ_MAXIMUM, FZ_MINIMUM };                     /* of a merge */
 enum { FZ_INPUTS = 8, FZ_OUTPUTS = 3, FZ_SIZES = 12 };
 
 /* A kernel [inputs, outputs] in panels of columns (program.py), in float, or in 8 bits with a scale for each column. */

@@ -177,9 +177,9 @@ struct Recurrence {
       if (C::kCell.has_c) store(c + b * row_size + u, skipped ? c_before : kept);
       float* to = y + (sequences ? (b * T + step) * H : b * H) + u;
       if (skipped) {
-        const bool is_zero = (n.sizes[3] & FZ_ZERO_OUTPUT) || step == 0;
-        if (!sequences && !is_zero) continue;
-        after = is_zero ? Float{} : load(to - H, lanes);
+        const bool is_zero = (n.sizes[3] & FZ_ZERO_OUTPUT) || (step == 0 && !(n.sizes[3] & FZ_STEP));
+        if (!sequences && !is_zero && step > 0) continue;
+        after = is_zero ? Float{} : step == 0 ? before : load(to - H, lanes);
       }
       if (sequences || step == T - 1 || mask != nullptr) store(to, after, lanes);
     }
