@@ -36,7 +36,7 @@ _TOKEN = rf"({CLITICS}){_MARK}|([{_LETTERS}]+(?:{_MARK}?[.-][{_LETTERS}]+)*|[PUN
 # result takes precedence.
 _PUNCTUATION_AROUND = [rf"^([^{_LETTERS}'’]*)((?s:.*?))([^{_LETTERS}'’{stop}]*)$" for stop in ("", ".")]
 # What `signs.begins_word` looks for before a sign.
-_BEGINS_WORD = rf"((?:^|[\s{SPACE_CODES}\p{{Ps}}¿¡])[\"'“”‟‘’‛«»‹›]*)"
+_BEGINS_WORD = rf"((?:^|[\s\x{{b}}\x{{1c}}-\x{{1f}}{SPACE_CODES}\p{{Ps}}¿¡])[\"'“”‟‘’‛«»‹›]*)"
 _MOST_OVERLAPPING = 8  # quotes in a row: a text of nothing else would take as many passes
 _NUMERAL = r"\p{Nd}+(?:[.-]\p{Nd}+)*"
 # tf.strings.lower follows the locale of its process. In Turkish and Lithuanian these have other lower-case letters.

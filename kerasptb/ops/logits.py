@@ -38,7 +38,7 @@ class LogitFactors:
     Args:
         h: float [..., D], in any precision.
         kernel: float [D, V], or [V, D] with `transpose_kernel`; a tensor, since a variable may be updated before a
-            metric reads it.
+            metric reads it. It and the bias are read in float32 at least.
         bias: float [V], a tensor.
         transpose_kernel: whether the kernel is [V, D].
         plan: the `Plan` of the cross-entropy (`kerasptb.ops.linear_cross_entropy.plan`); `None` for that of "auto".
@@ -47,8 +47,10 @@ class LogitFactors:
     def __init__(
         self, h: Tensor, kernel: Tensor, bias: Tensor, transpose_kernel: bool = False, plan: Plan | None = None
     ) -> None:
-        self.h, self.kernel, self.bias, self.transpose_kernel = h, kernel, bias, transpose_kernel
-        dtype = keras.backend.standardize_dtype(kernel.dtype)
+        # Where weights have 16 bits, sums over a vocabulary or a batch need more.
+        dtype = keras.backend.result_type(kernel.dtype, "float32")
+        self.h, self.transpose_kernel = h, transpose_kernel
+        self.kernel, self.bias = ops.cast(kernel, dtype), ops.cast(bias, dtype)
         self.plan = plan or plan_cross_entropy(tuple(h.shape), bias.shape[0], dtype)
         self._targets, self._losses = None, None
         self._ignored: int | None = None

@@ -94,7 +94,7 @@ def test_the_graph_reads_a_text_of_ones_own_as_python_does(own, text):
     assert read(reader, text) == vocabulary.encode_typed(text).tolist()
 
 
-@pytest.mark.parametrize("text", ['""hello"', 'say "" x', '(""" a""', 'a"" "', '""', ""])
+@pytest.mark.parametrize("text", ['""hello"', 'say "" x', '(""" a""', 'a"" "', '""', "", '\x1c"a \v"b'])
 def test_the_graph_reads_quotes_in_a_row_as_python_does(text):
     signs = Signs(absent_signs(["“a” it’s"]))
     (found,) = with_known_signs(tf.constant([text]), signs.readings).numpy()

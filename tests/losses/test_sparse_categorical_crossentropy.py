@@ -159,3 +159,19 @@ def test_any_other_loss_stays(loss):
 def test_a_loss_of_probabilities_is_refused(loss):
     with pytest.raises(ValueError, match=r"write loss=kerasptb\.losses\.SparseCategoricalCrossentropy\(\)\. Received"):
         from_factors(loss)
+
+
+@pytest.mark.parametrize("policy", ["bfloat16", "float16"])
+def test_weights_of_16_bits_are_summed_in_more(policy):
+    """Of 16 bits a sum over so many words would be infinite, or have two digits."""
+    keras.utils.set_random_seed(0)
+    h, targets = RANDOM.normal(size=(40, 50, D)), RANDOM.integers(0, 5000, (40, 50))
+    layer = Dense(5000, dtype=policy, bias_initializer="normal")
+    logits = layer(keras.ops.cast(h, policy))
+    found = SparseCategoricalCrossentropy(reduction="sum")(targets, logits)
+    exact = keras.ops.cast(logits, "float64")
+    expected = KERAS(from_logits=True, reduction="sum", dtype="float64")(targets, exact)
+    assert float(found) == pytest.approx(float(expected), rel=1e-4)
+    metric = Perplexity()
+    metric.update_state(targets, logits)
+    assert float(metric.result()) == pytest.approx(np.exp(float(expected) / targets.size), rel=2e-3)
