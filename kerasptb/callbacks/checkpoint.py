@@ -11,7 +11,7 @@ import os
 import sys
 import time
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +166,7 @@ class Checkpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes a checkpoint."""
         self._go_on()
-        self.write_epoch({"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}})
+        self.write_epoch({"epoch": epoch + 1, **_as_json(logs or {})})
         self._signals.deliver(self._signal_of_any())
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
@@ -243,7 +243,7 @@ class Checkpoint(keras.callbacks.Callback):
                 values = _read_arrays(path)  # all of them, so that damage is found here
                 history = _read_history(str(values.pop("history")), self._results)
                 place = json.loads(str(values.pop("place")))
-                progress, logs = Progress(), {name: float(value) for name, value in dict(place["logs"]).items()}
+                progress, logs = Progress(), _as_json(place["logs"])
                 progress.epoch, progress.batch, progress.history = len(history), operator.index(place["batch"]), history
                 if progress.batch < 0:
                     raise ValueError(f"{progress.batch} batches are done")
@@ -266,7 +266,7 @@ class Checkpoint(keras.callbacks.Callback):
         return {f"{kind}{i}": _as_saved(peers.whole(each)) for kind in kinds for i, each in enumerate(variables[kind])}
 
     def _write(self) -> None:
-        place = {"batch": self.batch, "logs": {name: float(value) for name, value in self._logs.items()}}
+        place = {"batch": self.batch, "logs": _as_json(self._logs)}
         with weights_themselves(self.model):
             values = {**self._values_of("vsm"), **self._kept}
         latest = self.folder / _LATEST
@@ -323,10 +323,15 @@ def _read_history(text: str, names: Iterable[str]) -> list[dict[str, float]]:
     if not isinstance(history, list):
         raise ValueError(f"its epochs are {text:.50}")
     for row in history:
-        numbers = isinstance(row, dict) and all(isinstance(value, int | float) for value in row.values())
+        numbers = isinstance(row, dict) and all(isinstance(value, int | float | list) for value in row.values())
         if not numbers or "epoch" not in row or not all(math.isfinite(row.get(name, math.nan)) for name in names):
             raise ValueError(f"the results of an epoch are {json.dumps(row):.200}")
     return history
+
+
+def _as_json(logs: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns results as JSON has them; metrics such as `keras.metrics.F1Score` have several numbers."""
+    return {name: np.asarray(value, "float64").tolist() for name, value in dict(logs).items()}
 
 
 def _as_saved(value: np.ndarray) -> np.ndarray:

@@ -234,6 +234,20 @@ def test_calls_of_another_length_are_refused(no_steps, tmp_path):
         fit(language_model(steps_per_execution=4), Checkpoint(tmp_path))
 
 
+def test_metrics_of_several_numbers_are_kept(tmp_path):
+    """In the middle of an epoch too."""
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])
+    model.compile("sgd", "categorical_crossentropy", metrics=[keras.metrics.F1Score()])
+    x, y = np.ones((12, 4)), np.eye(3)[np.arange(12) % 3]
+    with pytest.raises(RuntimeError, match="out of luck"):
+        model.fit(x, y, 4, epochs=2, verbose=0, callbacks=[Checkpoint(tmp_path, minutes=0), FailAt(1, 1)])
+    checkpoint = Checkpoint(tmp_path)
+    assert (checkpoint.epoch, checkpoint.batch) == (1, 2)
+    assert len(checkpoint.history[0]["f1_score"]) == 3
+    history = model.fit(x, y, 4, epochs=2, verbose=0, callbacks=[checkpoint]).history
+    assert len(history["f1_score"][-1]) == 3
+
+
 def test_refuses_negative_minutes(tmp_path):
     with pytest.raises(ValueError, match="minutes=-1"):
         Checkpoint(tmp_path, minutes=-1)
