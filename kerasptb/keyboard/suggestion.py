@@ -42,7 +42,8 @@ def suggest(
 
     Returns:
         List of k `Suggestion`, the most probable first; fewer if fewer words begin so. A word of several pieces has the
-        probability that they come, and that the word ends there; the end of a paragraph is `<eos>`.
+        probability that they come, and that the word ends there; the end of a paragraph is `<eos>`. With `typos` a
+        probability is the word's share of all that may have been begun so.
 
     Raises:
         ValueError: if `k` is out of range, if the model does not know its tokenizer, or if that has no `<unk>` and the

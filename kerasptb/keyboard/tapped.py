@@ -42,7 +42,7 @@ class Readings:
             write may be among them.
         literal: what the taps write.
         literal_probability: the same of that.
-        total: the same of all that was found, in [0, 1]: of more than `words`.
+        total: the same of all words, in [0, 1]: of more than `words`.
         context: the `Context` after what is typed, whose last piece is not read if each is a word.
     """
 

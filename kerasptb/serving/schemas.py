@@ -120,7 +120,7 @@ class SuggestResponse(BaseModel):
         ge=0,
         le=1,
         description="Probability that the next word begins with the prefix; nearly 1 if it is empty. With `typos`, "
-        "that of all words that were found, and that they are typed so.",
+        "that of all words that may come, and begin as typed.",
     )
     correction: Correction | None = Field(
         None,

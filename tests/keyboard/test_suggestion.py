@@ -45,7 +45,8 @@ def test_words_typed_with_errors_are_suggested(model):
 
 def test_with_errors_a_word_s_probability_is_its_share_however_many_are_asked_for():
     english = kerasptb.load_run("english")
-    one, few = (english.suggest("I went to the s", k, typos="qwerty") for k in (1, 5))
+    one, few, many = (english.suggest("I went to the s", k, typos="qwerty") for k in (1, 5, 1000))
     assert one == few[:1]
-    assert 0.05 < one[0].probability < 0.5
+    assert 0.05 < one[0].probability < 0.2
+    assert 0.6 < sum(each.probability for each in many) < 1
     assert [each.probability for each in english.suggest("안녕하세요여러분반갑습니다안녕하", 3, typos="qwerty")] == [0]

@@ -84,6 +84,14 @@ def test_words_have_the_probability_that_they_come_and_are_typed_so(text, whole)
         assert probability == pytest.approx(value, rel=0.07)  # some ways to write a word are not read
 
 
+@pytest.mark.parametrize("text", ["cat", "vat", "ca", "cta", "c", "b"])
+def test_the_total_is_that_of_all_words_that_begin_so(text):
+    errors = Errors(wrong=0.2, unspaced=0.0)
+    expected, found = dict(_of_all_pieces(text, errors, whole=False)), find(text, k=1, errors=errors, whole=False)
+    expected.setdefault(text, found.literal_probability)  # which no piece may write
+    assert 1 <= found.total / sum(expected.values()) < 1.08  # words of more than five pieces are a few percent
+
+
 def test_who_never_errs_types_what_is_written():
     found = find("cat", errors=CAREFUL)
     by_pieces = 0.2 * 0.18 + 0.15 * 0.12 * 0.18 + 0.15 * 0.1

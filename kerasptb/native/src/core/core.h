@@ -145,7 +145,8 @@ void lm_give(lm_search* search, int32_t row, const float* log_probabilities);
  * and those besides. With errors, what is typed may be among them. */
 int32_t lm_words(const lm_search* search, lm_word* words, int32_t room);
 
-/* Returns the probability that the next word begins as typed; with errors, that of all that was found and so typed. */
+/* Returns the probability that the next word begins as typed; with errors, that it comes and is typed so, whatever it
+ * is. */
 double lm_total(const lm_search* search);
 
 /* Returns the probability of what is typed itself, that of its taps included, once a search with errors has ended. */
@@ -258,9 +259,9 @@ typedef int16_t lm_value;
 struct lm_search {
   const lm_model* model;
   const lm_question* question;
-  double total, at_least;        /* that the next word begins as typed; the least probability that is looked for */
-  double sum;                    /* with errors: of the words that were found, and what is typed */
-  double least_share;            /* of what was found */
+  double total, at_least; /* that the next word begins as typed; the least probability that is looked for */
+  double begun, sum;      /* with errors: that it comes and begins as typed; that of all words that may be meant */
+  double least_share;     /* of what was found */
   double round_share, row_share; /* of the last word's probability: of what a round of rows is for, and of its rows */
   double given;                  /* the logarithm of the probability of what is known before the word */
   double literal;                /* of what is typed: the logarithm of its probability so far */

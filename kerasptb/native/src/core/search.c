@@ -216,6 +216,17 @@ static void add_tapped(lm_search* search, int32_t index, int32_t token, double l
   if (end > 0.0) add_word(search, index, token, exp(log_probability) * end / bound);
 }
 
+/* Adds to the probability of all that comes and begins as typed: what ends the last tap with a token has that of all
+ * words that go on from there. Nothing that depends on how many words are asked for. */
+static void add_begun(lm_search* search, int32_t index, int32_t token, double value, double end, double bound) {
+  const lm_beginning* row = &search->rows[index];
+  const int goes_on = row->has_letters && !(search->model->roles[token] & LM_ENDS_WORD);
+  const double probability = exp(row->log_probability + value),
+               more = end - (goes_on ? search->aligned[index].values[0][search->question->hits->num_taps] : 0.0);
+  if (more > 0.0 && probability > least_probability(search, search->goal) * search->row_share)
+    search->begun += probability * more / bound;
+}
+
 /* Lets a token wait that taps may stand for after a row, or adds its word if each token is one. */
 static void take_token(lm_search* search, int32_t index, int32_t token, double value, const double* values,
                        double bound, double least) {
@@ -273,6 +284,7 @@ static void walk(lm_search* search, int32_t index, int32_t node, int32_t last, c
     }
     if (token >= 0) {
       const double value = log(after / row->bound) + (double)log_probabilities[token];
+      if (!hits->is_whole) add_begun(search, index, token, value, p[hits->num_taps], after);
       if (value > least) take_token(search, index, token, value, p, after, least);
     }
     depth++;
@@ -468,8 +480,8 @@ static void set_pace(lm_search* search, int32_t goal) {
 }
 
 /* Gives what is typed its probability, as it stands or by all ways that were read to write it, if that is more; it is
- * among the words that are found unless it is left out. */
-static void settle_literal(lm_search* search, lm_list* list) {
+ * among the words that are found unless it is left out. Returns what it has more than the ways. */
+static double settle_literal(lm_search* search, lm_list* list) {
   lm_found literal = {search->literal_hash, exp(search->literal), LITERAL_ROW, -1};
   int32_t place = 0;
   while (place < list->size && list->words[place].hash != literal.hash) place++;
@@ -482,19 +494,21 @@ static void settle_literal(lm_search* search, lm_list* list) {
   } else if (place < list->size) {
     memmove(list->words + place, list->words + place + 1, (size_t)(--list->size - place) * sizeof literal);
   }
+  return literal.probability > 0.0 ? literal.probability : 0.0;
 }
 
-/* Ends the search for so many words, whatever comes of more: they keep their probabilities, and what was found its sum.
- */
+/* Ends the search for so many words, whatever comes of more: they keep their probabilities, and all words theirs, which
+ * is that of what begins so, or of what was found if that is more. */
 static void settle(lm_search* search) {
   const lm_question* question = search->question;
   const int is_beside = has_hash(question->beside, question->num_beside, (uint32_t)search->literal_hash);
   const lm_list* lists[2] = {&search->found, &search->beside};
   int32_t i, j;
-  settle_literal(search, is_beside ? &search->beside : &search->found);
+  search->begun += settle_literal(search, is_beside ? &search->beside : &search->found);
   search->sum = is_excluded(question, search->literal_hash) ? exp(search->literal) : 0.0;
   for (i = 0; i < 2; i++)
     for (j = 0; j < lists[i]->size; j++) search->sum += lists[i]->words[j].probability;
+  if (search->sum < search->begun) search->sum = search->begun;
   search->beside.num_settled = search->beside.size;
   search->is_settled = 1;
 }
@@ -546,7 +560,7 @@ void lm_give(lm_search* search, int32_t row, const float* log_probabilities) {
 void lm_find(lm_search* search, const lm_question* question) {
   int32_t i;
   search->question = question;
-  search->total = search->given = search->literal = 0.0;
+  search->total = search->begun = search->given = search->literal = 0.0;
   search->at_least = question->at_least;
   search->num_rows = NUM_FIRST_ROWS;
   search->num_waiting = search->literal_read = 0;
