@@ -16,6 +16,7 @@ from kerasptb.runs.folder import RunFolder
 from kerasptb.runs.settings import NO_START
 from kerasptb.runs.words import load_words
 from kerasptb.utils.errors import ExportError
+from kerasptb.utils.files import readable
 from kerasptb.utils.types import StrPath
 
 # What the folder may hold beside the card, and what it is for.
@@ -157,4 +158,4 @@ def _figures(run: RunFolder) -> Iterator[str]:
 
 def _name(text: str) -> str:
     """Returns a name as a line of Markdown can hold it."""
-    return " ".join(text.split()).replace("`", "'")
+    return " ".join(readable(text).split()).replace("`", "'")

@@ -12,6 +12,7 @@ from kerasptb.engine import Network
 from kerasptb.reading.reader import open_reader
 from kerasptb.runs.folder import RunFolder
 from kerasptb.utils.errors import ExportError
+from kerasptb.utils.files import readable
 from kerasptb.utils.types import StrPath
 
 # A run or the path of its folder; and with those a `LanguageModel`, or what else is a model.
@@ -52,7 +53,7 @@ def open_source(run_or_model: RunOrModel) -> Source:
     if isinstance(run_or_model, RunFolder):
         # Only the weights are needed, so the exporting machine need not support what the training ran on.
         reader = run_or_model.using(counts=False, backend="reference", precision="float32").reader
-        return Source(reader.network, reader.text_format, reader.lexicon, run_or_model.folder.name)
+        return Source(reader.network, reader.text_format, reader.lexicon, readable(run_or_model.folder.name))
     if getattr(run_or_model, "tokenizer", True) is None:
         raise ExportError("This model does not know its tokens: give a `tokenizer` where it is made. Received: None")
     reader = open_reader(run_or_model)

@@ -18,6 +18,7 @@ from kerasptb.runs.reader import load_reader
 from kerasptb.serving.errors import ServingError
 from kerasptb.utils.errors import ExportError
 from kerasptb.utils.extras import install_command
+from kerasptb.utils.files import readable
 from kerasptb.utils.status_line import Watching, at_work
 
 
@@ -85,8 +86,7 @@ def serve(
     with _listen(host, port) as listening, _hangups() as hangups:
         rate = DEFAULT_RATE if rate is None else rate or None
         is_own = ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
-        name = ENGLISH if is_in_the_package(folder) else Path(folder).resolve().name
-        name = name.encode(errors="replace").decode()  # JSON has no bytes that are no UTF-8
+        name = ENGLISH if is_in_the_package(folder) else readable(Path(folder).resolve().name)
         with Watching(), at_work(f"Loading {folder}"):
             model = open_folder()
         app = create_app(model, name, rate, allowed_hosts if is_own or allowed_hosts else None, allowed_origins)

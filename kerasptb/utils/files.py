@@ -74,6 +74,11 @@ def atomic_write(path: StrPath) -> Iterator[Path]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
+def readable(name: str) -> str:
+    """Returns the name of a file or folder as UTF-8 can write it: bytes that are none are question marks."""
+    return name.encode(errors="replace").decode()
+
+
 def make_folder(path: StrPath) -> None:
     """Makes a folder and its parents, those that are not there; a power cut afterwards does not undo it."""
     path = Path(path)

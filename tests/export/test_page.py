@@ -4,7 +4,9 @@ import base64
 import gzip
 import hashlib
 import json
+import os
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from kerasptb.engine.quantized import quantize_rows
 from kerasptb.export import export_page
 from kerasptb.export.page import wasm
+from kerasptb.runs import files
 from kerasptb.utils.errors import ExportError
 
 
@@ -82,6 +85,13 @@ def test_files_that_exist_are_kept_and_nothing_is_beside_it(page, subword_model)
     assert list(page.parent.iterdir()) == [page]
     with pytest.raises(ExportError, match=r"ends in \.html\. Received: .*page\.htm$"):
         export_page(subword_model, page.with_name("page.htm"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_folder_s_name_that_is_no_utf_8_is_shown_as_far_as_it_is(tmp_path):
+    folder = tmp_path / os.fsdecode(b"of \xff")
+    folder.symlink_to(files.IN_THE_PACKAGE)
+    assert "<title>of ? –" in export_page(folder, tmp_path / "of.html").read_text("utf-8")
 
 
 @pytest.mark.slow
