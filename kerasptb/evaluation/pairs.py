@@ -88,9 +88,8 @@ def read_pairs(path: str | os.PathLike[str]) -> list[MinimalPair]:
     pairs = []
     try:
         for row in rows:
-            name = row.get("UID") or Path(path).stem
-            of_row = (row.get("linguistics_term") or "", row.get("field") or "")
-            pairs.append(MinimalPair(_sentence(row, _GOOD), _sentence(row, _BAD), name, *of_row))
+            names = (row.get("UID") or Path(path).stem, row.get("linguistics_term") or "", row.get("field") or "")
+            pairs.append(MinimalPair(_sentence(row, _GOOD), _sentence(row, _BAD), *map(str, names)))
     except (AttributeError, KeyError, ValueError, csv.Error):
         raise DataError(f"Expected two sentences, good and bad. Received: row {len(pairs) + 1} of {path}") from None
     if not pairs:
@@ -130,9 +129,11 @@ def evaluate_pairs(
         A `PairsEvaluation`.
 
     Raises:
-        DataError: as `score_sentences`.
+        DataError: as `score_sentences`, or there is no pair.
     """
     pairs, points = list(pairs), []
+    if not pairs:
+        raise DataError("Expected pairs of sentences. There are none.")
     scores = score_sentences(model, (sentence for pair in pairs for sentence in (pair.good, pair.bad)))
     for good, bad in zip(scores, scores, strict=True):  # two of one iterator
         points.append(_points(good, bad))

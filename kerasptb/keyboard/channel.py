@@ -55,6 +55,9 @@ class Errors:
         unshifted: that a capital is typed as a small letter.
         shifted: that a small letter is typed as a capital.
         unknown: by how much a word is likelier that the training text has than one that it lacks, as its inverse.
+
+    Raises:
+        DataError: if one is no probability, or none is left for a letter that is tapped in its place.
     """
 
     wrong: float = 0.06
@@ -70,6 +73,14 @@ class Errors:
     unshifted: float = 0.01
     shifted: float = 1e-6
     unknown: float = 0.12
+
+    def __post_init__(self) -> None:
+        for name, rate in dataclasses.asdict(self).items():
+            if not 0 <= rate <= 1:
+                raise DataError(f"Expected a probability, between 0 and 1, of {name}. Received: {rate}")
+        if self.hit <= 0:
+            rates = f"{self.omitted} and {self.exchanged}"
+            raise DataError(f"Expected letters left out and exchanged of which the sum is below 1. Received: {rates}")
 
     @property
     def hit(self) -> float:
@@ -358,14 +369,14 @@ def open_channel(channel: Channel | str | os.PathLike[str], of_keys: type[Keyboa
         return of_keys(channel)  # which says what is wrong
     if not isinstance(table, dict) or "confusions" not in table:
         return of_keys(channel)
+    refused = DataError(f"Expected {_CONFUSIONS} in {path}, of characters, with probabilities between 0 and 1")
     try:
         shares = {(str(meant), str(seen)): float(share) for meant, seen, share in table["confusions"]}
         errors = Errors(**{name: float(value) for name, value in table.get("errors", {}).items()})
     except (AttributeError, TypeError, ValueError):
-        raise DataError(f"Expected {_CONFUSIONS} in {path}") from None
-    rates = [*shares.values(), *dataclasses.asdict(errors).values()]
-    if not all(0 < rate < 1 for rate in rates) or not all(map(all, shares)):
-        raise DataError(f"Expected {_CONFUSIONS} in {path}, of characters, with probabilities between 0 and 1")
+        raise refused from None
+    if not all(0 < share < 1 for share in shares.values()) or not all(map(all, shares)):
+        raise refused
     return Confusions(shares, errors)
 
 

@@ -43,7 +43,7 @@ class Layout:
             )
         if not np.isfinite(self.centres).all() or not 0 < self.height < np.inf:
             raise DataError("Expected a layout with keys in finite places, and of a positive height")
-        if unknown := [key for key in self.typed_by.values() if key not in self.keys]:
+        if unknown := [key for key in self.typed_by.values() if key not in set(self.keys)]:
             raise DataError(f"Expected letters that are typed by keys of the layout. Received: {unknown[0]!r}")
 
     def key_of(self, letter: str) -> int:
@@ -79,7 +79,7 @@ def _read(path: Path) -> Layout:
     try:
         layout = json.loads(read_small(path))
     except OSError:
-        known = ", ".join(sorted(each.stem for each in _OWN.glob("*.json")))
+        known = ", ".join(sorted(each.stem for each in _OWN.glob("*.json") if each.stem != "ocr"))
         raise DataError(f"Expected a layout, one of {known}, or the path of a file. Received: {path}") from None
     except (RecursionError, ValueError) as error:
         raise DataError(f"Expected {_WHAT} in {path}. Received: {error}") from None

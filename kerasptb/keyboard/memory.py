@@ -122,11 +122,16 @@ class Memory:
         """The `hashes` of the remembered words."""
         return core.Texts(self.lexicon[place] for place in np.flatnonzero(self.counts)).hashes
 
-    def beginning(self, prefix: str) -> np.ndarray:
-        """Returns the places of the remembered words that begin with a prefix, whatever the case, int [M]."""
+    def beginning(self, prefix: str, whole: bool = False) -> np.ndarray:
+        """Returns the places of the remembered words that begin with a prefix, whatever the case, int [M].
+
+        Args:
+            prefix: a word's beginning.
+            whole: whether it is all of the word.
+        """
         if not prefix:
             return np.flatnonzero(self.counts)
-        places = self._lexicon.beginning(fold_case(prefix))
+        places = self._lexicon.beginning(fold_case(prefix), "" if whole else _AFTER_ANY)
         places = places[places < len(self.counts)]
         return places[self.counts[places] > 0]
 
@@ -156,9 +161,10 @@ class _Lexicon:
             bisect.insort(self._sorted, (fold_case(word), place))
         return place
 
-    def beginning(self, folded: str) -> np.ndarray:
+    def beginning(self, folded: str, last: str) -> np.ndarray:
+        """Returns the places of the words between a beginning and that which goes on with `last`."""
         low = bisect.bisect_left(self._sorted, (folded,))
-        high = bisect.bisect_left(self._sorted, (folded + _AFTER_ANY,), lo=low)
+        high = bisect.bisect_right(self._sorted, (folded + last, len(self.words)), lo=low)
         return np.sort(np.array([place for _, place in self._sorted[low:high]], int))
 
     def ids(self, token_to_id: Mapping[str, int]) -> np.ndarray:

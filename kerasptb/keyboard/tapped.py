@@ -121,7 +121,11 @@ def search_taps(
     after = yield from read_for(search, context)
     found, total = dict(search.words()) | {taps.text: search.literal}, search.total
     if memory is not None:
-        total = _mix(found, total, memory, exclude, memory.texts.align(model, hits))
+        aligned = memory.texts.align(model, hits)
+        typed = memory.beginning(taps.text, whole)
+        # One with a letter that the model lacks is found as it is typed.
+        aligned[typed[aligned[typed] == 0]] = channel.errors.hit ** len(taps.text)
+        total = _mix(found, total, memory, exclude, aligned)
     shown = ((word, min(value, 1.0)) for word, value in found.items() if word not in exclude)
     words = heapq.nlargest(k, shown, key=lambda pair: pair[1])
     return Readings(words, taps.text, found[taps.text], min(total, 1.0), after)

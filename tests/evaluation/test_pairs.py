@@ -48,6 +48,11 @@ def test_sentences_that_are_read_alike_are_half_right(model):
     assert found.sets[0].accuracy == found.sets[0].by_length == Share.of(1.5, 3)
 
 
+def test_of_no_pairs_there_is_no_share(model):
+    with pytest.raises(DataError, match="There are none"):
+        evaluate_pairs(model, iter([]))
+
+
 def test_lines_of_blimp_and_tables_are_read(tmp_path):
     def read(name, text):
         (tmp_path / name).write_text(text, encoding="utf-8")
@@ -59,6 +64,8 @@ def test_lines_of_blimp_and_tables_are_read(tmp_path):
         MinimalPair("A cat sits.", "A cat sit.", "cats", "agreement", "morphology"),
         MinimalPair("A cat sits.", "A cat sit.", "some", "agreement"),
     ]
+    (numbered,) = read("numbers.jsonl", json.dumps({**line, "UID": 3, "field": 1.5}))
+    assert (numbered.set, numbered.field) == ("3", "1.5")
     plain = MinimalPair("One, two.", "Two, one.", "pairs")
     assert read("pairs.tsv", "One, two.\tTwo, one.\n") == [plain]
     assert read("pairs.csv", '\ufeff"One, two.","Two, one."\r\n') == [plain]

@@ -107,10 +107,19 @@ def test_points_that_are_none_are_refused(points, reason):
         Taps("abc", points)
 
 
-@pytest.mark.parametrize("wrong", [-0.1, 1.0, float("nan")])
-def test_a_share_of_wrong_keys_is_one(wrong):
-    with pytest.raises(DataError, match=r"a share of wrong keys in \[0, 1\)"):
-        Keyboard(errors=Errors(wrong=wrong))
+@pytest.mark.parametrize(
+    ("rates", "reason"),
+    [
+        ({"wrong": -0.1}, r"a probability, between 0 and 1, of wrong\. Received: -0\.1"),
+        ({"stray": float("nan")}, r"of stray\. Received: nan"),
+        ({"doubled": 1.5}, r"of doubled\. Received: 1\.5"),
+        ({"omitted": 0.6, "exchanged": 0.4}, r"sum is below 1\. Received: 0\.6 and 0\.4"),
+        ({"wrong": 1.0}, r"a share of wrong keys in \[0, 1\)"),
+    ],
+)
+def test_errors_are_probabilities(rates, reason):
+    with pytest.raises(DataError, match=reason):
+        Keyboard(errors=Errors(**rates))
 
 
 def test_what_stands_in_a_text_is_rarer_and_spelt_too():

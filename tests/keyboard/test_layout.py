@@ -110,8 +110,15 @@ def test_a_device_is_no_layout(tmp_path):
 
 
 def test_a_name_that_is_none_names_those_there_are():
-    with pytest.raises(DataError, match=r"one of azerty, .*qwerty, qwertz, or the path of a file. Received: dvorak"):
+    known = "one of azerty, portuguese, qwerty, qwertz, or the path of a file. Received: dvorak"
+    with pytest.raises(DataError, match=known):
         load_layout("dvorak")
+
+
+def test_what_types_a_letter_is_a_key():
+    for key in ("z", "ab", ""):
+        with pytest.raises(DataError, match=f"typed by keys of the layout. Received: '{key}'"):
+            Layout("ab", np.array([[0, 0], [1, 0]]), typed_by={"c": key})
 
 
 def test_two_keys_in_one_place_are_refused():

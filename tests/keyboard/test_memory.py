@@ -130,6 +130,13 @@ def test_words_that_begin_with_letters():
     assert beginning("q") == []
 
 
+def test_words_that_are_written_so():
+    memory = after("on Zebra zeus Zeus zeusy Ze")
+    whole = [memory.lexicon[place] for place in memory.beginning("ZEUS", whole=True)]
+    assert whole == ["zeus", "Zeus"]
+    assert list(memory.beginning("zeu", whole=True)) == []
+
+
 def test_of_pieces_words_and_signs_are_remembered():
     writer = Writer(Subwords.characters())
     assert writer.remember("The cat's, (zebra).\n").words == [

@@ -139,6 +139,20 @@ def test_words_typed_before_are_likelier_those_that_no_piece_writes_too():
     assert known == pytest.approx(of_model * alone + shares[memory.lexicon.index("cat")] * typed, rel=1e-3)
 
 
+@pytest.mark.parametrize(("typed", "whole"), [("\u00e7a", True), ("Fran", False), ("Fran\u00e7", False)])
+def test_words_typed_before_with_letters_that_the_model_lacks_are_found_as_they_are_typed(typed, whole):
+    memory = Memory(["\u00e7a", "Fran\u00e7ois", "Fran\u00e7oise"] * 5)
+    found = dict(find(typed, memory=memory, whole=whole).words)
+    of_model, shares = memory.shares
+    literal = of_model * find(typed, whole=whole).literal_probability
+    for word, share in zip(memory.lexicon, shares, strict=True):
+        if word.startswith(typed):
+            mine = share * Errors(wrong=0.2).hit ** len(typed)
+            assert found[word] == pytest.approx(mine + (word == typed) * literal)
+        else:
+            assert word not in found
+
+
 def test_excluded_words_are_not_found():
     assert "cat" not in dict(find("cat", exclude={"cat"}, k=3).words) or find("cat", exclude={"cat"}).literal == "cat"
     assert "cat" not in dict(find("vat", exclude={"cat"}).words)
