@@ -43,6 +43,17 @@ TYPED = (
     "…and “wh",
     "猫は庭",
 )
+WITH_ERRORS = (
+    "the ca",
+    "on teh",
+    "the cst",
+    "It dies nit",
+    "Yesterday he wemt",
+    "I woild",
+    "Zorblax came. He saw Zirb",
+    "Zorblax came. Zorblax went. He saw Zirblax",
+    "\u00c7a va Fran\u00e7ois. Fran\u00e7ois is here. So Fran",
+)
 KINDS = ("words", "subwords", "characters")
 ENGLISH = "I would like to see the house in which they lived before the war, she said, and smiled."
 
@@ -126,18 +137,17 @@ def test_words_are_those_of_the_server(open_page, exported, kind, learn):
         assert sorted(found.values(), reverse=True) == list(found.values())
 
 
+@pytest.mark.parametrize("learn", [False, True])
 @pytest.mark.parametrize("kind", ["words", "subwords", "english"])
-def test_what_was_meant_is_what_the_server_says(open_page, exported, kind):
+def test_what_was_meant_is_what_the_server_says(open_page, exported, kind, learn):
     page, (client, _) = open_page(kind), exported[kind]
-    for text in (*TYPED, "the ca", "on teh", "the cst", "It dies nit", "Yesterday he wemt", "I woild"):
-        answer, expected = (
-            reply
-            for reply in (
-                page.ask("suggest", text=text, k=3, learn=False, typos="qwerty"),
-                post(client, "suggest", text=text, k=3, typos="qwerty"),
-            )
-        )
+    for text in (*TYPED, *WITH_ERRORS):
+        if learn:
+            page = open_page(kind)  # it has learned nothing before
+        answer = page.ask("suggest", text=text, k=3, learn=learn, typos="qwerty")
+        expected = post(client, "suggest", text=text, k=3, learn=learn, typos="qwerty")
         assert answer["prefix"] == expected["prefix"], text
+        assert answer["prefix_probability"] == pytest.approx(expected["prefix_probability"], rel=0.02, abs=1e-9), text
         found, words = ([(each["word"], each["corrects"]) for each in a["suggestions"]] for a in (answer, expected))
         assert found[0] == words[0] if words else not found, text
         assert len(set(found) & set(words)) >= len(words) - 1, text

@@ -59,16 +59,22 @@ export class Learned {
     return this.#last.memory;
   }
 
-  /** Whether a word that is typed was typed before. */
-  has({ whole, typed }) {
-    return [...this.after(whole).counts.keys()].some((word) => folded(word) === folded(typed));
+  /** Mixes what begins as typed with a `Memory`. */
+  mixed(found, memory, typed) {
+    const begins = folded(typed);
+    const likelihoods = memory.lexicon.map((word) => Number(folded(word).startsWith(begins)));
+    const ofModel = this.#about.tokens === "words" ? this.#ofTokens(found, memory) : ofFound(found);
+    return memory.mixed(found, this.#about.exclude, likelihoods, ofModel);
   }
 
-  /** Mixes what the model found with the memory of a text. */
-  mixed(found, { whole, typed }) {
-    const memory = this.after(whole);
-    const ofModel = this.#about.tokens === "words" ? this.#ofTokens(found, memory) : ofFound(found);
-    return memory.mixed(found, typed, this.#about.exclude, ofModel);
+  /** Mixes what may be meant with a `Memory`. One with a letter that the model lacks is found as it is typed. */
+  mixedMeant(found, memory, typed, isWhole) {
+    const begins = folded(typed);
+    const isTyped = (word) => (isWhole ? folded(word) === begins : folded(word).startsWith(begins));
+    const likelihoods = memory.lexicon.map((word, i) => found.likelihoods[i] || (isTyped(word) ? found.exact : 0));
+    const words = found.words.filter(({ word }) => word !== typed);
+    const withLiteral = { ...found, words: [...words, { word: typed, probability: found.literal }] };
+    return memory.mixed(withLiteral, this.#about.exclude, likelihoods, ofFound(withLiteral));
   }
 
   /** Words that are tokens have their own probability; those that the model cannot write share that of `<unk>`. */

@@ -2,7 +2,7 @@
 // serving/page/server.js.
 
 import { Learned } from "./learned.js";
-import { folded } from "./memory.js";
+import { Memory, folded } from "./memory.js";
 import { Model } from "./model.js";
 import { placesOf, unitsOf } from "./units.js";
 
@@ -44,18 +44,30 @@ export async function post(path, body) {
 }
 
 async function suggest({ model, about, learned }, { text, k, learn: learns, typos }, check) {
-  const split = model.split(text);
-  const layout = split.typed ? about.layouts.indexOf(typos) : -1;
-  const found = await model.suggest(text, split.tokens, k, layout, check);
-  const { words, total } = learns ? learned.mixed(found, split) : found;
-  const begins = folded(layout < 0 ? "" : split.typed);
-  const stays = !found.correction || (learns && learned.has(split));
+  const { whole, tokens, typed } = model.split(text);
+  const memory = learns ? learned.after(whole) : new Memory([]);
+  const layout = typed ? about.layouts.indexOf(typos) : -1;
+  const meant = layout < 0 ? null : await model.meant(text, tokens, k, layout, memory.lexicon, check);
+  let found = { words: [], total: 0 };
+  if (!meant?.mayBeWords) {
+    found = learned.mixed(await model.suggest(text, tokens, k, check), memory, typed);
+  }
+  if (meant && !found.words.length) {
+    found = learned.mixedMeant(meant.begun, memory, typed, false);
+  }
+  const begins = folded(layout < 0 ? "" : typed);
   return {
-    suggestions: words.slice(0, k).map((each) => ({ ...each, corrects: !folded(each.word).startsWith(begins) })),
-    prefix: endOf(text, Array.from(split.typed).length, about.signs),
-    prefix_probability: total,
-    correction: stays ? null : { word: found.correction },
+    suggestions: found.words.slice(0, k).map((each) => ({ ...each, corrects: !folded(each.word).startsWith(begins) })),
+    prefix: endOf(text, Array.from(typed).length, about.signs),
+    prefix_probability: found.total,
+    correction: meant && correctionOf(learned.mixedMeant(meant.ended, memory, typed, true).words, typed, meant.margin),
   };
+}
+
+/** What should be written instead of what is typed, by words the likeliest first; null if it stays. */
+function correctionOf(words, typed, margin) {
+  const [one, other] = [words.find(({ word }) => word === typed), words.find(({ word }) => word !== typed)];
+  return other?.probability > one.probability * margin ? { word: other.word } : null;
 }
 
 /** The end of a text's last word as it was typed, of which so many characters are read. */

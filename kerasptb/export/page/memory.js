@@ -32,6 +32,7 @@ export class Memory {
   constructor(words) {
     this.words = words;
     this.counts = counted(words);
+    this.lexicon = [...this.counts.keys()];
     this.shares = new Map();
     this.ofModel = 1; // what remains for the model's probabilities
     let places = words.map((_, i) => i);
@@ -50,7 +51,7 @@ export class Memory {
     const all = total + k * counts.size;
     const left = (k * counts.size) / all;
     this.ofModel *= left;
-    for (const word of this.counts.keys()) {
+    for (const word of this.lexicon) {
       this.shares.set(word, (this.shares.get(word) ?? 0) * left + (counts.get(word) ?? 0) / all);
     }
   }
@@ -59,19 +60,20 @@ export class Memory {
    * Returns words that were found, mixed with those of the memory, and the probability that one begins so.
    *
    * @param found {words, total}: the model's likeliest words, and its probability of all that begin so.
-   * @param {string} prefix how they begin.
    * @param exclude words that are never shown.
+   * @param likelihoods of what is typed for each word of `lexicon`.
    * @param model {probability, isNew}: the model's probability of a word of the memory, and whether its total lacks it.
    */
-  mixed({ words, total }, prefix, exclude, { probability, isNew }) {
-    const begins = folded(prefix);
-    const mine = [...this.counts.keys()].filter((word) => folded(word).startsWith(begins) && !exclude.includes(word));
-    const others = words.filter(({ word }) => !mine.includes(word));
+  mixed({ words, total }, exclude, likelihoods, { probability, isNew }) {
+    const shares = new Map(this.lexicon.map((word, i) => [word, this.shares.get(word) * likelihoods[i]]));
+    const mine = this.lexicon.filter((word) => shares.get(word) > 0 && !exclude.includes(word));
+    const known = new Set(mine);
+    const others = words.filter(({ word }) => !known.has(word));
     const all = [
       ...others.map((other) => ({ ...other, probability: this.ofModel * other.probability })),
-      ...mine.map((word) => ({ word, probability: this.ofModel * probability(word) + this.shares.get(word) })),
+      ...mine.map((word) => ({ word, probability: this.ofModel * probability(word) + shares.get(word) })),
     ];
-    const ofMine = mine.reduce((sum, word) => sum + this.shares.get(word), 0);
+    const ofMine = mine.reduce((sum, word) => sum + shares.get(word), 0);
     const ofNew = mine.filter(isNew).reduce((sum, word) => sum + probability(word), 0);
     return {
       words: all.sort((one, other) => other.probability - one.probability),

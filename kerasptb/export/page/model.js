@@ -9,6 +9,7 @@ export class Model {
   #c; // the functions of wasm.c
   #contexts = []; // {slot, tokens, values}: a context after tokens, and the log probability of each; the newest last
   #pieces = new Map();
+  #remembered = []; // words that the runtime has, see `meant`
 
   /**
    * @param {Uint8Array} runtime wasm.c, compiled.
@@ -73,26 +74,77 @@ export class Model {
   }
 
   /**
-   * Returns words for the end of a text, the likeliest first, the probability that one begins so, that of a token, and
-   * what should be written instead of the end; "" if it stays.
+   * Returns words that begin as the end of a text, the likeliest first, the probability that one does, and that of a
+   * token.
    *
    * @param {string} text
    * @param {number[]} tokens of what is whole, as `split` gives them.
    * @param {number} count how many words are searched for; those that are met besides come too.
-   * @param {number} layout of the keys on which the end may be typed with errors, -1 if it is as it stands.
    * @param check as of `score`.
    */
-  async suggest(text, tokens, count, layout, check) {
+  async suggest(text, tokens, count, check) {
     const { slot } = await this.#after(tokens, check);
     this.#c.split(this.#take(text)); // another text may have been split meanwhile
-    const errs = layout >= 0;
-    const length = errs ? this.#c.suggest_typos(slot, layout, count) : this.#c.suggest(slot, count);
     return {
-      words: Array.from({ length }, (_, i) => this.#word(i)),
-      total: Math.min(this.#c.prefix_probability(), 1),
+      ...this.#found(this.#c.suggest(slot, count)),
       logProbability: (token) => this.#c.log_probability(slot, token),
-      correction: errs ? this.#string(this.#c.correction()) : "",
     };
+  }
+
+  /**
+   * Returns what the end of a text may stand for if it is typed with errors; null if it is too long to be looked for.
+   *
+   * @param {string} text
+   * @param {number[]} tokens as of `suggest`, like the next.
+   * @param {number} count
+   * @param {number} layout of the keys.
+   * @param {string[]} remembered words that were used before: those that the search meets come too.
+   * @param check as of `score`.
+   * @returns {ended, begun, mayBeWords, margin}: the likeliest word if that is all of it, and words that may go on;
+   *   whether each letter is one of the model's, or may be a slip; by how much a word must be likelier to be written
+   *   instead. Of what is found, each probability is that it comes and is typed so: of `words`, of all in
+   *   `total`, of what is typed in `literal`. There are the `likelihoods` of what is typed for each remembered word, 0
+   *   for one with a letter that the model lacks, and that of a word which is typed `exact`ly.
+   */
+  async meant(text, tokens, count, layout, remembered, check) {
+    const { slot } = await this.#after(tokens, check);
+    this.#c.split(this.#take(text));
+    if (!this.#c.tap(layout)) {
+      return null;
+    }
+    const size = this.#remember(remembered);
+    const find = (isWhole, number) => ({
+      ...this.#found(this.#c.meant(slot, isWhole, number, size)),
+      literal: this.#c.literal(),
+      likelihoods: new Float64Array(this.#c.memory.buffer, this.#c.likelihoods(), size).slice(),
+      exact: this.#c.exact(),
+    });
+    return {
+      ended: find(true, 1),
+      begun: find(false, count),
+      mayBeWords: this.#c.may_be_words() !== 0,
+      margin: this.#c.margin(),
+    };
+  }
+
+  #found(length) {
+    const words = Array.from({ length }, (_, i) => this.#word(i));
+    return { words, total: Math.min(this.#c.total(), 1) };
+  }
+
+  /** Gives the runtime words, unless it has them; returns how many it takes. */
+  #remember(words) {
+    if (words !== this.#remembered) {
+      const room = new Uint8Array(this.#c.memory.buffer, this.#c.remembered(), this.#c.remembered_room());
+      const ends = new Int32Array(this.#c.memory.buffer, this.#c.ends(), this.#c.most_remembered());
+      words.forEach((word, i) => {
+        const begin = i ? ends[i - 1] : 0;
+        ends[i] = begin + encoder.encodeInto(word, room.subarray(begin)).written;
+      });
+      new Uint32Array(this.#c.memory.buffer, this.#c.hashes(words.length), words.length).sort();
+      this.#remembered = words;
+    }
+    return words.length;
   }
 
   /** Returns the context after tokens; of what was read before, only what follows is read. */

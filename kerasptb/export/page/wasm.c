@@ -67,7 +67,7 @@ static void add_products(const lm_matrix* matrix, int32_t begin, int32_t size, c
 
 #define EXPORT(name) __attribute__((export_name(#name)))
 
-enum { MOST_WORDS = 16 };
+enum { MOST_WORDS = 16, MOST_FOUND = MOST_WORDS + LM_MORE_FOUND + MOST_WORDS, MOST_REMEMBERED = 2048 };
 
 static const lm_model* model;
 static lm_search* searching;
@@ -75,8 +75,14 @@ static char given_text[ROOM], read_text[ROOM];
 static int32_t text_tokens[ROOM];
 static lm_typed typed;
 static lm_context contexts[NUM_CONTEXTS];
-static lm_word asked[MOST_WORDS], instead, met;
-static int num_asked;
+static lm_word found_words[MOST_FOUND], met;
+static int num_found;
+
+/* The words that a writer used before, one behind the other, each with where it ends; and of taps for each of them. */
+static char remembered_text[MOST_REMEMBERED * LM_WORD_BYTES];
+static int32_t remembered_ends[MOST_REMEMBERED];
+static uint32_t remembered_hashes[MOST_REMEMBERED];
+static double likelihoods_of_taps[MOST_REMEMBERED];
 
 /* Loads an image; returns the bytes of room that are needed behind it. */
 EXPORT(load) size_t load(char* image) {
@@ -143,20 +149,46 @@ EXPORT(log_probability) float log_probability(int at, int32_t token) { return co
 
 /* Finds words, of which the first `num_words` are what was asked for; returns how many were met. */
 EXPORT(suggest) int suggest(int at, int num_words) {
-  num_asked = lm_suggest(searching, &contexts[at], &typed, num_words, asked);
+  num_found = lm_suggest(searching, &contexts[at], &typed, num_words, found_words);
   return searching->found.size;
 }
-/* Finds what may be meant by what is typed; returns how many words there are. */
-EXPORT(suggest_typos) int suggest_typos(int at, int layout, int num_words) {
-  return num_asked = lm_suggest_typos(searching, &contexts[at], &typed, layout, 0, num_words, asked, &instead);
-}
-EXPORT(correction) const char* correction(void) { return instead.text; }
-EXPORT(prefix_probability) double prefix_probability(void) { return lm_total(searching); }
+EXPORT(total) double total(void) { return lm_total(searching); }
 EXPORT(word) const char* word(int at) {
-  if (at < num_asked) return asked[at].text;
+  if (at < num_found) return found_words[at].text;
   write_word(searching, &searching->found.words[at], &met);
   return met.text;
 }
 EXPORT(word_probability) double word_probability(int at) {
-  return at < num_asked ? asked[at].probability : fmin(searching->found.words[at].probability, 1.0);
+  return at < num_found ? found_words[at].probability : fmin(searching->found.words[at].probability, 1.0);
 }
+
+/* Where words are given that a writer used before, and their hashes, which the page sorts. */
+EXPORT(remembered) char* remembered(void) { return remembered_text; }
+EXPORT(remembered_room) size_t remembered_room(void) { return sizeof remembered_text; }
+EXPORT(ends) int32_t* ends(void) { return remembered_ends; }
+EXPORT(most_remembered) int most_remembered(void) { return MOST_REMEMBERED; }
+EXPORT(hashes) uint32_t* hashes(int number) {
+  lm_hash_all(remembered_text, remembered_ends, number, remembered_hashes);
+  return remembered_hashes;
+}
+
+/* Returns whether what is typed can be looked for with errors; then `meant` finds what all taps of a word, or of its
+ * beginning, may stand for, with so many of the words that were used before; it returns how many words there are. */
+EXPORT(tap) int tap(int layout) {
+  return lm_find_hits(model, typed.letters, layout, 0, 1, searching->room_of_hits, &searching->hits);
+}
+EXPORT(may_be_words) int may_be_words(void) { return searching->hits.may_be_words; }
+EXPORT(meant) int meant(int at, int is_whole, int num_words, int num_remembered) {
+  find_meant(searching, &contexts[at], &typed, is_whole, num_words, remembered_hashes, num_remembered, found_words);
+  lm_align_all(model, &searching->hits, remembered_text, remembered_ends, num_remembered, likelihoods_of_taps);
+  return num_found = lm_words(searching, found_words, MOST_FOUND);
+}
+EXPORT(likelihoods) double* likelihoods(void) { return likelihoods_of_taps; }
+EXPORT(literal) double literal(void) { return lm_literal(searching); }
+/* Of taps that are all hit as they were meant. */
+EXPORT(exact) double exact(void) {
+  double value = 1.0;
+  for (int32_t i = 0; i < searching->hits.num_taps; i++) value *= searching->hits.hit;
+  return value;
+}
+EXPORT(margin) double margin(void) { return exp(LM_MARGIN); }

@@ -234,30 +234,37 @@ int32_t lm_suggest(lm_search* search, const lm_context* context, const lm_typed*
   return run(search, context, &question, words);
 }
 
-int32_t lm_suggest_typos(lm_search* search, const lm_context* context, const lm_typed* typed, int32_t layout,
-                         const float* points, int32_t num_words, lm_word* words, lm_word* correction) {
+/* Finds what the hits of a search may stand for: all of a word, or its beginning; with those `beside`, see
+ * `lm_question`. */
+static int32_t find_meant(lm_search* search, const lm_context* context, const lm_typed* typed, int32_t is_whole,
+                          int32_t num_words, const uint32_t* beside, int32_t num_beside, lm_word* words) {
   int32_t tokens[LM_WORD_BYTES + 2];
   lm_question question;
+  memset(&question, 0, sizeof question);
+  question.typed = typed;
+  question.num_words = num_words;
+  question.beside = beside;
+  question.num_beside = num_beside;
+  question.hits = &search->hits;
+  question.literal = tokens;
+  question.num_literal = encode_literal(search->model, typed, tokens);
+  question.least_odds = is_whole ? exp(LM_MARGIN) : LM_LEAST_ODDS;
+  search->hits.is_whole = is_whole;
+  return run(search, context, &question, words);
+}
+
+int32_t lm_suggest_typos(lm_search* search, const lm_context* context, const lm_typed* typed, int32_t layout,
+                         const float* points, int32_t num_words, lm_word* words, lm_word* correction) {
   int32_t found;
   correction->text[0] = 0;
   if (num_words < 1 ||
       !lm_find_hits(search->model, typed->letters, layout, points, 1, search->room_of_hits, &search->hits))
     return lm_suggest(search, context, typed, num_words, words);
-  memset(&question, 0, sizeof question);
-  question.typed = typed;
-  question.num_words = 1;
-  question.hits = &search->hits;
-  question.literal = tokens;
-  question.num_literal = encode_literal(search->model, typed, tokens);
-  question.least_odds = exp(LM_MARGIN);
-  found = run(search, context, &question, correction);
+  found = find_meant(search, context, typed, 1, 1, 0, 0, correction);
   if (!found || correction->probability <= lm_literal(search) * exp(LM_MARGIN) ||
       !strcmp(correction->text, typed->letters))
     correction->text[0] = 0;
   /* With a letter that no piece has, taps are no slips. */
   if (!search->hits.may_be_words && (found = lm_suggest(search, context, typed, num_words, words)) > 0) return found;
-  search->hits.is_whole = 0;
-  question.num_words = num_words;
-  question.least_odds = LM_LEAST_ODDS;
-  return run(search, context, &question, words);
+  return find_meant(search, context, typed, 0, num_words, 0, 0, words);
 }
