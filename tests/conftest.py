@@ -133,6 +133,18 @@ def native_library():
 
 
 @pytest.fixture(scope="session")
+def skip_without(native_library):
+    """A function that skips a test where this processor does not compute in a precision."""
+    from kerasptb.ops import platform
+
+    def skip(precision):
+        if (reason := platform.why_not_native(precision)) is not None:
+            pytest.skip(reason)
+
+    return skip
+
+
+@pytest.fixture(scope="session")
 def make_run():
     """Makes a run folder with the settings of a model and little else; `parts` are further parts of its config."""
     from kerasptb.run import Run

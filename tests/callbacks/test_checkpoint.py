@@ -17,7 +17,6 @@ import kerasptb
 from kerasptb.callbacks import Checkpoint, EarlyStopping, ReduceLROnPlateau, ResetStates, WordsPerSecond
 from kerasptb.layers import StatefulLSTM
 from kerasptb.metrics import Perplexity
-from kerasptb.ops import platform as platforms
 from kerasptb.optimizers import ClippedAdamW
 from kerasptb.utils.interrupts import Terminated
 
@@ -93,9 +92,8 @@ def assert_goes_on_to_the_bit(folder, epoch, batch, make, *arguments, minutes=0.
     [("float32", 1, 0, 7), ("float32", 4, 1, 15), ("bfloat16", 4, 2, NUM_BATCHES - 1)],
 )
 @pytest.mark.fast_cases(1)
-def test_a_killed_training_goes_on_to_the_bit(tmp_path, precision, steps_per_execution, epoch, batch):
-    if (reason := platforms.why_not_native(precision)) is not None:
-        pytest.skip(reason)
+def test_a_killed_training_goes_on_to_the_bit(skip_without, tmp_path, precision, steps_per_execution, epoch, batch):
+    skip_without(precision)
     place = assert_goes_on_to_the_bit(tmp_path, epoch, batch, language_model, precision, steps_per_execution)
     assert place == (epoch, batch + 1)
 

@@ -84,7 +84,7 @@ def test_saved_model_cli_runs_it(saved_model, loaded, capsys):
 @pytest.mark.fast_cases(1)
 def test_the_graph_holds_no_cudnn_and_no_native_operation(request, tmp_path, vocabulary, backend, precision):
     if backend == "native":
-        request.getfixturevalue("native_library")
+        request.getfixturevalue("skip_without")(precision)
     if backend == "auto":
         folder = request.getfixturevalue("saved_model")
     else:

@@ -14,9 +14,8 @@ B, T, D, H = 4, 6, 3, 10
 
 
 @pytest.fixture
-def native_bfloat16(native_library):
-    if (reason := platforms.why_not_native("bfloat16")) is not None:
-        pytest.skip(reason)
+def native_bfloat16(skip_without):
+    skip_without("bfloat16")
 
 
 def inputs():

@@ -11,7 +11,6 @@ from kerasptb.data import Vocabulary
 from kerasptb.data.text_format import TextFormat
 from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.models import LanguageModel, build_language_model
-from kerasptb.ops import platform as platforms
 from kerasptb.pipeline import make_dataset
 from kerasptb.presets import get_preset
 
@@ -185,9 +184,8 @@ def test_trains_under_a_mixed_dtype_policy(policy):
     np.testing.assert_allclose(losses_of(model), losses_of(compiled_model()), rtol=0.02)
 
 
-def test_mixed_bfloat16_is_the_precision_bfloat16(native_library):
-    if (reason := platforms.why_not_native("bfloat16")) is not None:
-        pytest.skip(reason)
+def test_mixed_bfloat16_is_the_precision_bfloat16(skip_without):
+    skip_without("bfloat16")
     followed, named, plain = (
         compiled_model(keep_prob=0.8, **kwargs)
         for kwargs in ({"dtype": "mixed_bfloat16"}, {"dtype": "mixed_bfloat16", "precision": "bfloat16"}, {})

@@ -62,7 +62,7 @@ def test_masked_steps_leave_the_state_as_it_was(model):
 )
 def test_it_is_float32_stateless_and_without_cudnn_whatever_the_training_used(request, backend, precision):
     if backend == "native":
-        request.getfixturevalue("native_library")
+        request.getfixturevalue("skip_without")(precision)
     trained = LanguageModel(20, 6, (5, 4), 2, 3, backend=backend, precision=precision, keep_prob=0.5)
     portable = portable_model(trained)
     assert {variable.dtype for variable in portable.weights} == {"float32"}

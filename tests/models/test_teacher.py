@@ -55,7 +55,8 @@ def test_the_loss_is_against_the_mean_of_targets_and_teacher(tied, jit_compile):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("tied", [False, True])
-def test_gradients_are_those_of_the_formula(native_library, tied, precision):
+def test_gradients_are_those_of_the_formula(skip_without, tied, precision):
+    skip_without(precision)
     student = student_model(tie_embeddings=tied, precision=precision)
     teacher, (x, y) = teacher_model(), (X[0], Y[0])
     q = softmax(teacher.predict(x, B, verbose=0), axis=-1)

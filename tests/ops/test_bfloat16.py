@@ -14,7 +14,6 @@ import pytest
 import tensorflow as tf
 
 from kerasptb.ops import linear_cross_entropy, lstm
-from kerasptb.ops.platform import why_not_native
 
 BOUNDS = {"bfloat16": 1e-2, "bfloat16x3": 2e-5}
 # B, T, D, H: below, at and past multiples of 16 and 32 in each; a row of one; a row size of a multiple of 512 (spread
@@ -48,9 +47,8 @@ LOSS_SHAPES = [
 
 
 @pytest.fixture(autouse=True)
-def processor_with_bfloat16(native_library):
-    if (reason := why_not_native("bfloat16")) is not None:
-        pytest.skip(reason)
+def processor_with_bfloat16(skip_without):
+    skip_without("bfloat16")
 
 
 def error(value, exact):

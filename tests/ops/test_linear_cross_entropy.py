@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from kerasptb.ops import chunked_cross_entropy
 from kerasptb.ops.linear_cross_entropy import linear_cross_entropy
-from kerasptb.ops.platform import why_not_native
 
 BACKENDS = ["keras", "native"]
 SHAPES = [
@@ -359,10 +358,9 @@ def test_keras_variables_train():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_two_hundred_thousand_words_take_less_memory_than_their_logits(precision, native_library):
+def test_two_hundred_thousand_words_take_less_memory_than_their_logits(precision, skip_without):
     """Measured in a process of its own: the peak of a training step over the resident size before it."""
-    if (reason := why_not_native(precision)) is not None:
-        pytest.skip(reason)
+    skip_without(precision)
     code = f"""
 import resource
 import tensorflow as tf

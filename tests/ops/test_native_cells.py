@@ -6,7 +6,6 @@ import tensorflow as tf
 
 from kerasptb.cells import CELLS
 from kerasptb.cells.gru import GRU
-from kerasptb.ops.platform import why_not_native
 from kerasptb.ops.recurrence import recur
 
 # (batch, steps, features, units), beside the widths of vectors and tiles: an odd number of vectors, so that with three
@@ -166,11 +165,6 @@ def values_and_gradients(
     return [[tensor.numpy().astype(np.float64) for tensor in tensors] for tensors in run(*inputs)]
 
 
-def skip_unless_computed(precision):
-    if (reason := why_not_native(precision)) is not None:
-        pytest.skip(reason)
-
-
 def largest_error(found, exact):
     return np.max(np.abs(found - exact)) / (np.max(np.abs(exact)) or 1.0)
 
@@ -218,8 +212,8 @@ def assert_close_in_norm(name, shape, precision, masks=None):
 
 
 @pytest.fixture
-def processor_with_bfloat16(native_library):
-    skip_unless_computed("bfloat16")
+def processor_with_bfloat16(skip_without):
+    skip_without("bfloat16")
 
 
 # Below, at and past multiples of 16 and 32; more rows than are summed at once; x W ahead of the recurrence, with AMX.
@@ -282,8 +276,8 @@ def test_compiled_functions_give_the_same_bits(native_library, name, jit_compile
 
 @pytest.mark.parametrize("shape", [(7, 6, 31, 33), (3, 2, 4, 15), REPEATED], ids=str)
 @pytest.mark.parametrize(("name", "precision"), COMPUTED)
-def test_without_a_tape_the_bits_are_the_same(native_library, name, shape, precision):
-    skip_unless_computed(precision)
+def test_without_a_tape_the_bits_are_the_same(skip_without, name, shape, precision):
+    skip_without(precision)
     inputs = [tf.constant(a, "float32") for a in example(name, shape)[0]]
     states = len(CELLS_OF[name].states)
     values = recur(CELLS_OF[name], inputs[0], inputs[1 : 1 + states], inputs[1 + states :], "native", precision)
@@ -294,8 +288,8 @@ def test_without_a_tape_the_bits_are_the_same(native_library, name, shape, preci
 @pytest.mark.parametrize(("name", "precision"), COMPUTED)
 @pytest.mark.parametrize("masked", [True, False], ids=["masked", "whole"])
 @pytest.mark.fast_cases(9)
-def test_batch_and_steps_unknown_until_run(native_library, name, masked, precision):
-    skip_unless_computed(precision)
+def test_batch_and_steps_unknown_until_run(skip_without, name, masked, precision):
+    skip_without(precision)
     inputs = [tf.constant(a, "float32") for a in example(name, (5, 3, 4, 6))[0]]
     states = len(CELLS_OF[name].states)
 

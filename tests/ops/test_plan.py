@@ -307,9 +307,8 @@ def test_a_call_may_have_what_the_layer_does_not_know(native_library):
     ],
     ids=str,
 )
-def test_what_is_told_is_what_runs(native_library, monkeypatch, options, training):
-    if (reason := this_process().why_not_native(options.get("precision", "float32"))) is not None:
-        pytest.skip(reason)
+def test_what_is_told_is_what_runs(skip_without, monkeypatch, options, training):
+    skip_without(options.get("precision", "float32"))
     native, targets = importlib.import_module("kerasptb.ops.native_recurrence"), []
     call = native.call
     monkeypatch.setattr(native, "call", lambda target, *rest, **kw: targets.append(target) or call(target, *rest, **kw))

@@ -14,7 +14,6 @@ from kerasptb.losses import SequenceCrossEntropy
 from kerasptb.metrics import Perplexity
 from kerasptb.metrics.perplexity import find_perplexity
 from kerasptb.models import LanguageModel, build_language_model
-from kerasptb.ops.platform import why_not_native
 from kerasptb.pipeline import make_dataset
 from kerasptb.trainers import tensorflow as trainer
 
@@ -57,9 +56,8 @@ def losses_of(model, data, **kwargs):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_every_word_of_a_text_is_evaluated_in_batches_of_open_length(native_library, precision):
-    if (reason := why_not_native(precision)) is not None:
-        pytest.skip(reason)
+def test_every_word_of_a_text_is_evaluated_in_batches_of_open_length(skip_without, precision):
+    skip_without(precision)
     model = build_language_model(V, 6, (8, 7), B, T, seed=3, precision=precision)
     model.compile()
     data = make_dataset(TRAIN, 1, 35, every_word=True)

@@ -91,7 +91,8 @@ def in_single_steps(**options):
     ids=str,
 )
 @pytest.mark.fast_cases(1)
-def test_training_and_validation_are_those_of_single_steps(programs, size, options):
+def test_training_and_validation_are_those_of_single_steps(skip_without, programs, size, options):
+    skip_without(options.get("precision", "float32"))
     calls = Calls()
     model, history = trained(size, calls=calls, **options)
     assert programs == [size, size]  # training and validation, each once

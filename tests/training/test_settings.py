@@ -154,9 +154,8 @@ def test_what_has_an_argument_of_its_own_is_no_training_argument(tmp_path, argum
     ("policy", "native"), [("float32", True), ("float64", False), ("bfloat16", False), ("mixed_bfloat16", True)]
 )
 @pytest.mark.fast_cases(2)
-def test_the_backend_recorded_is_the_one_that_ran(tmp_path, monkeypatch, native_library, capsys, policy, native):
-    if policy == "mixed_bfloat16" and platforms.why_not_native("bfloat16") is not None:
-        pytest.skip("this processor multiplies no bfloat16")
+def test_the_backend_recorded_is_the_one_that_ran(tmp_path, monkeypatch, skip_without, capsys, policy, native):
+    skip_without("bfloat16" if policy == "mixed_bfloat16" else "float32")
     calls, call = [], native_lstm.call
     monkeypatch.setattr(native_lstm, "call", lambda *args, **kwargs: (calls.append(1), call(*args, **kwargs))[1])
     run = train(tmp_path / "run", epochs=1, model_arguments={**SMALL, "dtype": policy}, verbose=2)
@@ -170,9 +169,8 @@ def test_unknown_training_argument_is_named(tmp_path):
         train(tmp_path / "run", training_arguments={"momentum": 0.9})
 
 
-def test_a_run_names_the_precision_of_a_global_policy(figures, tmp_path, native_library):
-    if (reason := platforms.why_not_native("bfloat16")) is not None:
-        pytest.skip(reason)
+def test_a_run_names_the_precision_of_a_global_policy(figures, tmp_path, skip_without):
+    skip_without("bfloat16")
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         run = train(tmp_path / "run", epochs=1)
