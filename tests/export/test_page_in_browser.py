@@ -42,6 +42,7 @@ TYPED = (
     "I d",
     "…and “wh",
     "猫は庭",
+    "the\u0085cat\x1csat\x1f on \x1d\n\ufeffthe\ufeff cat\u3000sat \ufeff\nthe c",
 )
 WITH_ERRORS = (
     "the ca",

@@ -1,11 +1,13 @@
 // What the page has learned of its writer. It is kept while the page is open, and in the browser only if that is asked.
 
 import { Memory, UNK, folded, remembered } from "./memory.js";
+import { SPACE, isBlank } from "./space.js";
 
 const EOS = "<eos>";
 // The tokens of data/tokenizers/ptb_words.py, between which a word is cut before a clitic, and what words have in them.
-const TOKENS = /(?:n't|'(?:s|re|ve|ll|d|m))(?![\p{L}\p{M}\p{N}_])|[\p{L}\p{M}\p{N}_]+(?:[.-][\p{L}\p{M}\p{N}_]+)*|[^\s']/giu;
+const TOKENS = /(?:n't|'(?:s|re|ve|ll|d|m))(?![\p{L}\p{M}\p{N}_])|[\p{L}\p{M}\p{N}_]+(?:[.-][\p{L}\p{M}\p{N}_]+)*|[^']/giu;
 const CLITIC = /(?<=[\p{L}\p{M}\p{N}_])(?=(?:n't|'(?:s|re|ve|ll|d|m))(?![\p{L}\p{M}\p{N}_]))/iu;
+const PARTS = new RegExp(`\\n|[^${SPACE}]+`, "gu");
 const OF_WORD = /[\p{L}\p{M}\p{N}_$%&]/u;
 
 export class Learned {
@@ -19,7 +21,7 @@ export class Learned {
   constructor(model, about) {
     this.#model = model;
     this.#about = about;
-    this.#ofWord = new RegExp(`(?:(?!${about.unspaced})[\\p{L}\\p{M}\\p{N}'’\u200c\u200d-])+|\\n|\\S`, "gu");
+    this.#ofWord = new RegExp(`(?:(?!${about.unspaced})[\\p{L}\\p{M}\\p{N}'’\u200c\u200d-])+|\\n|[^${SPACE}]`, "gu");
     this.#words = this.#stored() ?? [];
   }
 
@@ -44,7 +46,7 @@ export class Learned {
   after(text) {
     if (text !== this.#last.text) {
       const { value, selectionEnd } = document.getElementById("text");
-      if (value.slice(selectionEnd).trim() || (!text && 2 * value.length > this.#last.text.length)) {
+      if (!isBlank(value.slice(selectionEnd)) || (!text && 2 * value.length > this.#last.text.length)) {
         // The caret is within the text, or in its first word.
         return new Memory(remembered(this.#words, this.#wordsOf(text)));
       }
@@ -100,14 +102,14 @@ export class Learned {
     if (this.#about.tokens !== "words") {
       return (text.match(this.#ofWord) ?? []).map((word) => (word === "\n" ? EOS : word));
     }
-    return (text.match(/\n|\S+/g) ?? []).flatMap((part) => (part === "\n" ? [EOS] : this.#known(part)));
+    return (text.match(PARTS) ?? []).flatMap((part) => (part === "\n" ? [EOS] : this.#known(part)));
   }
 
   /** The words of a part of a text as the vocabulary has them, else as they were typed. */
   #known(part) {
     const tokens = this.#model.encode(part);
     if (!tokens.includes(this.#about.unk_id)) {
-      return tokens.map((token) => this.#model.piece(token).text.trim());
+      return tokens.map((token) => this.#model.piece(token).text.replace(/^ /, ""));
     }
     const words = part.replaceAll("’", "'").split(CLITIC).flatMap((text) => text.match(TOKENS) ?? []);
     if (words.length === 1 && words[0] === part) {

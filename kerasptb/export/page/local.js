@@ -4,6 +4,7 @@
 import { Learned } from "./learned.js";
 import { Memory, folded } from "./memory.js";
 import { Model } from "./model.js";
+import { SPACE } from "./space.js";
 import { placesOf, unitsOf } from "./units.js";
 
 /** Three keys have words with so many, of which two may differ in a capital alone. */
@@ -13,6 +14,7 @@ const MAX_CHARACTERS = 20000;
 const TOO_OLD = "This browser is too old for this page, which needs WebAssembly with SIMD and DecompressionStream: "
   + "open it in a browser of 2023 or later.";
 const DAMAGED = "This page is damaged: get the file again.";
+const BETWEEN_WORDS = new RegExp(`[${SPACE}]`, "u");
 const NOT_KEPT = "This browser does not let the page keep anything.";
 
 const opening = document.getElementById("opening");
@@ -72,7 +74,7 @@ function correctionOf(words, typed, margin) {
 
 /** The end of a text's last word as it was typed, of which so many characters are read. */
 function endOf(text, size, signs) {
-  const word = text.split(/\s/).at(-1); // a search for /\S*$/ takes a second after a word of 20,000 letters
+  const word = text.split(BETWEEN_WORDS).at(-1); // a search for /\S*$/ takes a second after a word of 20,000 letters
   return Array.from(word).slice(placesOf(word, signs).at(-1 - size)).join("");
 }
 

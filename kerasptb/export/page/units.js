@@ -1,5 +1,7 @@
 // The parts of a text in which something is read, as the server's answers have them; offsets are in code points.
 
+import { isBlank, partsOf, trimmedEnd } from "./space.js";
+
 /**
  * Returns the parts, {start, end, tokens}: words with the signs at them, and the ends of lines.
  *
@@ -33,7 +35,7 @@ export function placesOf(text, signs) {
 
 function unitsOfWords(model, text) {
   let start = 0;
-  const units = Array.from(text.match(/\s+|\S+/g) ?? [], (part) => {
+  const units = partsOf(text).map((part) => {
     const end = start + Array.from(part).length;
     const unit = { start, end, tokens: model.encode(part) };
     start = end;
@@ -44,12 +46,12 @@ function unitsOfWords(model, text) {
 
 /** A token is of the word in which the first of its characters stands that is no space, or of the one after. */
 function unitsOfPieces(model, text, first) {
-  const { units, owners, isBlank } = bytesOf(text, first.length);
+  const { units, owners, blanks } = bytesOf(text, first.length);
   let at = 0;
   for (const token of model.encode(text)) {
     const end = at + model.piece(token).size;
     let inside = at;
-    while (inside < end - 1 && isBlank[inside]) {
+    while (inside < end - 1 && blanks[inside]) {
       inside += 1;
     }
     owners[inside]?.tokens.push(token);
@@ -62,36 +64,36 @@ function unitsOfPieces(model, text, first) {
 function bytesOf(text, numBefore) {
   const units = [];
   const owners = [];
-  const isBlank = [];
+  const blanks = [];
   let start = 0;
   const add = (size, owner, blank) => {
     for (let i = 0; i < size; i += 1) {
       owners.push(owner);
-      isBlank.push(blank);
+      blanks.push(blank);
     }
   };
   const lines = text.split("\n");
   lines.forEach((line, i) => {
     const isWhole = i < lines.length - 1;
-    const kept = isWhole ? line.trimEnd() : line;
+    const kept = isWhole ? trimmedEnd(line) : line;
     const endOfLine = start + Array.from(line).length;
-    const parts = kept.match(/\s+|\S+/g) ?? [];
-    let blanks = kept && numBefore; // bytes that belong to the word after them
+    const parts = partsOf(kept);
+    let numBlanks = kept && numBefore; // bytes that belong to the word after them
     for (const part of parts) {
       const end = start + Array.from(part).length;
-      if (part.trim()) {
+      if (!isBlank(part)) {
         units.push({ start, end, tokens: [] });
-        add(blanks, units.at(-1), true);
+        add(numBlanks, units.at(-1), true);
         add(numBytes(part), units.at(-1), false);
-        blanks = 0;
+        numBlanks = 0;
       } else {
-        blanks += numBytes(part);
+        numBlanks += numBytes(part);
       }
       start = end;
     }
-    if (blanks) {
+    if (numBlanks) {
       units.push({ start: start - Array.from(parts.at(-1)).length, end: start, tokens: [] });
-      add(blanks, units.at(-1), true);
+      add(numBlanks, units.at(-1), true);
     }
     if (kept && isWhole) {
       units.push({ start: endOfLine, end: endOfLine + 1, tokens: [] });
@@ -99,7 +101,7 @@ function bytesOf(text, numBefore) {
     }
     start = endOfLine + 1;
   });
-  return { units, owners, isBlank };
+  return { units, owners, blanks };
 }
 
 function numBytes(text) {
