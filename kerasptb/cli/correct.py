@@ -111,6 +111,8 @@ def _answer_to(question: str) -> str:
 
 def _write(path: Path, text: str, taken: list[Correction]) -> None:
     if taken:
+        if read_text(str(path)) != text:
+            raise DataError(f"Expected the text that was read. {path} has changed since: nothing is written to it.")
         with atomic_write(path.resolve()) as temporary:
             temporary.write_bytes(apply_corrections(text, taken).encode())
             shutil.copymode(path, temporary)

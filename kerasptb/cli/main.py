@@ -45,10 +45,9 @@ class _Command(_Parser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         options, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            hint = _nearest(unknown[0].partition("=")[0], self._option_string_actions)
-            self.error(
-                f"there is no {unknown[0]}.{hint}" if unknown[0][0] == "-" else f"{unknown[0]} is one word too many."
-            )
+            word = unknown[0] or "''"
+            hint = _nearest(word.partition("=")[0], self._option_string_actions)
+            self.error(f"there is no {word}.{hint}" if word[0] == "-" else f"{word} is one word too many.")
         return options, unknown
 
 

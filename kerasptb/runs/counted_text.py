@@ -16,7 +16,7 @@ from kerasptb.reading.counts import NUM_WEIGHTS, sort_positions
 from kerasptb.runs.damage import damage
 from kerasptb.runs.files import COUNTS
 from kerasptb.runs.weights import identity
-from kerasptb.runs.words import make_words, remove_words
+from kerasptb.runs.words import make_words
 from kerasptb.utils.files import atomic_write
 from kerasptb.utils.status_line import at_work
 from kerasptb.utils.types import Report
@@ -69,9 +69,8 @@ def _learned(reader: Reader, corpus: Corpus) -> tuple[CountedText | None, str]:
 
 
 def remove_counts(run: RunFolder) -> None:
-    """Removes the words and counts of a run, if it has some."""
+    """Removes the counts of a run, if it has some; its words, which do not go with the network, stay."""
     (run.folder / COUNTS).unlink(missing_ok=True)
-    remove_words(run)
 
 
 def load_counts(run: RunFolder) -> CountedText | None:

@@ -35,11 +35,6 @@ def make_words(run: RunFolder, tokens: np.ndarray) -> None:
         temporary.write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
 
 
-def remove_words(run: RunFolder) -> None:
-    """Removes the words of a run, if it has some."""
-    (run.folder / WORDS).unlink(missing_ok=True)
-
-
 def load_words(run: RunFolder) -> Lexicon | None:
     """Returns the `Lexicon` of a run, a file of a word a line that people may add to; `None` if it has none."""
     if not run.vocabulary.spells:

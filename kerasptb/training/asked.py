@@ -111,8 +111,10 @@ def _format(path: Path, text: Mapping[str, Any], training: Mapping[str, Any], na
     """Returns how a text is read: as is asked, or else as the run has read its own."""
     keep_lines = text.get("keep_lines") if named.format.keep_lines is None else named.format.keep_lines
     format = dataclasses.replace(named.format, keep_lines=keep_lines)
-    if format.says_tokens:
+    if set(format.named) & {"tokens", "tokenizer"}:
         return format
+    if format.vocabulary_size is not None:
+        return dataclasses.replace(format, tokens=text.get("tokens"))
     if text.get("tokens") == "subwords":
         tokenizer = path.parent / "tokenizer.json"
         if named.data is None and tokenizer.exists():

@@ -96,6 +96,17 @@ def test_each_is_asked_about(run, file, capsys, monkeypatch, answers, written):
     assert ("3: \tfour [thrre -> three] one\\x1b[2J" in output) == (answers not in ("all\n", "quit\n"))
 
 
+def test_a_text_that_was_changed_meanwhile_is_left_so(run, file, error_of, monkeypatch):
+    class Writer:
+        def readline(self):
+            file.write_text("another text\n")
+            return "y\n"
+
+    monkeypatch.setattr("sys.stdin", Writer())
+    assert "has changed since: nothing is written" in error_of(["correct", run, str(file), "--interactive"], 1)
+    assert file.read_text() == "another text\n"
+
+
 def test_answers_and_a_text_do_not_come_from_one_place(run, error_of):
     assert "Expected a file, to which --interactive writes" in error_of(["correct", run, "-", "--interactive"], 1)
 

@@ -87,7 +87,9 @@ def test_a_training_that_goes_on_counts_anew(copy, run, output_of):
 def test_a_training_without_counts_removes_old_ones(run, no_steps, counted_run, copy, output_of):
     shutil.copy(Path(run) / "config.json", copy)
     assert content(copy)
+    (Path(copy) / "words.txt").write_text("mine\n")
     output_of("train", "--resume", "--out", copy, "--epochs", "3")  # the run was trained with --counts none
+    assert (Path(copy) / "words.txt").read_text() == "mine\n"
     assert content(copy) == b""
     output_of("train", "--resume", "--out", copy, "--counts", "auto")
     assert content(copy)

@@ -97,6 +97,7 @@ def test_a_package_that_is_missing_is_named(run, capsys, monkeypatch, tmp_path):
         (["suggest", "run", "the", "--jsn"], "kerasptb suggest", "there is no --jsn. Did you mean --json?"),
         (["suggest", "run", "the", "--zzz=3"], "kerasptb suggest", "there is no --zzz=3."),
         (["generate", "run", "the"], "kerasptb generate", "the is one word too many."),
+        (["info", ""], "kerasptb info", "'' is one word too many."),
     ],
 )
 def test_wrong_words_get_a_line_that_names_the_nearest_and_status_2(capsys, arguments, command, line):

@@ -116,7 +116,7 @@ def test_the_settings_of_a_folder_are_a_file(tmp_path):
         ({"tokens": "words", "vocabulary_limit": 9}, {}, {"tokens": "words", "vocabulary_size": 9}),
         ({"tokens": "words"}, {"tokens": "subwords"}, {"tokens": "subwords"}),
         ({"tokens": "subwords", "vocabulary_limit": 300}, {}, {"tokenizer": SUBWORDS}),
-        ({"tokens": "subwords"}, {"data": "sample", "vocabulary_size": 280}, {"vocabulary_size": 280}),
+        ({"tokens": "words"}, {"vocabulary_size": 280}, {"tokens": "words", "vocabulary_size": 280}),
         (
             {"tokens": "subwords", "vocabulary_limit": 300},
             {"data": "sample"},

@@ -42,6 +42,14 @@ def test_null_in_a_settings_file_is_what_is_drawn_or_chosen(tmp_path, monkeypatc
     assert isinstance(model.seed, int)
 
 
+def test_a_size_alone_leaves_the_tokens_of_a_config(tmp_path):
+    (tmp_path / "config.json").write_text('{"data": {"tokens": "words"}}')
+    (tmp_path / "novel.txt").write_text("It was the best of times.\n" * 400)
+    batches = {"batch_size": 2, "num_steps": 5}
+    planned = plan(tmp_path / "novel.txt", config=tmp_path / "config.json", vocabulary_size=5, **SIZE, **batches)
+    assert (planned.corpus.vocabulary.kind, len(planned.corpus.vocabulary)) == ("words", 5)
+
+
 def test_what_a_checkpoint_cannot_take_leaves_no_folder(tmp_path):
     with pytest.raises(ValueError, match=r"Expected minutes of at least 0\. Received: minutes=inf"):
         train(tmp_path / "run", epochs=1, checkpoint_minutes=float("inf"))

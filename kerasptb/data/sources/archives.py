@@ -47,12 +47,18 @@ def members_of(path: Path, room: Room) -> dict[str, TextFile] | None:
 
 
 def _files_below(path: Path, room: Room) -> dict[str, TextFile]:
-    """Returns the files in a folder and those below, also where a link leads; raises for one that cannot be read."""
+    """Returns the files in a folder and those below, also where a link leads; raises for one that cannot be read.
+
+    A run's folder below, with its settings and its vocabulary, is no text: a training among the texts may write one.
+    """
     found, seen = {}, {path.resolve()}  # a link may lead to a folder above it
     for place, folders, names in os.walk(path, onerror=_raise, followlinks=True):
         below = {Path(place, name).resolve(): name for name in sorted(folders) if not _is_hidden(name)}
         folders[:] = [name for target, name in below.items() if target not in seen]
         seen.update(below)
+        if place != str(path) and "config.json" in names and not {"vocabulary.txt", "tokenizer.json"}.isdisjoint(names):
+            folders.clear()
+            continue
         files = (Path(place, name) for name in names)
         found.update({str(file.relative_to(path)): TextFile.on_disk(file, room) for file in files if file.is_file()})
     return found

@@ -59,6 +59,17 @@ def test_folder(prefix, pattern, tmp_path):
     assert open_text(tmp_path).files["valid"].path == str(tmp_path / prefix / pattern.format("valid"))
 
 
+@pytest.mark.parametrize("vocabulary", ["vocabulary.txt", "tokenizer.json"])
+def test_a_run_among_texts_is_no_text(vocabulary, tmp_path):
+    files = [("a.txt", b"one two\n" * 50), ("more/config.json", b'{"text": "three"}\n'), ("more/b.txt", b"four\n")]
+    write_folder(tmp_path, files)
+    before = contents(tmp_path)
+    run = [(f"runs/a/{name}", b"five\n") for name in ("config.json", vocabulary, "words.txt", "logs/c.txt")]
+    write_folder(tmp_path, run)
+    assert contents(tmp_path) == before
+    assert b"four" in b"".join(before.values())
+
+
 @pytest.mark.parametrize("pattern", ["ptb.{}.txt", "{}.txt"])
 @pytest.mark.parametrize("prefix", ["", "./data/", "./simple-examples/data/", "a/b/c/"])
 @pytest.mark.parametrize("write", [write_tar, write_zip])

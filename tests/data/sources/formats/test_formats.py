@@ -347,6 +347,20 @@ def test_of_a_table_a_column_is_read(content, name):
             paragraphs(content, name, column=column)
 
 
+@pytest.mark.parametrize("num_rows", [1, 999, 1000, 1500])
+def test_quotation_marks_of_sentences_between_tabs_are_words(num_rows):
+    sentences = ['"Yes," he said.', '"And then they left.', 'She "stayed".', '"No."']
+    rows = [*sentences, *["Good."] * num_rows]
+    assert paragraphs("id\ttext\n" + "".join(f"1\t{row}\n" for row in rows), "a.tsv") == rows
+    quoted = [f'"Good ""news"" {i}\nand cheap"' for i in range(num_rows)]  # one stands where the first lines end
+    expected = [f'Good "news" {i}\nand cheap' for i in range(num_rows)]
+    assert paragraphs("id\ttext\n" + "".join(f"1\t{row}\n" for row in quoted), "a.tsv") == expected
+
+
+def test_the_first_records_may_lack_what_others_have():
+    assert paragraphs('{"n": 1}\n{}\n{"n": 2, "text": "a"}\n{"n": 3}\n', "a.jsonl") == ["a"]
+
+
 @pytest.mark.parametrize(
     ("content", "name"),
     [('{"text": "a"}\n{"text\n', "a.jsonl"), ("[{]", "a.json"), ("[" * 99_999, "a.json"), ("5", "a.json")],
